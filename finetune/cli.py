@@ -1,0 +1,343 @@
+"""Typer: options → request → pipeline → console or JSON → exit code. No torch until it is needed."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+import typer
+
+from finetune import __version__
+from finetune.errors import FinetuneError, UsageError
+
+app = typer.Typer(
+    name="finetune",
+    help="Transfer learning on a folder of images: one folder per class in, a classifier you can "
+    "trust out. `finetune train DIR` looks at the data, chooses how far to fine-tune, says why, "
+    "does it, and proves what it got.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EXIT_BAD_IMAGES = 3
+EXIT_INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Answer as JSON on stdout, nothing else.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="A run folder; default: the newest in ./runs.")
+]
+Size = Annotated[
+    Literal["small", "large"] | None, typer.Option(help="Amount of data; default: measured.")
+]
+Kind = Annotated[
+    Literal["similar", "different"] | None,
+    typer.Option("--similarity", help="Likeness to ImageNet; default: measured."),
+]
+Backbone = Annotated[str, typer.Option(help="Any timm model, alexnet or lenet5.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="A local checkpoint, or `random`; default: the backbone's pretrained ones."),
+]
+Seed = Annotated[int, typer.Option(help="Another seed is another split and another order.")]
+MaxPerClass = Annotated[
+    int | None, typer.Option(help="Use at most so many images per class that are not test.")
+]
+ValFraction = Annotated[
+    float, typer.Option(help="Share of the images that are not test, kept from tuning.")
+]
+TestFraction = Annotated[
+    float, typer.Option(help="Share of all images kept for the one final test; 0 for none.")
+]
+BadImage = Annotated[
+    Literal["skip", "error"], typer.Option(help="Leave unreadable images out, or stop.")
+]
+
+_PLAN_NAMES = frozenset(
+    {
+        *("epochs", "batch_size", "optimiser", "lr", "patience", "side_px", "label_smoothing"),
+        *("dropout", "weight_decay", "class_weights", "crop", "flip", "rotation_deg"),
+        *("translation", "stretch", "colour"),
+    }
+)
+
+BY_RULE = "default: by rule, shown with its reason"
+PLAN = "Plan (each default comes from a rule)"
+AUGMENTATION = "Augmentation of training images (0 switches one off; --crop 1 the crop)"
+
+
+def _by_rule(text: str, panel: str = PLAN) -> Any:
+    return typer.Option(help=f"{text}; {BY_RULE}.", rich_help_panel=panel)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from finetune import console  # noqa: PLC0415
+
+        console.show_line(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(  # noqa: PLR0913 - one parameter per option of the command
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
+    strategy: Annotated[
+        Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"],
+        typer.Option(help="How far to fine-tune; auto looks it up in the decision table."),
+    ] = "auto",
+    size: Size = None,
+    similarity: Kind = None,
+    backbone: Backbone = "tf_efficientnet_lite0",
+    weights: Weights = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: ./runs/….")] = None,
+    seed: Seed = 0,
+    max_per_class: MaxPerClass = None,
+    val_fraction: ValFraction = 0.2,
+    test_fraction: TestFraction = 0.2,
+    on_bad_image: BadImage = "skip",
+    device: Device = "auto",
+    epochs: Annotated[int | None, _by_rule("Passes over the training images")] = None,
+    batch_size: Annotated[int | None, _by_rule("Images per step")] = None,
+    optimiser: Annotated[str | None, _by_rule("sgd, adam, adamw, adadelta or adagrad")] = None,
+    lr: Annotated[float | None, _by_rule("Learning rate of the last tuned stage")] = None,
+    patience: Annotated[
+        int | None, _by_rule("Stop after so many epochs without a better one")
+    ] = None,
+    side_px: Annotated[int | None, _by_rule("Resolution of tuning")] = None,
+    label_smoothing: Annotated[
+        float | None, _by_rule("Share of the label spread over all classes")
+    ] = None,
+    dropout: Annotated[float | None, _by_rule("Dropout in the head")] = None,
+    weight_decay: Annotated[float | None, _by_rule("Weight decay")] = None,
+    class_weights: Annotated[bool | None, _by_rule("Weigh rare classes more")] = None,
+    crop: Annotated[float | None, _by_rule("Smallest share of the area kept", AUGMENTATION)] = None,
+    flip: Annotated[float | None, _by_rule("Probability of a mirror image", AUGMENTATION)] = None,
+    rotation_deg: Annotated[float | None, _by_rule("Largest rotation", AUGMENTATION)] = None,
+    translation: Annotated[float | None, _by_rule("Largest shift as a share", AUGMENTATION)] = None,
+    stretch: Annotated[
+        float | None, _by_rule("Largest log change of the aspect", AUGMENTATION)
+    ] = None,
+    colour: Annotated[float | None, _by_rule("Largest change of colour", AUGMENTATION)] = None,
+    json: Json = False,
+) -> None:
+    """Train a classifier on DIR and prove it on images it never saw."""
+    given = dict(locals())
+    from finetune import console, pipeline  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    request = _request(given, [n for n in given if n in _PLAN_NAMES])
+    with console.ConsoleListener() as listener:
+        result = pipeline.run_training(request, listener)
+    if json:
+        console.show_line(to_json(result))
+    else:
+        console.show_result(result)
+
+
+@app.command()
+def recommend(  # noqa: PLR0913 - one parameter per option of the command
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Look at this data.")
+    ] = None,
+    size: Size = None,
+    similarity: Kind = None,
+    backbone: Backbone = "tf_efficientnet_lite0",
+    weights: Weights = None,
+    seed: Seed = 0,
+    max_per_class: MaxPerClass = None,
+    val_fraction: ValFraction = 0.2,
+    test_fraction: TestFraction = 0.2,
+    on_bad_image: BadImage = "skip",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Say which way of transfer fits and why: for DIR, or for --size and --similarity."""
+    given = dict(locals())
+    from finetune import console  # noqa: PLC0415
+    from finetune.records import to_builtins, to_json  # noqa: PLC0415
+
+    if directory is None:
+        from finetune import strategy as table  # noqa: PLC0415
+
+        if size is None or similarity is None:
+            raise UsageError(
+                "no folder and not both of --size and --similarity",
+                hint="finetune recommend DIR, or finetune recommend --size small "
+                "--similarity different",
+            )
+        rule = table.rule_for(size, similarity)
+        facts = table.Facts(images=table.TYPICAL_IMAGES[size], similarity=similarity)
+        advice = table.recommend(size, similarity, table.resolve(rule.strategy, facts, {}))
+        if json:
+            console.show_line(to_json(advice))
+        else:
+            console.show_recommendation(advice)
+        return
+    from finetune import pipeline  # noqa: PLC0415
+
+    with console.ConsoleListener() as listener:
+        found = pipeline.run_recommendation(_request(given, []), listener)
+    if json:
+        flat = to_builtins(found)
+        console.show_line(to_json(flat.pop("recommendation") | flat))
+    else:
+        console.show_advice(found)
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images or folders.")],
+    run: RunOption = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes to list per image.")] = 3,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the answers to this file.")
+    ] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Classify images with a run; a file that cannot be read is an error record and exit code 3."""
+    from finetune import console, pipeline  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    with console.ConsoleListener() as listener:
+        answers = pipeline.run_prediction(paths, run, top=top, device=device, listener=listener)
+    if csv_file is not None:
+        _write_csv(csv_file, answers)
+    if json:
+        for answer in answers:
+            full = {"path": answer.path, "error": answer.error} if answer.error else answer
+            console.show_line(to_json(full))
+    elif csv_file is None:
+        console.show_predictions(answers)
+    if any(a.error for a in answers):
+        raise typer.Exit(EXIT_BAD_IMAGES)
+
+
+@app.command()
+def evaluate(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
+    run: RunOption = None,
+    unseen: Annotated[
+        bool, typer.Option("--unseen", help="Leave out images the run was trained on.")
+    ] = False,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure a run on labelled images: accuracy with interval, per class, confusion, calibration."""
+    from finetune import console, pipeline  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    with console.ConsoleListener() as listener:
+        found = pipeline.run_evaluation(
+            directory, run, device=device, unseen=unseen, listener=listener
+        )
+    if json:
+        console.show_line(to_json(found))
+    else:
+        console.show_evaluation(found)
+
+
+@app.command()
+def runs(
+    home: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where runs lie.")] = Path(
+        "runs"
+    ),
+    json: Json = False,
+) -> None:
+    """List the runs: strategy, accuracy, date."""
+    from finetune import console  # noqa: PLC0415
+    from finetune import runs as store  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    rows = store.rows(home)
+    if json:
+        console.show_line(to_json(rows))
+    elif rows:
+        console.show_runs(rows)
+    else:
+        console.show_line(f"no runs in {home}; finetune train DIR makes one", error=True)
+
+
+@app.command()
+def backbones(json: Json = False) -> None:
+    """List the backbones whose weights are on this machine."""
+    from finetune import backbones as known  # noqa: PLC0415
+    from finetune import console  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    rows = known.ready()
+    if json:
+        console.show_line(to_json(rows))
+    else:
+        console.show_backbones(rows)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    0 done · 1 our bug · 2 usage · 3 a fault the user can mend · 130 interrupted.
+    """
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except FinetuneError as error:
+        from finetune import console  # noqa: PLC0415
+
+        console.show_error(error)
+        return error.exit_code
+    except click.exceptions.Abort:
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.write("This is a bug in finetune; please report it with the lines above.\n")
+        return 1
+    return int(code or 0)
+
+
+def _request(given: dict[str, Any], option_names: list[str]) -> Any:
+    from finetune.records import Request  # noqa: PLC0415
+
+    options = {name: given[name] for name in option_names if given[name] is not None}
+    plain = {
+        name: value
+        for name, value in given.items()
+        if name not in {"directory", "out", "json", *_PLAN_NAMES}
+    }
+    out = given.get("out")
+    return Request(
+        root=str(given["directory"]),
+        out=None if out is None else str(out),
+        options=options,
+        command=shlex.join(["finetune", *sys.argv[1:]]),
+        **plain,
+    )
+
+
+def _write_csv(path: Path, answers: list[Any]) -> None:
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "probability", "error"])
+            for a in answers:
+                writer.writerow([a.path, a.label or "", a.probability or "", a.error or ""])
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}", hint="Give a file you may write."
+        ) from error

@@ -1,0 +1,325 @@
+"""What people see: progress on stderr, answers on stdout; the only module that imports rich."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from finetune.errors import FinetuneError
+from finetune.records import (
+    Advice,
+    BackboneRow,
+    EpochRecord,
+    Evaluation,
+    Finding,
+    Metrics,
+    Plan,
+    Prediction,
+    Recommendation,
+    RunResult,
+    RunRow,
+    StageScore,
+)
+from finetune.strategy import RULES, TUNED
+
+_PATHS_SHOWN = 3
+
+
+class ConsoleListener:
+    """Draws progress with time left on a terminal, plain lines elsewhere; all on stderr."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", visible=False)
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> ConsoleListener:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
+
+    def step(self, name: str) -> None:
+        """A step of the story begins."""
+        seconds = time.perf_counter() - self._began
+        self._console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(name)}")
+        self._progress.reset(self._task, visible=False, description="         ")
+
+    def progress(self, done: int, total: int) -> None:
+        """How far the current step is."""
+        visible = done < total
+        self._progress.update(self._task, completed=done, total=total, visible=visible)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch has ended."""
+        mark = "  best" if record.best else ""
+        self._console.print(
+            f"          epoch {record.epoch:3d}  loss {record.train_loss:.3f}  validation "
+            f"{record.val_loss:.3f}, {record.val_accuracy:.1%}  {record.seconds:.1f} s{mark}"
+        )
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+        self._console.print(f"          [dim]·[/dim] {escape(text)}")
+
+
+def show_error(error: FinetuneError) -> None:
+    """One line and what to try, on stderr."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(_printable(error.message))}")
+    console.print(f"[bold]try:[/]   {escape(_printable(error.hint))}")
+
+
+def show_line(text: str, *, error: bool = False) -> None:
+    """One plain line, on stdout or stderr, exactly as it is."""
+    (sys.stderr if error else sys.stdout).write(text + "\n")
+
+
+def show_result(result: RunResult) -> None:
+    """The answer of `train`."""
+    out = _out()
+    metrics = result.test or result.estimate
+    source = "test images" if result.test else result.estimate_source
+    low, high = metrics.interval
+    out.print()
+    if len(result.stages) > 1:
+        out.print(_stage_table(result.stages))
+    for finding in result.findings:
+        _print_finding(out, finding)
+    out.print(
+        f"[bold]{result.strategy}[/]: [bold green]{metrics.accuracy:.1%}[/] accuracy on "
+        f"{metrics.n} {source} (95 % interval {low:.1%} to {high:.1%}; commonest class "
+        f"{metrics.majority_baseline:.1%})"
+    )
+    if result.floor is not None:
+        out.print(f"Why: {escape(result.floor.reason)}")
+    for reason in result.recommendation.reasons:
+        out.print(f"Why: {escape(reason.text)}")
+    out.print(f"Took {result.seconds['total']:.0f} s. Run: [bold]{escape(result.run)}[/]")
+    out.print(f"Next: finetune predict IMAGE --run {escape(result.run)}", style="dim")
+
+
+def show_recommendation(advice: Recommendation) -> None:
+    """The answer of `recommend` without a folder."""
+    out = _out()
+    out.print(_decision_table(advice))
+    out.print(f"[bold]{advice.strategy}[/]")
+    for reason in advice.reasons:
+        out.print(f"Why: {escape(reason.text)}")
+    for flip in advice.flips:
+        out.print(f"What would flip it: {escape(flip)}", style="dim")
+    if advice.warning:
+        out.print(f"[bold yellow]Warning:[/] {escape(advice.warning)}")
+    out.print(_plan_table(advice.plan))
+
+
+def show_advice(advice: Advice) -> None:
+    """The answer of `recommend DIR`."""
+    out = _out()
+    for finding in advice.findings:
+        _print_finding(out, finding)
+    out.print(_stage_table(advice.stages))
+    show_recommendation(advice.recommendation)
+
+
+def show_predictions(predictions: Sequence[Prediction]) -> None:
+    """The answer of `predict`, one line per image."""
+    out = _out()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("label", style="bold")
+    table.add_column("probability", justify="right")
+    table.add_column("then", style="dim")
+    for p in predictions:
+        if p.error is not None:
+            table.add_row(escape(_printable(p.path)), "[red]error[/]", "", escape(p.error))
+            continue
+        rest = ", ".join(f"{c.label} {c.probability:.1%}" for c in p.top[1:])
+        table.add_row(
+            escape(_printable(p.path)), escape(p.label or ""), f"{p.probability:.1%}", escape(rest)
+        )
+    out.print(table)
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """The answer of `evaluate`."""
+    out = _out()
+    metrics = evaluation.metrics
+    for finding in evaluation.findings:
+        _print_finding(out, finding)
+    out.print(_class_table(metrics))
+    if len(metrics.per_class) <= 20:
+        out.print(_confusion_table(metrics))
+    low, high = metrics.interval
+    out.print(
+        f"[bold green]{metrics.accuracy:.1%}[/] accuracy on {metrics.n} images of "
+        f"{escape(evaluation.data)} (95 % interval {low:.1%} to {high:.1%}; commonest class "
+        f"{metrics.majority_baseline:.1%})"
+    )
+    out.print(
+        f"balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 {metrics.macro_f1:.1%} · "
+        f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}"
+    )
+
+
+def show_runs(rows: Sequence[RunRow]) -> None:
+    """The answer of `runs`."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "made", "strategy", "backbone", "classes", "accuracy", "measured on"):
+        table.add_column(name, overflow="fold")
+    for r in rows:
+        if r.error is not None:
+            table.add_row(escape(r.run), "", f"[red]{escape(r.error)}[/]")
+            continue
+        accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
+        made = r.created[:16].replace("T", " ")
+        table.add_row(
+            escape(r.run), made, r.strategy, r.backbone, str(r.classes), accuracy, r.accuracy_source
+        )
+    _out().print(table)
+
+
+def show_backbones(rows: Sequence[BackboneRow]) -> None:
+    """The answer of `backbones`."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("backbone", "ready", "parameters", "input", "stages", "licence", "weights"):
+        table.add_column(name)
+    for r in rows:
+        ready = "[green]yes[/]" if r.ready else "no"
+        table.add_row(
+            r.name,
+            ready,
+            f"{r.parameters / 1e6:.1f} M",
+            f"{r.side_px} px",
+            " ".join(r.stages),
+            r.licence,
+            r.weights,
+        )
+    out = _out()
+    out.print(table)
+    out.print(
+        "Any other timm name works with --weights FILE, or fetched by timm where there is a "
+        "network.",
+        style="dim",
+    )
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _printable(text: str) -> str:
+    """Control characters and stray surrogates shown as escapes, so a name cannot draw."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _print_finding(out: Console, finding: Finding) -> None:
+    colour = "yellow" if finding.severity == "warning" else "dim"
+    names = ", ".join(_printable(p) for p in finding.paths[:_PATHS_SHOWN])
+    more = len(finding.paths) - _PATHS_SHOWN
+    tail = f" ({names}{f' and {more} more' if more > 0 else ''})" if names else ""
+    out.print(f"[{colour}]{finding.code}[/] {escape(finding.title + tail)}. {escape(finding.hint)}")
+
+
+def _decision_table(advice: Recommendation) -> Table:
+    table = Table(title="the classic table", title_justify="left")
+    table.add_column("")
+    table.add_column("similar to ImageNet")
+    table.add_column("different from ImageNet")
+    for size, name in (("small", "very little data"), ("large", "quite a lot of data")):
+        cells = []
+        for kind in ("similar", "different"):
+            rule = next(r for r in RULES if (r.size, r.similarity) == (size, kind))
+            text = f"{rule.id} {rule.action}"
+            here = (advice.size, advice.similarity) == (size, kind)
+            cells.append(f"[bold green]→ {text}[/]" if here else text)
+        table.add_row(name, *cells)
+    return table
+
+
+def _stage_table(stages: Sequence[StageScore]) -> Table:
+    table = Table(title="linear classifiers by stage, cross-validated", title_justify="left")
+    table.add_column("features")
+    for name in ("accuracy", "± se", "log loss", "dimensions"):
+        table.add_column(name, justify="right")
+    best = min(stages, key=lambda s: s.log_loss)
+    for s in stages:
+        table.add_row(
+            s.name,
+            f"{s.accuracy:.1%}",
+            f"{s.standard_error:.1%}",
+            f"{s.log_loss:.3f}",
+            str(s.dimensions),
+            style="bold green" if s is best else None,
+        )
+    return table
+
+
+def _plan_table(plan: Plan) -> Table:
+    table = Table(title="plan", title_justify="left", box=None)
+    table.add_column("setting")
+    table.add_column("value")
+    table.add_column("because", style="dim")
+    names = ["taps", "side_px"]
+    if plan.strategy in TUNED:
+        names = [n for n in vars(plan) if n not in ("strategy", "augment", "why", "taps")]
+    values = {n: getattr(plan, n) for n in names}
+    if plan.strategy in TUNED:
+        values |= vars(plan.augment)
+    for name, value in values.items():
+        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+        if isinstance(value, float):
+            shown = f"{value:.4g}"
+        table.add_row(name, shown, escape(plan.why.get(name, "")))
+    return table
+
+
+def _class_table(metrics: Metrics) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for name in ("images", "precision", "recall", "F1"):
+        table.add_column(name, justify="right")
+
+    def rate(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    for c in metrics.per_class:
+        table.add_row(escape(c.name), str(c.n), rate(c.precision), rate(c.recall), rate(c.f1))
+    return table
+
+
+def _confusion_table(metrics: Metrics) -> Table:
+    table = Table(title="rows are true, columns are answers", title_justify="left", box=None)
+    table.add_column("")
+    for i in range(len(metrics.confusion)):
+        table.add_column(str(i + 1), justify="right")
+    for i, row in enumerate(metrics.confusion):
+        cells = [
+            f"[green]{v}[/]" if i == j else (f"[red]{v}[/]" if v else "[dim]·[/]")
+            for j, v in enumerate(row)
+        ]
+        table.add_row(f"{i + 1} {escape(metrics.per_class[i].name)}", *cells)
+    return table

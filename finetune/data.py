@@ -1,0 +1,439 @@
+"""Folder → checked list of labelled files → disjoint splits.
+
+Nothing is decoded here and nothing is written. A split is decided by a hash of each file's bytes
+and the seed, so exact copies always fall on the same side and adding files moves no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from finetune.errors import DataError, UsageError
+from finetune.records import Dataset, Finding, Sample, Splits
+
+# What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".ico"),
+    }
+)
+VALIDATION_NAMES = ("val", "valid", "validation")
+SPLIT_NAMES = ("train", "test", *VALIDATION_NAMES)
+SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+@dataclass
+class _Listing:
+    """What one walk over a folder of class folders saw, paths relative to the data root."""
+
+    classes: list[str] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)  # (class, path)
+    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def scan(root: Path) -> Dataset:
+    """List the labelled images under `root`: one folder per class, or ready-made splits.
+
+    Class = first-level folder (below `train/`, `val/`, `test/` where these exist). Images of a
+    ready-made `test/` are listed by name only; their bytes are not read.
+
+    Raises:
+        DataError: no folder, fewer than two classes with images, or classes that do not agree
+            between ready-made splits.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"no folder at {root}", hint="Give the folder that holds one folder per class."
+        )
+    folders = {p.name for p in root.iterdir() if p.is_dir()}
+    if "train" in folders and any(_is_class_folder(p) for p in (root / "train").iterdir()):
+        return _scan_ready(root, folders)
+    listing = _walk(root, root)
+    return Dataset(
+        root=str(root),
+        classes=_checked_classes(listing, root),
+        layout="plain",
+        pool=_samples(root, listing, read=True),
+        val=None,
+        test=None,
+        findings=_findings(listing),
+    )
+
+
+def _scan_ready(root: Path, folders: set[str]) -> Dataset:
+    train = _walk(root, root / "train")
+    classes = _checked_classes(train, root / "train")
+    names = [n for n in VALIDATION_NAMES if n in folders]
+    if len(names) > 1:
+        raise DataError(
+            f"{root} has more than one validation folder: {', '.join(names)}",
+            hint=f"Keep one of them; {VALIDATION_NAMES[0]}/ is the usual name.",
+        )
+    parts: dict[str, tuple[Sample, ...] | None] = {"val": None, "test": None}
+    for part, folder in (("val", names[0] if names else ""), ("test", "test")):
+        if folder not in folders:
+            continue
+        listing = _walk(root, root / folder)
+        unknown = sorted({c for c, _ in listing.files} - set(classes))
+        if unknown:
+            raise DataError(
+                f"{root / folder} has classes that train/ lacks: {', '.join(unknown[:5])}",
+                hint="Give train/ a folder with images for each of them, or take them out.",
+            )
+        listing.classes = list(classes)
+        parts[part] = _samples(root, listing, read=part != "test")
+        for title, paths in listing.notes.items():
+            train.notes[title] += paths
+    ignored = sorted(
+        name
+        for name in folders - {"train", "test", *names}
+        if not name.startswith(".") and name.lower() not in SYSTEM_NAMES
+    )
+    findings = _findings(train)
+    if ignored:
+        findings += (
+            Finding(
+                "FT102",
+                "warning",
+                f"{len(ignored)} folder(s) beside train/ are not used",
+                "Move them into train/ if they are classes.",
+                tuple(ignored),
+            ),
+        )
+    return Dataset(
+        root=str(root),
+        classes=classes,
+        layout="ready",
+        pool=_samples(root, train, read=True),
+        val=parts["val"],
+        test=parts["test"],
+        findings=findings,
+    )
+
+
+def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
+    """The labelled images of `root/test` where there is one, else of `root`, for known classes.
+
+    Raises:
+        DataError: no folder, no images, or a class folder that is not among `classes`.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"no folder at {root}", hint="Give the folder that holds one folder per class."
+        )
+    top = root / "test" if _is_class_folder(root / "test") and "test" not in classes else root
+    listing = _walk(root, top)
+    unknown = sorted(set(listing.classes) - set(classes))
+    if unknown or not listing.files:
+        found = f"has unknown classes: {', '.join(unknown[:5])}" if unknown else "has no images"
+        raise DataError(
+            f"{top} {found}",
+            hint=f"The run knows {len(classes)} classes: {', '.join(classes[:8])}"
+            + (" …" if len(classes) > 8 else "."),
+        )
+    listing.classes = list(classes)
+    pool = _samples(root, listing, read=True)
+    return Dataset(str(root), tuple(classes), "plain", pool, None, None, _findings(listing))
+
+
+def list_images(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files as given and the images below folders, in name order.
+
+    Raises:
+        DataError: a path that does not exist, or a folder without images.
+    """
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in _descend(path) if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                raise DataError(f"no images below {path}", hint="Give an image or its folder.")
+            yield from found
+        else:
+            yield path
+
+
+def split(
+    dataset: Dataset,
+    *,
+    seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    max_per_class: int | None = None,
+) -> Splits:
+    """Divide a data set into train, validation and test.
+
+    Each image gets a number in [0, 1) from the hash of its bytes and the seed; within each class
+    those below the fraction go to the split. So the shares are met on average rather than to the
+    image, which is the price for a split that never moves when files are added. A class whose
+    images all fall on one side gives its smallest (or largest) number away, so that every class
+    with at least three images has one in each split. Ready-made splits are kept.
+
+    Args:
+        dataset: What `scan` returned.
+        seed: Another seed is another split.
+        val_fraction: Share of the images that are not test, in [0, 0.9].
+        test_fraction: Share of all images, in [0, 0.9].
+        max_per_class: Cap on the images per class that are not test; validation comes out of them.
+
+    Raises:
+        UsageError: a fraction out of range.
+    """
+    for name, value in (("--val-fraction", val_fraction), ("--test-fraction", test_fraction)):
+        if not 0.0 <= value <= 0.9:
+            raise UsageError(f"{name} is {value}", hint="Give a share between 0 and 0.9.")
+    rest, test = dataset.pool, dataset.test
+    if test is None:
+        rest, test = _cut(rest, test_fraction, f"test:{seed}")
+    if max_per_class is not None:
+        rest = _cap(rest, max_per_class, f"cap:{seed}")
+    val = dataset.val
+    if val is None:
+        rest, val = _cut(rest, val_fraction, f"val:{seed}")
+    return Splits(train=rest, val=val, test=test)
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """SHA-256 over the sorted labels and content hashes: the same images, the same value."""
+    lines = sorted(f"{s.label} {s.digest}" for s in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}", hint="Check that you may read the file."
+        ) from error
+
+
+def _walk(root: Path, top: Path) -> _Listing:
+    listing = _Listing()
+    for entry in sorted(top.iterdir()):
+        name = str(entry.relative_to(root))
+        if _is_hidden(entry.name):
+            listing.notes["hidden"].append(name)
+        elif entry.is_dir():
+            _walk_class(root, entry, listing)
+        elif entry.suffix.lower() in IMAGE_SUFFIXES:
+            listing.notes["loose"].append(name)
+        else:
+            listing.notes["other"].append(name)
+    return listing
+
+
+def _walk_class(root: Path, folder: Path, listing: _Listing) -> None:
+    before = len(listing.files)
+    for path in sorted(_descend(folder, listing.notes["hidden"], root)):
+        name = path.relative_to(root).as_posix()
+        if not name.isprintable() and not _is_utf8(name):
+            listing.notes["encoding"].append(name.encode("utf-8", "replace").decode())
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+            listing.notes["other"].append(name)
+        else:
+            listing.files.append((folder.name, name))
+            if path.parent != folder:
+                listing.notes["nested"].append(name)
+    if len(listing.files) == before:
+        listing.notes["empty"].append(folder.relative_to(root).as_posix())
+    else:
+        listing.classes.append(folder.name)
+
+
+def _descend(
+    folder: Path, hidden: list[str] | None = None, root: Path | None = None
+) -> Iterator[Path]:
+    """Files below a folder; links to folders are followed once, so a loop ends."""
+    seen: set[str] = set()
+    for top, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(top)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in [*folders, *files]:
+            if _is_hidden(name) and hidden is not None and root is not None:
+                hidden.append(str((Path(top) / name).relative_to(root)))
+        folders[:] = sorted(f for f in folders if not _is_hidden(f))
+        yield from (Path(top) / f for f in files if not _is_hidden(f))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def _is_class_folder(path: Path) -> bool:
+    return path.is_dir() and not _is_hidden(path.name)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
+    if len(listing.classes) >= 2:
+        return tuple(listing.classes)
+    found = f"only '{listing.classes[0]}'" if listing.classes else "none"
+    loose = len(listing.notes["loose"])
+    raise DataError(
+        f"{folder} needs at least two class folders with images; found {found}"
+        + (f" and {loose} images outside any class folder" if loose else ""),
+        hint="Put the images of each class into a folder named after it: "
+        f"{folder}/cat/1.jpg, {folder}/dog/2.jpg.",
+    )
+
+
+def _samples(root: Path, listing: _Listing, *, read: bool) -> tuple[Sample, ...]:
+    index = {name: i for i, name in enumerate(listing.classes)}
+    return tuple(
+        Sample(name, index[label], digest_file(root / name) if read else "")
+        for label, name in listing.files
+    )
+
+
+_TITLES = {
+    "hidden": ("FT103", "note", "hidden or system file(s) left out", "Nothing to do."),
+    "other": ("FT104", "note", "file(s) that are not images left out", "Nothing to do."),
+    "loose": (
+        "FT105",
+        "warning",
+        "image(s) outside any class folder left out",
+        "Move them into a class folder if they should count.",
+    ),
+    "nested": (
+        "FT106",
+        "note",
+        "image(s) in folders below a class folder; they belong to the first-level class",
+        "Move deeper folders up if they are classes of their own.",
+    ),
+    "empty": (
+        "FT107",
+        "warning",
+        "class folder(s) without images left out",
+        "Add images or remove the folder.",
+    ),
+    "encoding": (
+        "FT108",
+        "warning",
+        "file(s) whose name is not valid UTF-8 left out",
+        "Rename them.",
+    ),
+}
+
+
+def _findings(listing: _Listing) -> tuple[Finding, ...]:
+    found = []
+    for key, (code, severity, title, hint) in _TITLES.items():
+        paths = listing.notes.get(key)
+        if paths:
+            level = "note" if severity == "note" else "warning"
+            found.append(Finding(code, level, f"{len(paths)} {title}", hint, tuple(paths)))
+    return tuple(found)
+
+
+def copies(samples: Sequence[Sample]) -> tuple[Finding, ...]:
+    """Findings about exact copies: within a class, and under two labels (which teaches noise)."""
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.digest].append(sample)
+    twins = [g for g in groups.values() if len(g) > 1]
+    crossed = [g for g in twins if len({s.label for s in g}) > 1]
+    found = []
+    if twins:
+        found.append(
+            Finding(
+                "FT110",
+                "note",
+                f"{sum(len(g) - 1 for g in twins)} exact copies; copies stay in one split",
+                "Remove them if they were not meant to count twice.",
+                tuple(s.path for g in twins for s in g),
+            )
+        )
+    if crossed:
+        found.append(
+            Finding(
+                "FT111",
+                "warning",
+                f"{len(crossed)} image(s) lie under two labels",
+                "Keep each of them in one class only.",
+                tuple(s.path for g in crossed for s in g),
+            )
+        )
+    return tuple(found)
+
+
+def leaks(fitting: Sequence[Sample], test: Sequence[Sample]) -> tuple[Finding, ...]:
+    """A finding when exact copies of fitted images stand in the test split."""
+    known = {s.digest for s in fitting}
+    leaked = tuple(s.path for s in test if s.digest in known)
+    if not leaked:
+        return ()
+    return (
+        Finding(
+            "FT112",
+            "warning",
+            f"{len(leaked)} test image(s) are exact copies of images trained on",
+            "Remove them from test/: the test accuracy is too good by as much.",
+            leaked,
+        ),
+    )
+
+
+def _number(digest: str, salt: str) -> float:
+    """A uniform number in [0, 1) from a content hash and a salt."""
+    value = hashlib.sha256(f"{salt}:{digest}".encode()).digest()[:8]
+    return int.from_bytes(value, "big") / 2**64
+
+
+def _by_class(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
+    groups: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[sample.label].append(sample)
+    return groups
+
+
+def _cut(
+    samples: tuple[Sample, ...], fraction: float, salt: str
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Split off a fraction per class; returns (kept, cut off)."""
+    if fraction == 0:
+        return samples, ()
+    numbers = {s.digest: _number(s.digest, salt) for s in samples}
+    chosen = {d for d, u in numbers.items() if u < fraction}
+    for group in _by_class(samples).values():
+        ranked = sorted({s.digest for s in group}, key=lambda d: numbers[d])
+        if len(ranked) >= 2 and chosen.issuperset(ranked):
+            chosen.remove(ranked[-1])
+        elif len(ranked) >= 3 and chosen.isdisjoint(ranked):
+            chosen.add(ranked[0])
+        elif len(ranked) == 1:
+            chosen.discard(ranked[0])
+    kept = tuple(s for s in samples if s.digest not in chosen)
+    return kept, tuple(s for s in samples if s.digest in chosen)
+
+
+def _cap(samples: tuple[Sample, ...], limit: int, salt: str) -> tuple[Sample, ...]:
+    """Keep the `limit` images per class whose numbers are smallest."""
+    if limit < 2:
+        raise UsageError(f"--max-per-class is {limit}", hint="Give at least 2.")
+    kept: set[str] = set()
+    for group in _by_class(samples).values():
+        ranked = sorted(group, key=lambda s: (_number(s.digest, salt), s.path))
+        kept.update(s.path for s in ranked[:limit])
+    return tuple(s for s in samples if s.path in kept)

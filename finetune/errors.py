@@ -1,0 +1,49 @@
+"""Faults a user can cause: a message with the value and the path, and one thing to try."""
+
+from __future__ import annotations
+
+
+class FinetuneError(Exception):
+    """A fault the user can mend; shown as one line and a hint, without a traceback.
+
+    Args:
+        message: What is wrong, with the offending value and the path.
+        hint: One thing to try, starting with a verb or a command to paste.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(FinetuneError):
+    """Options that contradict each other or are out of range."""
+
+    exit_code = 2
+
+
+class DataError(FinetuneError):
+    """The image folder cannot be used as it stands."""
+
+
+class ImageError(FinetuneError):
+    """One image cannot be decoded."""
+
+
+class BackboneError(FinetuneError):
+    """The backbone or its weights cannot be had."""
+
+
+class RunError(FinetuneError):
+    """A run folder is missing, incomplete or not ours."""
+
+
+class DeviceError(FinetuneError):
+    """The device asked for is not there."""
+
+
+class TrainingError(FinetuneError):
+    """Training cannot go on."""

@@ -1,0 +1,626 @@
+"""The story of each command as a list of calls."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finetune import (
+    backbones,
+    batches,
+    data,
+    engine,
+    evaluate,
+    features,
+    predict,
+    probe,
+    profile,
+    report,
+    runs,
+    strategy,
+    train,
+)
+from finetune.backbones import TOP, Backbone
+from finetune.errors import DataError, UsageError
+from finetune.records import (
+    Advice,
+    BackboneFacts,
+    Dataset,
+    DatasetProfile,
+    EpochRecord,
+    Evaluation,
+    Finding,
+    Floor,
+    HeadFacts,
+    Metrics,
+    Plan,
+    Prediction,
+    Recommendation,
+    Request,
+    RunFacts,
+    RunResult,
+    Sample,
+    Splits,
+    StageScore,
+    Strategy,
+)
+from finetune.train import Listener
+
+SIZE_SAMPLE = 200  # headers read to learn how large the images are
+
+
+@dataclass
+class _Clock:
+    """Names each step to the listener and keeps its seconds."""
+
+    listener: Listener
+    began: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str, text: str) -> Iterator[None]:
+        self.listener.step(text)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def total(self) -> dict[str, float]:
+        return {**self.seconds, "total": time.perf_counter() - self.began}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The data read and turned into features; rows of `table` stand for `samples`."""
+
+    request: Request
+    dataset: Dataset
+    splits: Splits
+    backbone: Backbone
+    facts: BackboneFacts
+    device: torch.device
+    table: features.Table
+    samples: tuple[Sample, ...]
+    labels: npt.NDArray[np.int64]
+    fold: npt.NDArray[np.int64]
+    findings: tuple[Finding, ...]
+    listener: Listener
+
+    @property
+    def in_train(self) -> npt.NDArray[np.bool_]:
+        """Which rows are not kept from tuning for validation, bool[N]."""
+        held = {s.path for s in self.splits.val}
+        return np.array([s.path not in held for s in self.samples])
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """Cross-validated linear classifiers: on the top features, and on others where wanted."""
+
+    top: probe.CrossValidation
+    others: tuple[probe.CrossValidation, ...]
+
+    @property
+    def best(self) -> probe.CrossValidation:
+        return min((self.top, *self.others), key=lambda c: c.score.log_loss)
+
+    @property
+    def table(self) -> tuple[StageScore, ...]:
+        return tuple(c.score for c in (*self.others, self.top))
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is returned: a backbone with a head, and what is known of it before the test."""
+
+    strategy: Strategy
+    backbone: Backbone
+    head: probe.Head
+    taps: tuple[str, ...]
+    side_px: int
+    estimate: Metrics
+    estimate_source: str
+    history: tuple[EpochRecord, ...] = ()
+    floor: Floor | None = None
+
+
+def run_training(request: Request, listener: Listener) -> RunResult:
+    """`finetune train`: look, decide, do it, prove it, keep it."""
+    clock = _Clock(listener)
+    _check(request)
+    now = datetime.now().astimezone()
+    runs.choose_folder(request.out, Path(request.root), request.strategy, now)  # fail early
+    work = _prepare(request, listener, clock)
+    probes = _fit_probes(
+        work, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
+    )
+    measured, advice = _decide(work, probes)
+    for reason in advice.reasons:
+        listener.note(reason.text)
+    if advice.warning and request.strategy == "auto":
+        listener.note(advice.warning)
+    model = _realise(work, probes, advice, clock)
+    test, leaks = _examine(work, model, clock)
+    path = runs.choose_folder(request.out, Path(request.root), model.strategy, now)
+    with clock.step("save", "writing the run"):
+        result = RunResult(
+            run=str(path),
+            strategy=model.strategy,
+            requested_strategy=request.strategy,
+            classes=work.dataset.classes,
+            counts=_counts(work.splits),
+            test=test,
+            estimate=model.estimate,
+            estimate_source=model.estimate_source,
+            stages=probes.table,
+            recommendation=advice,
+            floor=model.floor,
+            findings=work.findings + leaks,
+            seconds={},
+        )
+        result = replace(result, seconds=clock.total())
+        _keep(path, work, model, result, measured, now)
+    return replace(result, seconds=clock.total())
+
+
+def run_recommendation(request: Request, listener: Listener) -> Advice:
+    """`finetune recommend DIR`: the same looking and deciding, nothing trained."""
+    clock = _Clock(listener)
+    _check(request)
+    work = _prepare(request, listener, clock)
+    probes = _fit_probes(work, clock, all_stages=True)
+    measured, advice = _decide(work, probes)
+    return Advice(advice, measured, probes.table, _counts(work.splits), work.findings)
+
+
+def run_prediction(
+    paths: Sequence[Path], run: Path | None, *, top: int, device: str, listener: Listener
+) -> list[Prediction]:
+    """`finetune predict`."""
+    loaded = runs.load(run or runs.latest())
+    files = list(data.list_images(paths))
+    listener.step(f"classifying {len(files)} image(s) with {loaded.path}")
+    return predict.predict(loaded, files, top=top, device=device, progress=listener.progress)
+
+
+def run_evaluation(
+    root: Path, run: Path | None, *, device: str, unseen: bool, listener: Listener
+) -> Evaluation:
+    """`finetune evaluate DIR`: how a run does on labelled images."""
+    path = run or runs.latest()
+    loaded, splits = runs.load(path), runs.load_splits(path)
+    dataset = data.scan_labelled(root, loaded.facts.classes)
+    known = {s.digest for s in splits.fitting}
+    samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
+    if not samples:
+        raise DataError(
+            f"every image in {root} was used to train {path}",
+            hint="Give images the run has not seen, or leave out --unseen.",
+        )
+    listener.step(f"classifying {len(samples)} images")
+    answers = predict.predict(
+        loaded,
+        [root / s.path for s in samples],
+        top=len(loaded.facts.classes),
+        device=device,
+        progress=listener.progress,
+    )
+    index = {name: i for i, name in enumerate(loaded.facts.classes)}
+    good = [(s, a) for s, a in zip(samples, answers, strict=True) if a.error is None]
+    bad = [(s, str(a.error)) for s, a in zip(samples, answers, strict=True) if a.error is not None]
+    if not good:
+        raise DataError(f"no image in {root} could be read: {bad[0][1]}", hint="Check the files.")
+    rows = np.zeros((len(good), len(index)))
+    for i, (_, answer) in enumerate(good):
+        for entry in answer.top:
+            rows[i, index[entry.label]] = entry.probability
+    labels = np.array([s.label for s, _ in good], np.int64)
+    metrics = evaluate.measure(rows, labels, loaded.facts.classes)
+    leaks = data.leaks(splits.fitting, [s for s, _ in good])
+    findings = dataset.findings + leaks + _unreadable([s for s, _ in bad], [m for _, m in bad])
+    return Evaluation(run=str(path), data=str(root), metrics=metrics, findings=findings)
+
+
+def _check(request: Request) -> None:
+    if request.strategy != "auto" and request.strategy not in strategy.STRATEGIES:
+        raise UsageError(
+            f"unknown strategy '{request.strategy}'",
+            hint=f"Use auto or one of {', '.join(strategy.STRATEGIES)}.",
+        )
+    scratch = request.strategy == "scratch"
+    if request.backbone == "lenet5" and not scratch and request.weights is None:
+        raise UsageError(
+            "lenet5 has no pretrained weights",
+            hint="Use --strategy scratch, or --weights FILE with your own.",
+        )
+
+
+def _prepare(request: Request, listener: Listener, clock: _Clock) -> _Work:
+    """Scan, split, load the backbone, take features of every image that is not test."""
+    root = Path(request.root)
+    with clock.step("scan", f"reading {root}"):
+        dataset = data.scan(root)
+        splits = data.split(
+            dataset,
+            seed=request.seed,
+            val_fraction=request.val_fraction,
+            test_fraction=request.test_fraction,
+            max_per_class=request.max_per_class,
+        )
+    with clock.step("backbone", f"loading {request.backbone}"):
+        device, reason = engine.choose_device(request.device)
+        weights = backbones.RANDOM if request.strategy == "scratch" else request.weights
+        torch.manual_seed(request.seed)  # random weights, where they are asked for
+        backbone, facts = backbones.build(request.backbone, weights)
+        side = facts.preprocess.side_px
+        runtime = engine.make(backbone, device, side, len(splits.fitting) + len(splits.test))
+        listener.note(f"{device} ({reason.text}), {runtime.runtime} ({runtime.reason.text})")
+    with clock.step("features", f"one forward pass over {len(splits.fitting)} images"):
+        paths = [root / s.path for s in splits.fitting]
+        table = features.extract(paths, runtime, side, listener.progress)
+    bad = [splits.fitting[i] for i, _ in table.faults]
+    messages = [fault.message for _, fault in table.faults]
+    if bad and request.on_bad_image == "error":
+        raise DataError(
+            f"{len(bad)} image(s) cannot be read: " + "; ".join(messages[:5]),
+            hint="Repair or remove them, or use --on-bad-image skip.",
+        )
+    samples = tuple(splits.fitting[i] for i in table.kept)
+    labels = np.array([s.label for s in samples], np.int64)
+    _require_every_class(dataset, labels)
+    lost = {s.path for s in bad}
+    return _Work(
+        request=request,
+        dataset=dataset,
+        splits=replace(
+            splits,
+            train=tuple(s for s in splits.train if s.path not in lost),
+            val=tuple(s for s in splits.val if s.path not in lost),
+        ),
+        backbone=backbone,
+        facts=facts,
+        device=device,
+        table=table,
+        samples=samples,
+        labels=labels,
+        fold=probe.folds(labels, [s.digest for s in samples]),
+        findings=dataset.findings + data.copies(dataset.pool) + _unreadable(bad, messages),
+        listener=listener,
+    )
+
+
+def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64]) -> None:
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    empty = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
+    if empty:
+        raise DataError(
+            f"no readable training image of {', '.join(empty[:5])} in {dataset.root}",
+            hint="Add images of it, or remove the class folder.",
+        )
+    if len(labels) < 2 * len(dataset.classes):
+        raise DataError(
+            f"{dataset.root} has {len(labels)} training images for {len(dataset.classes)} classes",
+            hint="Give at least two per class; ten is a sensible least.",
+        )
+
+
+def _fit_probes(work: _Work, clock: _Clock, *, all_stages: bool) -> _Probes:
+    """Cross-validate linear classifiers on the top features, each stage, and stages together."""
+    with clock.step("probes", "cross-validating linear classifiers"):
+        top = _cross_validate(work, TOP, (TOP,))
+        if not all_stages:
+            return _Probes(top, ())
+        stages = work.backbone.stages
+        candidates = {f"stage {s}" if s != "stem" else s: (s,) for s in stages}
+        candidates |= {
+            f"stages {'+'.join(stages[-2:])}": stages[-2:],
+            f"stages {'+'.join(stages[-2:])}+top": (*stages[-2:], TOP),
+            "all stages": (*stages, TOP),
+        }
+        others = []
+        for i, (name, taps) in enumerate(candidates.items()):
+            others.append(_cross_validate(work, name, taps))
+            work.listener.progress(i + 1, len(candidates))
+        return _Probes(top, tuple(others))
+
+
+def _cross_validate(work: _Work, name: str, taps: tuple[str, ...]) -> probe.CrossValidation:
+    rows = probe.ranking_sample(work.labels)
+    blocks = _blocks(work.table, taps, rows)
+    return probe.cross_validate(name, taps, blocks, work.labels[rows], work.fold[rows])
+
+
+def _blocks(
+    table: features.Table, taps: Sequence[str], rows: npt.NDArray[np.int64]
+) -> probe.Blocks:
+    spans, start = [], 0
+    for tap in taps:
+        width = table.layout[tap][1] - table.layout[tap][0]
+        spans.append((start, start + width))
+        start += width
+    return probe.Blocks(features.select(table.rows[rows], table.layout, taps), tuple(spans))
+
+
+def _decide(work: _Work, probes: _Probes) -> tuple[DatasetProfile, Recommendation]:
+    """Measure the two axes, look up the table, resolve the plan."""
+    request, classes = work.request, work.dataset.classes
+    looks, why = profile.symbols(classes)
+    sides = [
+        min(size)
+        for s in work.samples[:: max(1, len(work.samples) // SIZE_SAMPLE)]
+        if (size := batches.size_of(Path(request.root) / s.path)) is not None
+    ]
+    singles = {c.score.name: c.right for c in probes.others if len(c.score.taps) == 1}
+    measured = DatasetProfile(
+        size=profile.size(work.labels, len(classes)),
+        similarity=profile.similarity(probes.top.right, singles),
+        median_side_px=int(np.median(sides)) if sides else None,
+        symbols=looks,
+        symbols_reason=why,
+    )
+    size = request.size or measured.size
+    similarity = request.similarity or measured.similarity
+    rule = strategy.rule_for(
+        request.size or measured.size.verdict, request.similarity or measured.similarity.verdict
+    )
+    forced = None if request.strategy == "auto" else _named(request.strategy)
+    chosen = forced or rule.strategy
+    counts = np.bincount(work.labels)
+    facts = strategy.Facts(
+        images=len(work.splits.train),
+        similarity=rule.similarity,
+        stages=work.backbone.stages,
+        side_px=work.facts.preprocess.side_px,
+        fixed_side=_takes_one_size(work.backbone),
+        median_side_px=measured.median_side_px,
+        symbols=looks,
+        symbols_reason=why,
+        rarest=int(counts.min()),
+        commonest=int(counts.max()),
+    )
+    taps = probes.best.score.taps if chosen == "stage-probe" else (TOP,)
+    plan = strategy.resolve(chosen, facts, request.options, taps)
+    return measured, strategy.recommend(size, similarity, plan, forced=forced)
+
+
+def _named(name: str) -> Strategy:
+    return next(s for s in strategy.STRATEGIES if s == name)
+
+
+def _takes_one_size(backbone: Backbone) -> bool:
+    return bool(dict(getattr(backbone.net, "pretrained_cfg", {})).get("fixed_input_size", False))
+
+
+def _realise(work: _Work, probes: _Probes, advice: Recommendation, clock: _Clock) -> _Model:
+    """Do what was decided; a tuned model that does not beat the best probe is not returned."""
+    plan = advice.plan
+    if plan.strategy not in strategy.TUNED:
+        chosen = probes.top if plan.strategy == "linear-probe" else probes.best
+        return _probe_model(work, chosen, plan.strategy)
+    if not work.splits.val:
+        raise UsageError(
+            f"{plan.strategy} needs validation images and there are none",
+            hint="Give --val-fraction 0.2, or a val/ folder.",
+        )
+    train_split, val_split = _load_pixels(work, plan, clock)
+    start = None if plan.strategy == "scratch" else _start_head(work, plan, clock)
+    with clock.step("tune", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px"):
+        tuned = train.fit(
+            plan,
+            work.backbone,
+            start,
+            train_split,
+            val_split,
+            classes=len(work.dataset.classes),
+            device=work.device,
+            seed=work.request.seed,
+            listener=work.listener,
+        )
+    probabilities = probe.probabilities(tuned.val_scores, tuned.head.temperature)
+    model = _Model(
+        strategy=plan.strategy,
+        backbone=work.backbone,
+        head=tuned.head,
+        taps=(TOP,),
+        side_px=plan.side_px,
+        estimate=evaluate.measure(probabilities, val_split.labels, work.dataset.classes),
+        estimate_source="validation images, which also chose the best epoch",
+        history=tuned.history,
+    )
+    if plan.strategy == "scratch":  # for comparison only: there is no probe under it
+        return model
+    floor = _floor(work, probes, tuned)
+    work.listener.note(floor.reason)
+    if floor.kept == "tuned":
+        return replace(model, floor=floor)
+    backbone, _ = backbones.build(work.request.backbone, work.request.weights)
+    name: Strategy = "linear-probe" if probes.best is probes.top else "stage-probe"
+    fallback = _probe_model(replace(work, backbone=backbone), probes.best, name)
+    return replace(fallback, floor=floor, history=tuned.history)
+
+
+def _probe_model(work: _Work, chosen: probe.CrossValidation, name: Strategy) -> _Model:
+    """Fit the head on every image that is not test; its estimate is the cross-validated one."""
+    everything = np.arange(len(work.labels))
+    head = probe.fit(
+        _blocks(work.table, chosen.score.taps, everything),
+        work.labels,
+        len(work.dataset.classes),
+        chosen.score.penalty,
+        chosen.temperature,
+    )
+    probabilities = probe.probabilities(chosen.scores, chosen.temperature)
+    return _Model(
+        strategy=name,
+        backbone=work.backbone,
+        head=head,
+        taps=chosen.score.taps,
+        side_px=work.facts.preprocess.side_px,
+        estimate=evaluate.measure(probabilities, chosen.labels, work.dataset.classes),
+        estimate_source=f"{probe.FOLDS}-fold cross-validation, which also chose the penalty",
+    )
+
+
+def _load_pixels(work: _Work, plan: Plan, clock: _Clock) -> tuple[train.Split, train.Split]:
+    root = Path(work.request.root)
+    sides = (train.canvas_px(plan.side_px), plan.side_px)
+    splits = []
+    with clock.step("decode", "decoding the images for training"):
+        for samples, side in zip((work.splits.train, work.splits.val), sides, strict=True):
+            pixels = batches.load([root / s.path for s in samples], side, torch.get_num_threads())
+            splits.append(train.Split(pixels, np.array([s.label for s in samples], np.int64)))
+    return splits[0], splits[1]
+
+
+def _start_head(work: _Work, plan: Plan, clock: _Clock) -> probe.Head:
+    """A probe on top features of the training images at the resolution of tuning."""
+    inside = np.flatnonzero(work.in_train)
+    labels = work.labels[inside]
+    table = work.table
+    with clock.step("start", f"the probe that tuning starts from, at {plan.side_px} px"):
+        if plan.side_px == work.facts.preprocess.side_px:
+            table = replace(table, rows=table.rows[inside])
+        else:
+            paths = [Path(work.request.root) / work.samples[i].path for i in inside]
+            runtime = engine.make(work.backbone, work.device, plan.side_px, len(paths))
+            table = features.extract(paths, runtime, plan.side_px, work.listener.progress)
+        rows = np.arange(len(labels))
+        blocks = _blocks(table, (TOP,), rows)
+        found = probe.cross_validate(TOP, (TOP,), blocks, labels, work.fold[inside])
+        classes = len(work.dataset.classes)
+        return probe.fit(blocks, labels, classes, found.score.penalty, found.temperature)
+
+
+def _floor(work: _Work, probes: _Probes, tuned: train.Tuned) -> Floor:
+    """Compare on the validation images: the tuned model, and the best probe without them.
+
+    The probe's stage and penalty were chosen with the validation images among the folds, which
+    favours the probe a little: the safe side.
+    """
+    best, inside = probes.best, work.in_train
+    train_rows, val_rows = np.flatnonzero(inside), np.flatnonzero(~inside)
+    head = probe.fit(
+        _blocks(work.table, best.score.taps, train_rows),
+        work.labels[train_rows],
+        len(work.dataset.classes),
+        best.score.penalty,
+        best.temperature,
+    )
+    order = {s.path: i for i, s in enumerate(work.samples)}
+    val_rows = np.array([order[s.path] for s in work.splits.val], np.int64)
+    rows = features.select(work.table.rows[val_rows], work.table.layout, best.score.taps)
+    return evaluate.floor(
+        probe.probabilities(tuned.val_scores, tuned.head.temperature),
+        probe.probabilities(probe.score(head, rows), head.temperature),
+        work.labels[val_rows],
+        best.score.name,
+    )
+
+
+def _examine(
+    work: _Work, model: _Model, clock: _Clock
+) -> tuple[Metrics | None, tuple[Finding, ...]]:
+    """Read the test images, once, and measure."""
+    if not work.splits.test:
+        return None, ()
+    root = Path(work.request.root)
+    with clock.step("test", f"testing on {len(work.splits.test)} images"):
+        samples = [
+            s if s.digest else replace(s, digest=data.digest_file(root / s.path))
+            for s in work.splits.test
+        ]
+        runtime = engine.make(
+            model.backbone, work.device, model.side_px, len(samples) + len(work.samples)
+        )
+        table = features.extract(
+            [root / s.path for s in samples], runtime, model.side_px, work.listener.progress
+        )
+        bad = [samples[i] for i, _ in table.faults]
+        findings = _unreadable(bad, [fault.message for _, fault in table.faults])
+        findings += data.leaks(work.splits.fitting, samples)
+        if not len(table.kept):
+            return None, findings
+        scores = probe.score(_stored(model.head), table.columns(model.taps))
+        labels = np.array([samples[i].label for i in table.kept], np.int64)
+        probabilities = probe.probabilities(scores, model.head.temperature)
+        return evaluate.measure(probabilities, labels, work.dataset.classes), findings
+
+
+def _stored(head: probe.Head) -> probe.Head:
+    """The head as the run keeps it, in float32, so that the test measures what is kept."""
+    weight, bias = head.weight.astype(np.float32), head.bias.astype(np.float32)
+    return probe.Head(weight.astype(np.float64), bias.astype(np.float64), head.temperature)
+
+
+def _keep(
+    path: Path,
+    work: _Work,
+    model: _Model,
+    result: RunResult,
+    measured: DatasetProfile,
+    now: datetime,
+) -> None:
+    """Write the run folder."""
+    known = result.test or model.estimate
+    facts = RunFacts(
+        created=now.isoformat(timespec="microseconds"),
+        strategy=model.strategy,
+        classes=work.dataset.classes,
+        backbone=work.facts,
+        preprocess=replace(work.facts.preprocess, side_px=model.side_px),
+        head=HeadFacts(model.taps, model.head.temperature),
+        plan=result.recommendation.plan,
+        seed=work.request.seed,
+        command=work.request.command,
+        data_root=str(Path(work.request.root).resolve()),
+        data_fingerprint=data.fingerprint(work.splits.fitting),
+        versions=_versions(),
+        accuracy=known.accuracy,
+        accuracy_source=f"{known.n} test images" if result.test else model.estimate_source,
+    )
+    tensors = {n: t.cpu().numpy() for n, t in model.backbone.state().items()}
+    head = _stored(model.head)
+    runs.save(
+        path,
+        facts,
+        result,
+        tensors=runs.pack(tensors, head.weight.astype(np.float32), head.bias.astype(np.float32)),
+        history=model.history,
+        splits=work.splits,
+        report=report.to_html(facts, result, measured, model.history),
+    )
+
+
+def _unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Finding, ...]:
+    if not samples:
+        return ()
+    return (
+        Finding(
+            "FT120",
+            "warning",
+            f"{len(samples)} image(s) cannot be read and were left out: {messages[0]}",
+            "Repair or remove them; --on-bad-image error stops instead.",
+            tuple(s.path for s in samples),
+        ),
+    )
+
+
+def _counts(splits: Splits) -> dict[str, int]:
+    return {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+
+
+def _versions() -> dict[str, str]:
+    names = ("finetune", "torch", "timm", "numpy", "scipy", "pillow", "openvino")
+    return {
+        "python": platform.python_version(),
+        **{n: importlib.metadata.version(n) for n in names},
+    }

@@ -1,0 +1,415 @@
+"""Every record that crosses a module boundary: frozen, JSON out and in, no logic.
+
+Decoding is strict (msgspec): a missing key, an unknown type or a value out of place raises
+`msgspec.ValidationError` naming the place, which `runs` turns into a `RunError`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Strategy = Literal["linear-probe", "stage-probe", "partial", "deep", "scratch"]
+Size = Literal["small", "large"]
+Similarity = Literal["similar", "different"]
+Severity = Literal["note", "warning"]
+
+T = TypeVar("T")
+
+
+def to_builtins(record: object) -> Any:
+    """Turn a record into JSON-ready dictionaries and lists."""
+    return msgspec.to_builtins(record)
+
+
+def to_json(record: object) -> str:
+    """One line of JSON."""
+    return msgspec.json.encode(record).decode()
+
+
+def from_json(text: str | bytes, kind: type[T]) -> T:
+    """Read a record back; raises `msgspec.MsgspecError` when it does not fit."""
+    return msgspec.json.decode(text, type=kind)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image; `path` is relative to the data set's root, with forward slashes."""
+
+    path: str
+    label: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something noticed about the data: a stable code, what it is, what to do."""
+
+    code: str
+    severity: Severity
+    title: str
+    hint: str
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked folder of images: what `data.scan` found, nothing decoded yet.
+
+    In a `ready` layout the samples of `test` have empty digests: their bytes are not read before
+    the end.
+    """
+
+    root: str
+    classes: tuple[str, ...]
+    layout: Literal["plain", "ready"]
+    pool: tuple[Sample, ...]
+    val: tuple[Sample, ...] | None
+    test: tuple[Sample, ...] | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint lists of samples; `val` is kept from tuning, `test` from everything."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+    @property
+    def fitting(self) -> tuple[Sample, ...]:
+        """Every image that is not test: what probes are fitted on."""
+        return self.train + self.val
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes the backbone's input; belongs to the weights, not to the user."""
+
+    side_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What is known of a backbone and where its weights came from."""
+
+    name: str
+    weights: str
+    licence: str
+    preprocess: Preprocess
+    stages: tuple[str, ...]
+    parameters: int
+    batchnorm: bool
+    digest: str
+
+
+@dataclass(frozen=True)
+class StageScore:
+    """Cross-validated score of a linear classifier on one set of features."""
+
+    name: str
+    taps: tuple[str, ...]
+    dimensions: int
+    accuracy: float
+    log_loss: float
+    penalty: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something was chosen; `rule` names the row of a table, `user`, or a measurement."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SizeProfile:
+    """How much data there is."""
+
+    verdict: Size
+    images: int
+    rarest_class: int
+    classes: int
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class SimilarityProfile:
+    """How near the data is to ImageNet; the gain is in accuracy, a fraction of 1."""
+
+    verdict: Similarity
+    lower_stage_gain: float | None
+    noise: float | None
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class DatasetProfile:
+    """What was measured of the data set."""
+
+    size: SizeProfile
+    similarity: SimilarityProfile
+    median_side_px: int | None
+    symbols: bool
+    symbols_reason: str
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to a training image; zero (or `crop=1`) switches one off.
+
+    `crop` is the smallest area kept; `rotation_deg`, `translation` (share of the side) and
+    `stretch` (log of the aspect ratio) are the largest changes either way; `flip` is a
+    probability; `colour` the largest relative change of brightness, contrast and saturation.
+    """
+
+    crop: float
+    flip: float
+    rotation_deg: float
+    translation: float
+    stretch: float
+    colour: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every hyper-parameter resolved; `why` says for each whether a rule or the user set it.
+
+    `lr` is the rate of the last tuned stage, `head_lr` of the head, per step; `stage_decay`
+    multiplies the rate once per stage toward the stem.
+    """
+
+    strategy: Strategy
+    taps: tuple[str, ...]
+    tuned_stages: tuple[str, ...]
+    side_px: int
+    epochs: int
+    batch_size: int
+    optimiser: str
+    lr: float
+    head_lr: float
+    stage_decay: float
+    weight_decay: float
+    warmup: float
+    patience: int
+    label_smoothing: float
+    dropout: float
+    class_weights: bool
+    augment: Augment
+    why: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A strategy with its reasons, what would flip it, and the plan it leads to."""
+
+    strategy: Strategy
+    size: Size
+    similarity: Similarity
+    reasons: tuple[Reason, ...]
+    flips: tuple[str, ...]
+    warning: str | None
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of `history.jsonl`."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    seconds: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """Precision and recall of one class; `None` where it is undefined (nothing to divide by)."""
+
+    name: str
+    n: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What was measured on a set of labelled images; rates are fractions of 1.
+
+    `interval` is the 95 % Wilson interval of the accuracy; rows of `confusion` are true classes.
+    """
+
+    n: int
+    accuracy: float
+    interval: tuple[float, float]
+    balanced_accuracy: float
+    macro_f1: float
+    log_loss: float
+    calibration_error: float
+    majority_baseline: float
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The tuned model against the best probe on the validation images."""
+
+    kept: Literal["tuned", "probe"]
+    n: int
+    tuned_accuracy: float
+    probe_accuracy: float
+    tuned_log_loss: float
+    probe_log_loss: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The answer of `finetune train`; written as `result.json`."""
+
+    run: str
+    strategy: Strategy
+    requested_strategy: str
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    test: Metrics | None
+    estimate: Metrics
+    estimate_source: str
+    stages: tuple[StageScore, ...]
+    recommendation: Recommendation
+    floor: Floor | None
+    findings: tuple[Finding, ...]
+    seconds: dict[str, float]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """The linear classifier: which features it reads and the temperature of its softmax."""
+
+    taps: tuple[str, ...]
+    temperature: float
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is needed to rebuild and trust the model; written as `run.json`."""
+
+    created: str
+    strategy: Strategy
+    classes: tuple[str, ...]
+    backbone: BackboneFacts
+    preprocess: Preprocess
+    head: HeadFacts
+    plan: Plan
+    seed: int
+    command: str
+    data_root: str
+    data_fingerprint: str
+    versions: dict[str, str]
+    accuracy: float | None
+    accuracy_source: str
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """One row of a prediction."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image: a label with its probability, or an error."""
+
+    path: str
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[ClassProbability, ...] = field(default=())
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class BackboneRow:
+    """One line of `finetune backbones`."""
+
+    name: str
+    ready: bool
+    weights: str
+    licence: str
+    parameters: int
+    side_px: int
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of `train` and `recommend`; `options` override fields of the plan."""
+
+    root: str
+    out: str | None = None
+    strategy: str = "auto"
+    size: Size | None = None
+    similarity: Similarity | None = None
+    backbone: str = "tf_efficientnet_lite0"
+    weights: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    val_fraction: float = 0.2
+    test_fraction: float = 0.2
+    max_per_class: int | None = None
+    on_bad_image: Literal["skip", "error"] = "skip"
+    options: dict[str, Any] = field(default_factory=dict)
+    command: str = "finetune train"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer of `finetune recommend DIR`."""
+
+    recommendation: Recommendation
+    profile: DatasetProfile
+    stages: tuple[StageScore, ...]
+    counts: dict[str, int]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The answer of `finetune evaluate`."""
+
+    run: str
+    data: str
+    metrics: Metrics
+    findings: tuple[Finding, ...]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One line of `finetune runs`; `error` says why a folder could not be read."""
+
+    run: str
+    created: str = ""
+    strategy: str = ""
+    backbone: str = ""
+    classes: int = 0
+    accuracy: float | None = None
+    accuracy_source: str = ""
+    error: str | None = None

@@ -1,0 +1,203 @@
+"""A run's result → one self-contained HTML page; pure, every name escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from finetune.records import (
+    DatasetProfile,
+    EpochRecord,
+    Metrics,
+    RunFacts,
+    RunResult,
+)
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+.big { font-size: 2.6rem; font-weight: 650; margin: 0; }
+.soft { color: #777; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8883; }
+th:first-child, td:first-child { text-align: left; }
+.scroll { overflow-x: auto; }
+.confusion td { text-align: center; border: 0; min-width: 2.2rem; }
+.here { background: #3a7d4433; font-weight: 600; }
+svg { width: 100%; height: 10rem; }
+"""
+
+
+def to_html(
+    facts: RunFacts, result: RunResult, profile: DatasetProfile, history: Sequence[EpochRecord]
+) -> str:
+    """The report of one run."""
+    name = escape(facts.data_root.rstrip("/").rpartition("/")[2])
+    metrics = result.test or result.estimate
+    source = f"{metrics.n} test images" if result.test else result.estimate_source
+    low, high = metrics.interval
+    parts = [
+        f"<h1>{name}: {escape(result.strategy)} on {escape(facts.backbone.name)}</h1>",
+        f'<p class="big">{metrics.accuracy:.1%}</p>',
+        f'<p class="soft">accuracy on {escape(source)}, 95 % interval {low:.1%} to {high:.1%}; '
+        f"always answering the commonest class gives {metrics.majority_baseline:.1%}</p>",
+        _why(result, profile),
+        _stages(result),
+        _history(history),
+        _classes(metrics),
+        _confusion(metrics, result.classes),
+        _findings(result),
+        _plan(result),
+        _origin(facts),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name}: finetune report</title><style>{_STYLE}</style></head><body>"
+        + "\n".join(p for p in parts if p)
+        + "</body></html>\n"
+    )
+
+
+def _why(result: RunResult, profile: DatasetProfile) -> str:
+    advice = result.recommendation
+    cells = {
+        ("small", "similar"): "linear classifier on the top layer",
+        ("small", "different"): "linear classifiers from different stages",
+        ("large", "similar"): "fine-tune a few layers",
+        ("large", "different"): "fine-tune a larger number of layers",
+    }
+    body = "".join(
+        f"<tr><th>{size}</th>"
+        + "".join(
+            f"<td{' class=here' if (size, kind) == (advice.size, advice.similarity) else ''}>"
+            f"{cells[size, kind]}</td>"
+            for kind in ("similar", "different")
+        )
+        + "</tr>"
+        for size in ("small", "large")
+    )
+    reasons = "".join(f"<li>{escape(r.text)}</li>" for r in advice.reasons)
+    floor = f"<p>{escape(result.floor.reason)}</p>" if result.floor else ""
+    pixels = f"{profile.median_side_px} px" if profile.median_side_px else "unknown"
+    return (
+        f"<h2>What was chosen, and why</h2><table><tr><th></th><th>similar</th><th>different</th>"
+        f"</tr>{body}</table><ul>{reasons}<li>median short side of the images: {pixels}</li></ul>"
+        f"{floor}"
+    )
+
+
+def _stages(result: RunResult) -> str:
+    if len(result.stages) < 2:
+        return ""
+    rows = [
+        [s.name, f"{s.accuracy:.1%}", f"{s.standard_error:.1%}", f"{s.log_loss:.3f}", s.dimensions]
+        for s in result.stages
+    ]
+    return "<h2>Linear classifiers by stage (cross-validated)</h2>" + _table(
+        ["features", "accuracy", "± standard error", "log loss", "dimensions"], rows
+    )
+
+
+def _history(history: Sequence[EpochRecord]) -> str:
+    if len(history) < 2:
+        return ""
+    top = max(max(r.train_loss, r.val_loss) for r in history) or 1.0
+    lines = []
+    for values, colour in (
+        ([r.train_loss for r in history], "#888"),
+        ([r.val_loss for r in history], "#3a7d44"),
+    ):
+        points = " ".join(
+            f"{100 * i / (len(values) - 1):.2f},{40 - 38 * v / top:.2f}"
+            for i, v in enumerate(values)
+        )
+        lines.append(
+            f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" '
+            f'vector-effect="non-scaling-stroke" points="{points}"/>'
+        )
+    best = max((r for r in history if r.best), key=lambda r: r.epoch, default=None)
+    kept = f"best: epoch {best.epoch}" if best else "no epoch was better than the start"
+    return (
+        "<h2>Tuning</h2>"
+        f'<svg viewBox="0 0 100 40" preserveAspectRatio="none">{"".join(lines)}</svg>'
+        f'<p class="soft">loss by epoch, 1 to {len(history)}, from 0 to {top:.2f}: training grey, '
+        f"validation green; {kept}</p>"
+    )
+
+
+def _classes(metrics: Metrics) -> str:
+    def rate(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    rows = [[c.name, c.n, rate(c.precision), rate(c.recall), rate(c.f1)] for c in metrics.per_class]
+    summary = (
+        f'<p class="soft">balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 '
+        f"{metrics.macro_f1:.1%} · log loss {metrics.log_loss:.3f} · calibration error "
+        f"{metrics.calibration_error:.1%}</p>"
+    )
+    table = _table(["class", "images", "precision", "recall", "F1"], rows)
+    return f"<h2>By class</h2>{table}{summary}"
+
+
+def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
+    head = "".join(f"<th>{i + 1}</th>" for i in range(len(classes)))
+    rows = []
+    for i, (name, row) in enumerate(zip(classes, metrics.confusion, strict=True)):
+        total = max(1, sum(row))
+        cells = "".join(
+            f'<td style="background: rgba({"58,125,68" if i == j else "200,60,40"},'
+            f'{0.75 * v / total:.2f})">{v or ""}</td>'
+            for j, v in enumerate(row)
+        )
+        rows.append(f"<tr><th>{i + 1} {escape(name)}</th>{cells}</tr>")
+    return (
+        '<h2>Confusion: rows are true, columns are answers</h2><div class="scroll">'
+        f'<table class="confusion"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
+    )
+
+
+def _findings(result: RunResult) -> str:
+    items = "".join(
+        f"<li><b>{f.code}</b> {escape(f.title)}. {escape(f.hint)} "
+        f'<span class="soft">{escape(", ".join(f.paths[:5]))}{" …" if len(f.paths) > 5 else ""}'
+        "</span></li>"
+        for f in result.findings
+    )
+    return f"<h2>Findings about the data</h2><ul>{items}</ul>" if items else ""
+
+
+def _plan(result: RunResult) -> str:
+    plan = result.recommendation.plan
+    skip = {"why", "augment"}
+    values = {k: v for k, v in vars(plan).items() if k not in skip} | vars(plan.augment)
+    rows = [[k, _show(v), plan.why.get(k, "")] for k, v in values.items()]
+    return "<details><summary>Plan: every setting and where it comes from</summary>" + (
+        _table(["setting", "value", "because"], rows) + "</details>"
+    )
+
+
+def _show(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _origin(facts: RunFacts) -> str:
+    versions = ", ".join(f"{k} {v}" for k, v in facts.versions.items())
+    return (
+        f'<p class="soft">Weights: {escape(facts.backbone.weights)} '
+        f"({escape(facts.backbone.licence)}). Made {escape(facts.created)} by "
+        f"<code>{escape(facts.command)}</code>, seed {facts.seed}; {escape(versions)}.</p>"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    top = "".join(f"<th>{escape(h)}</th>" for h in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'

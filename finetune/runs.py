@@ -1,0 +1,226 @@
+"""The run folder: written whole or not at all, read and checked; torch-free.
+
+`run.json` and `result.json` are records, `model.safetensors` holds the backbone (`backbone.…`) and
+the head (`head.weight`, `head.bias`); no file of a run can hold code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from finetune.errors import RunError
+from finetune.records import (
+    SCHEMA_VERSION,
+    EpochRecord,
+    RunFacts,
+    RunResult,
+    RunRow,
+    Splits,
+    from_json,
+    to_builtins,
+    to_json,
+)
+
+HOME = Path("runs")
+_BACKBONE = "backbone."
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run read back: `backbone` holds its tensors, `weight` float32[C,D] and `bias` its head."""
+
+    path: Path
+    facts: RunFacts
+    backbone: dict[str, npt.NDArray[Any]]
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+
+def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime) -> Path:
+    """Where a new run goes: `--out`, or a dated name below `runs/`.
+
+    Raises:
+        RunError: the place is taken.
+    """
+    if out is None:
+        stem = f"{now:%Y%m%d-%H%M%S}-{data_root.resolve().name}-{strategy}"
+        path, n = HOME / stem, 2
+        while path.exists():
+            path, n = HOME / f"{stem}-{n}", n + 1
+        return path
+    path = Path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists already", hint="Give another --out, or remove it first.")
+    return path
+
+
+def save(
+    path: Path,
+    facts: RunFacts,
+    result: RunResult,
+    *,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    history: Sequence[EpochRecord],
+    splits: Splits,
+    report: str,
+) -> None:
+    """Write a run beside its place, flush it to disk, and rename it: whole or absent.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            (aside / "run.json").write_text(_pretty(facts))
+            (aside / "result.json").write_text(_pretty(result))
+            (aside / "splits.json").write_text(_pretty(splits))
+            (aside / "history.jsonl").write_text("".join(to_json(r) + "\n" for r in history))
+            (aside / "report.html").write_text(report)
+            save_file(dict(tensors), aside / "model.safetensors")
+            aside.chmod(0o755)
+            _flush(aside)
+            aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise RunError(
+            f"cannot write the run to {path}: {error.strerror or error}",
+            hint="Give a folder you may write to with --out.",
+        ) from error
+
+
+def load(path: Path) -> LoadedRun:
+    """Read and check a run.
+
+    Raises:
+        RunError: not a run, of another schema version, or its parts do not fit together.
+    """
+    facts = load_facts(path)
+    file = path / "model.safetensors"
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"cannot read {file}: {error}", hint="The run is damaged; train again."
+        ) from error
+    weight, bias = tensors.pop("head.weight", None), tensors.pop("head.bias", None)
+    if weight is None or bias is None or weight.shape[0] != len(facts.classes):
+        raise RunError(
+            f"{file} has no head for {len(facts.classes)} classes",
+            hint="The run is damaged; train again.",
+        )
+    backbone = {name.removeprefix(_BACKBONE): t for name, t in tensors.items()}
+    return LoadedRun(path, facts, backbone, weight, bias)
+
+
+def load_facts(path: Path) -> RunFacts:
+    """Read `run.json` alone; raises `RunError` as `load` does."""
+    file = path / "run.json"
+    if not file.is_file():
+        raise RunError(
+            f"no run at {path}",
+            hint="`finetune runs` lists the runs; `finetune train DIR` makes one.",
+        )
+    try:
+        facts = from_json(file.read_bytes(), RunFacts)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"cannot read {file}: {error}", hint="The run is damaged or of another version."
+        ) from error
+    if facts.schema_version != SCHEMA_VERSION:
+        raise RunError(
+            f"{file} has schema version {facts.schema_version}, this program reads "
+            f"{SCHEMA_VERSION}",
+            hint="Use the version of finetune that wrote it, or train again.",
+        )
+    return facts
+
+
+def load_splits(path: Path) -> Splits:
+    """Read `splits.json`; raises `RunError`."""
+    try:
+        return from_json((path / "splits.json").read_bytes(), Splits)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise RunError(
+            f"cannot read {path / 'splits.json'}: {error}", hint="The run is damaged; train again."
+        ) from error
+
+
+def rows(home: Path = HOME) -> list[RunRow]:
+    """The runs below a folder, newest first; damaged ones are listed with their fault."""
+    found = []
+    for path in home.iterdir() if home.is_dir() else ():
+        if path.name.startswith(".") or not path.is_dir():
+            continue
+        try:
+            facts = load_facts(path)
+        except RunError as error:
+            found.append(RunRow(run=str(path), error=error.message))
+            continue
+        found.append(
+            RunRow(
+                run=str(path),
+                created=facts.created,
+                strategy=facts.strategy,
+                backbone=facts.backbone.name,
+                classes=len(facts.classes),
+                accuracy=facts.accuracy,
+                accuracy_source=facts.accuracy_source,
+            )
+        )
+    return sorted(found, key=lambda r: (r.created, r.run), reverse=True)
+
+
+def latest(home: Path = HOME) -> Path:
+    """The newest readable run.
+
+    Raises:
+        RunError: there is none.
+    """
+    for row in rows(home):
+        if row.error is None:
+            return Path(row.run)
+    raise RunError(
+        f"no run in {home.resolve()}", hint="Train one with `finetune train DIR`, or give --run."
+    )
+
+
+def pack(
+    backbone: Mapping[str, npt.NDArray[Any]],
+    weight: npt.NDArray[np.float32],
+    bias: npt.NDArray[np.float32],
+) -> dict[str, npt.NDArray[Any]]:
+    """All tensors of a run under their names in `model.safetensors`."""
+    named = {f"{_BACKBONE}{name}": np.ascontiguousarray(t) for name, t in backbone.items()}
+    return named | {"head.weight": np.ascontiguousarray(weight), "head.bias": bias}
+
+
+def _pretty(record: object) -> str:
+    return json.dumps(to_builtins(record), indent=1, ensure_ascii=False) + "\n"
+
+
+def _flush(folder: Path) -> None:
+    """Make sure the files' bytes are on disk before the rename makes them visible."""
+    for path in [*folder.iterdir(), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

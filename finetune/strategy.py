@@ -1,0 +1,349 @@
+"""The decision table and the rules that turn a strategy into a plan; pure, no torch.
+
+The table is the classic one of the CS231n lectures (slide "Transfer Learning with CNNs"). It is
+the prior: a tuned model is still returned only if it beats the probe on images kept from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from finetune.errors import UsageError
+from finetune.records import (
+    Augment,
+    Plan,
+    Reason,
+    Recommendation,
+    Similarity,
+    SimilarityProfile,
+    Size,
+    SizeProfile,
+    Strategy,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One cell of the decision table."""
+
+    id: str
+    size: Size
+    similarity: Similarity
+    strategy: Strategy
+    action: str
+    reason: str
+    warning: str | None = None
+
+
+RULES = (
+    Rule(
+        "T1",
+        "small",
+        "similar",
+        "linear-probe",
+        "linear classifier on the top layer",
+        "the top features already fit, and few images would only distort them",
+    ),
+    Rule(
+        "T2",
+        "small",
+        "different",
+        "stage-probe",
+        "linear classifiers from different stages",
+        "the top features fit badly and there are too few images to change them: earlier stages "
+        "are more general",
+        "You are in trouble: little data, and unlike ImageNet. Expect a modest accuracy; more "
+        "images help most. Measured here, tuning often still wins in this cell: also try "
+        "--strategy deep, which is kept only if it beats the probe.",
+    ),
+    Rule(
+        "T3",
+        "large",
+        "similar",
+        "partial",
+        "fine-tune a few layers",
+        "the features fit, and there are enough images to adapt the last stage to the classes",
+    ),
+    Rule(
+        "T4",
+        "large",
+        "different",
+        "deep",
+        "fine-tune a larger number of layers",
+        "the features fit badly, and there are enough images to change most of them",
+    ),
+)
+
+STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
+TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")
+OPTIMISERS = ("sgd", "adam", "adamw", "adadelta", "adagrad")
+
+# The default backbone's stages, so that the table can be explained without torch; a test compares.
+DEFAULT_STAGES = ("stem", "1", "2", "3", "4", "5")
+DEFAULT_SIDE_PX = 224
+# What "small" and "large" stand for when no folder is given.
+TYPICAL_IMAGES = {"small": 200, "large": 2000}
+
+# Rate of the last tuned stage at batch 16, on (similar, different) data. AdamW's are measured
+# (docs/log.md, 2026-11-23); Adam's are the same. SGD's follow Li et al. 2020: effective rates near
+# .01 and .3 at batch 256, momentum .9, moved to batch 16. Adadelta and Adagrad: torch's default
+# rates (1 and .01) lowered by the factor that Adam's default has to be.
+RATES = {
+    "adamw": (3e-4, 5e-4),
+    "adam": (3e-4, 5e-4),
+    "sgd": (1e-3, 5e-3),
+    "adadelta": (0.3, 0.5),
+    "adagrad": (3e-3, 5e-3),
+}
+HEAD_FACTOR = 3.0  # the head is new, the body is not; measured with the rates above
+SCRATCH_FACTOR = 4.0  # nothing to preserve: torch's own 2e-3 or so for Adam at this batch
+WEIGHT_DECAY = {"adamw": 1e-2, "adam": 0.0, "sgd": 1e-4, "adadelta": 0.0, "adagrad": 0.0}
+TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
+EPOCHS = {"fewest": 10, "most": 60, "scratch": 60}
+LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
+TUNE_SIDE_PX = 128
+AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
+
+
+def recommend(
+    size: SizeProfile | Size,
+    similarity: SimilarityProfile | Similarity,
+    plan: Plan,
+    *,
+    forced: Strategy | None = None,
+) -> Recommendation:
+    """Place the data in the table and say why; `forced` is a strategy the user named."""
+    rule = rule_for(_verdict(size), _verdict(similarity))
+    reasons = [_axis_reason("--size", size), _axis_reason("--similarity", similarity)]
+    if forced is None:
+        reasons.append(Reason(rule.id, f"{rule.action}: {rule.reason}"))
+    else:
+        reasons.append(
+            Reason("user", f"--strategy {forced}; the table says {rule.strategy} ({rule.id})")
+        )
+    return Recommendation(
+        strategy=forced or rule.strategy,
+        size=rule.size,
+        similarity=rule.similarity,
+        reasons=tuple(reasons),
+        flips=tuple(_flips(rule)),
+        warning=rule.warning,
+        plan=plan,
+    )
+
+
+def rule_for(size: Size, similarity: Similarity) -> Rule:
+    """The cell of the table."""
+    return next(r for r in RULES if (r.size, r.similarity) == (size, similarity))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules for a plan look at; `classes` counts per class, rarest and commonest."""
+
+    images: int
+    similarity: Similarity
+    stages: tuple[str, ...] = DEFAULT_STAGES
+    side_px: int = DEFAULT_SIDE_PX
+    fixed_side: bool = False
+    median_side_px: int | None = None
+    symbols: bool = False
+    symbols_reason: str = "no class names given"
+    rarest: int = 1
+    commonest: int = 1
+
+
+def resolve(
+    strategy: Strategy, facts: Facts, user: Mapping[str, Any], taps: tuple[str, ...] = ("top",)
+) -> Plan:
+    """Resolve every hyper-parameter, each with the rule or the user's option behind it.
+
+    Args:
+        strategy: What is to be done.
+        facts: Size, distance and shape of the data and the backbone.
+        user: Options given by hand, by field name of `Plan` or `Augment`.
+        taps: The stages whose features the head reads.
+
+    Raises:
+        UsageError: an option out of range.
+    """
+    _check(user)
+    why: dict[str, str] = {}
+    tuned = strategy in TUNED
+    side, why["side_px"] = _side(facts) if tuned else (facts.side_px, "the backbone's input size")
+    batch, why["batch_size"] = _batch(facts.images)
+    batch = int(user.get("batch_size", batch))
+    optimiser = str(user.get("optimiser", "adamw"))
+    why["optimiser"] = "steady on few images without tuning of its own (docs/log.md)"
+    lr, why["lr"] = _rate(strategy, optimiser, batch, facts.similarity)
+    lr = float(user.get("lr", lr))
+    epochs, why["epochs"] = _epochs(strategy, facts.images, batch)
+    epochs = int(user.get("epochs", epochs))
+    augment, aug_why = _augmentation(facts, user)
+    weighted = facts.commonest >= 3 * facts.rarest
+    plan = Plan(
+        strategy=strategy,
+        taps=taps,
+        tuned_stages=_stages(strategy, facts.stages),
+        side_px=side,
+        epochs=epochs if tuned else 0,
+        batch_size=batch,
+        optimiser=optimiser,
+        lr=lr if tuned else 0.0,
+        head_lr=HEAD_FACTOR * lr if tuned and strategy != "scratch" else lr * tuned,
+        stage_decay=0.8 if strategy in ("partial", "deep") else 1.0,
+        weight_decay=WEIGHT_DECAY.get(optimiser, 0.0),
+        warmup=0.1,
+        patience=max(6, epochs // 3),
+        label_smoothing=0.1 if tuned else 0.0,
+        dropout=0.1 if tuned else 0.0,
+        class_weights=weighted and tuned,
+        augment=augment,
+        why={},
+    )
+    why |= aug_why | {
+        "tuned_stages": _stages_reason(strategy),
+        "taps": "what the strategy reads",
+        "head_lr": f"{HEAD_FACTOR:g} times the body's: the head is new",
+        "stage_decay": "smaller rates toward the stem, whose features are the most general",
+        "weight_decay": f"usual for {optimiser}",
+        "warmup": "a tenth of the steps, then cosine",
+        "patience": "a third of the epochs, at least 6",
+        "label_smoothing": "0.1, as measured (docs/log.md)",
+        "dropout": "0.1 on the top features",
+        "class_weights": f"largest class is {facts.commonest / max(1, facts.rarest):.1f} times the "
+        "smallest; weights (1/sqrt of the count) from 3 times on",
+        "strategy": "see the reasons",
+    }
+    direct = {f.name for f in fields(Plan)} & set(user)
+    plan = replace(plan, **{name: user[name] for name in direct})
+    why |= dict.fromkeys(user, "user")
+    return replace(plan, why=why)
+
+
+def _verdict(axis: Any) -> Any:
+    return axis if isinstance(axis, str) else axis.verdict
+
+
+def _axis_reason(option: str, axis: Any) -> Reason:
+    if isinstance(axis, str):
+        return Reason("user", f"{option} {axis}")
+    reason: Reason = axis.reason
+    return reason
+
+
+def _flips(rule: Rule) -> list[str]:
+    """What the neighbouring cells would do."""
+    other_size: Size = "large" if rule.size == "small" else "small"
+    other_kind: Similarity = "different" if rule.similarity == "similar" else "similar"
+    across = rule_for(other_size, rule.similarity)
+    beside = rule_for(rule.size, other_kind)
+    return [
+        f"were the data {other_size}: {across.strategy} ({across.action})",
+        f"were it {other_kind}: {beside.strategy} ({beside.action})",
+    ]
+
+
+def _stages(strategy: Strategy, stages: tuple[str, ...]) -> tuple[str, ...]:
+    if strategy == "partial":
+        return stages[-1:]
+    if strategy == "deep":
+        return stages[1:]
+    return stages if strategy == "scratch" else ()
+
+
+def _stages_reason(strategy: Strategy) -> str:
+    return {
+        "partial": "a few layers: the last stage",
+        "deep": "a larger number of layers: all stages but the stem",
+        "scratch": "everything starts from random values",
+    }.get(strategy, "the backbone stays frozen")
+
+
+def _side(facts: Facts) -> tuple[int, str]:
+    if facts.fixed_side:
+        return facts.side_px, "this backbone takes one size only"
+    if facts.median_side_px is not None and facts.median_side_px <= LOW_RESOLUTION_PX:
+        side = min(TUNE_SIDE_PX, facts.side_px)
+        reason = f"median short side is {facts.median_side_px} px (at most {LOW_RESOLUTION_PX})"
+        return side, f"{reason}: more pixels add no detail and cost three times as much"
+    return facts.side_px, "the backbone's input size: the images have as much detail"
+
+
+def _batch(images: int) -> tuple[int, str]:
+    for limit, batch in ((1000, 16), (10_000, 32)):
+        if images < limit:
+            return batch, f"{images} images, fewer than {limit}: enough steps in an epoch"
+    return 64, f"{images} images"
+
+
+def _rate(
+    strategy: Strategy, optimiser: str, batch: int, similarity: Similarity
+) -> tuple[float, str]:
+    if optimiser not in RATES:
+        raise UsageError(
+            f"unknown optimiser '{optimiser}'", hint=f"Use one of {', '.join(OPTIMISERS)}."
+        )
+    near, far = RATES[optimiser]
+    rate = near if similarity == "similar" else far
+    # Linear scaling for SGD (Goyal et al. 2017), square root for adaptive methods
+    power = 1.0 if optimiser == "sgd" else 0.5
+    scaled = rate * (batch / 16) ** power
+    if strategy == "scratch":
+        return scaled * SCRATCH_FACTOR, f"{optimiser} from scratch, batch {batch}"
+    return (
+        scaled,
+        f"{optimiser} at batch {batch} on {similarity} data (docs/log.md, Li et al. 2020)",
+    )
+
+
+def _epochs(strategy: Strategy, images: int, batch: int) -> tuple[int, str]:
+    if strategy == "scratch":
+        return EPOCHS["scratch"], "from scratch takes long"
+    steps = math.ceil(images / batch)
+    epochs = min(EPOCHS["most"], max(EPOCHS["fewest"], math.ceil(TARGET_STEPS / steps)))
+    return epochs, f"about {TARGET_STEPS} steps of {batch} images, {EPOCHS['fewest']} to " + str(
+        EPOCHS["most"]
+    ) + " epochs"
+
+
+def _augmentation(facts: Facts, user: Mapping[str, Any]) -> tuple[Augment, dict[str, str]]:
+    flip = 0.0 if facts.symbols else AUGMENT.flip
+    augment = replace(AUGMENT, flip=flip)
+    given = {f.name: user[f.name] for f in fields(Augment) if f.name in user}
+    state = "off" if facts.symbols else "on"
+    why = {
+        "flip": f"{state}: {facts.symbols_reason}",
+        "crop": "objects stay in view with at least this share of the area",
+        **dict.fromkeys(("rotation_deg", "translation", "stretch", "colour"), "mild, keeps the class"),
+    }
+    return replace(augment, **given), why
+
+
+_RANGES = {
+    "epochs": (1, 10_000),
+    "batch_size": (1, 4096),
+    "lr": (1e-9, 100.0),
+    "patience": (1, 10_000),
+    "label_smoothing": (0.0, 0.9),
+    "dropout": (0.0, 0.9),
+    "weight_decay": (0.0, 10.0),
+    "crop": (0.05, 1.0),
+    "flip": (0.0, 1.0),
+    "rotation_deg": (0.0, 180.0),
+    "translation": (0.0, 0.5),
+    "stretch": (0.0, 1.0),
+    "colour": (0.0, 1.0),
+}
+
+
+def _check(user: Mapping[str, Any]) -> None:
+    for name, (low, high) in _RANGES.items():
+        if name in user and not low <= user[name] <= high:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is {user[name]}",
+                hint=f"Give a value from {low:g} to {high:g}.",
+            )
