@@ -134,14 +134,17 @@ class Backbone(nn.Module):
 
     def __init__(self, net: nn.Module, preprocess: Preprocess) -> None:
         super().__init__()
-        self.net = net
+        # timm's networks share an interface that their common base class does not declare
+        self.net: Any = net
         self.preprocess = preprocess
         self.boundaries = _boundaries(net)
         self.stages = tuple(self.boundaries)
         self._stage_of = _assign(net, self.boundaries)
-        mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
-        self.register_buffer("_mean", mean.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", std.view(1, 3, 1, 1), persistent=False)
+        self._mean: Tensor
+        self._std: Tensor
+        for name, values in (("_mean", preprocess.mean), ("_std", preprocess.std)):
+            constant = torch.tensor(values).view(1, 3, 1, 1)
+            self.register_buffer(name, constant, persistent=False)
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8[N,H,W,3] or float[N,3,H,W] in 0..255 → the network's float32[N,3,H,W]."""

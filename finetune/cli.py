@@ -1,4 +1,4 @@
-"""Typer: options → request → pipeline → console or JSON → exit code. No torch until it is needed."""
+"""Typer: options → request → pipeline → console or JSON → exit code; imports torch only late."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _main(
 
 
 @app.command()
-def train(  # noqa: PLR0913 - one parameter per option of the command
+def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
     strategy: Annotated[
         Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"],
@@ -146,7 +146,7 @@ def train(  # noqa: PLR0913 - one parameter per option of the command
 
 
 @app.command()
-def recommend(  # noqa: PLR0913 - one parameter per option of the command
+def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     directory: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Look at this data.")
     ] = None,
@@ -234,7 +234,7 @@ def evaluate(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure a run on labelled images: accuracy with interval, per class, confusion, calibration."""
+    """Measure a run on labelled images: accuracy, by class, confusion, calibration."""
     from finetune import console, pipeline  # noqa: PLC0415
     from finetune.records import to_json  # noqa: PLC0415
 
@@ -283,7 +283,7 @@ def backbones(json: Json = False) -> None:
         console.show_backbones(rows)
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one per kind of ending
     """Run the command line and return the exit code.
 
     0 done · 1 our bug · 2 usage · 3 a fault the user can mend · 130 interrupted.

@@ -21,7 +21,7 @@ from finetune.records import Reason
 Features = npt.NDArray[np.float32]
 Layout = dict[str, tuple[int, int]]
 
-# Converting a network to OpenVINO takes about 2.5 s and saves about 17 ms an image (docs/log.md,
+# Converting a network to OpenVINO takes about 2.5 s and saves about 20 ms an image (docs/log.md,
 # 2026-11-23), so it pays from some 150 images on.
 CONVERT_FROM_IMAGES = 150
 # Largest difference allowed between the two runtimes, relative to the features' own size.
@@ -163,13 +163,14 @@ def _openvino_engine(module: _Stages, side_px: int) -> Callable[[npt.NDArray[np.
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing warns of shape checks inside timm
         model = ov.convert_model(whole.eval(), example_input=example)
-    model.reshape([-1, side_px, side_px, 3])
-    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+    # One image at a time with all cores on it was the fastest of ten settings, needs no warm-up,
+    # and gives an image the same features whatever its neighbours (docs/log.md, 2026-11-23).
+    model.reshape([1, side_px, side_px, 3])
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = ov.Core().compile_model(model, "CPU", settings)
 
     def forward(pixels: npt.NDArray[np.uint8]) -> Features:
-        out: Features = np.array(compiled(pixels)[0])
-        return out
+        return np.concatenate([compiled(image[None])[0] for image in pixels])
 
     return forward
 

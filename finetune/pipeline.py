@@ -88,6 +88,7 @@ class _Work:
     backbone: Backbone
     facts: BackboneFacts
     device: torch.device
+    runtime: engine.Engine
     table: features.Table
     samples: tuple[Sample, ...]
     labels: npt.NDArray[np.int64]
@@ -124,6 +125,7 @@ class _Model:
 
     strategy: Strategy
     backbone: Backbone
+    runtime: engine.Engine
     head: probe.Head
     taps: tuple[str, ...]
     side_px: int
@@ -289,6 +291,7 @@ def _prepare(request: Request, listener: Listener, clock: _Clock) -> _Work:
         backbone=backbone,
         facts=facts,
         device=device,
+        runtime=runtime,
         table=table,
         samples=samples,
         labels=labels,
@@ -320,7 +323,9 @@ def _fit_probes(work: _Work, clock: _Clock, *, all_stages: bool) -> _Probes:
         if not all_stages:
             return _Probes(top, ())
         stages = work.backbone.stages
-        candidates = {f"stage {s}" if s != "stem" else s: (s,) for s in stages}
+        candidates: dict[str, tuple[str, ...]] = {
+            f"stage {s}" if s != "stem" else s: (s,) for s in stages
+        }
         candidates |= {
             f"stages {'+'.join(stages[-2:])}": stages[-2:],
             f"stages {'+'.join(stages[-2:])}+top": (*stages[-2:], TOP),
@@ -355,9 +360,9 @@ def _decide(work: _Work, probes: _Probes) -> tuple[DatasetProfile, Recommendatio
     request, classes = work.request, work.dataset.classes
     looks, why = profile.symbols(classes)
     sides = [
-        min(size)
+        min(shape)
         for s in work.samples[:: max(1, len(work.samples) // SIZE_SAMPLE)]
-        if (size := batches.size_of(Path(request.root) / s.path)) is not None
+        if (shape := batches.size_of(Path(request.root) / s.path)) is not None
     ]
     singles = {c.score.name: c.right for c in probes.others if len(c.score.taps) == 1}
     measured = DatasetProfile(
@@ -426,9 +431,11 @@ def _realise(work: _Work, probes: _Probes, advice: Recommendation, clock: _Clock
             listener=work.listener,
         )
     probabilities = probe.probabilities(tuned.val_scores, tuned.head.temperature)
+    images = len(val_split.labels) + len(work.splits.test)
     model = _Model(
         strategy=plan.strategy,
         backbone=work.backbone,
+        runtime=engine.make(work.backbone, work.device, plan.side_px, images),
         head=tuned.head,
         taps=(TOP,),
         side_px=plan.side_px,
@@ -442,10 +449,13 @@ def _realise(work: _Work, probes: _Probes, advice: Recommendation, clock: _Clock
     work.listener.note(floor.reason)
     if floor.kept == "tuned":
         return replace(model, floor=floor)
+    # the network was tuned in place; the probe needs the original
     backbone, _ = backbones.build(work.request.backbone, work.request.weights)
+    images = len(work.splits.fitting) + len(work.splits.test)
+    runtime = engine.make(backbone, work.device, work.facts.preprocess.side_px, images)
+    original = replace(work, backbone=backbone, runtime=runtime)
     name: Strategy = "linear-probe" if probes.best is probes.top else "stage-probe"
-    fallback = _probe_model(replace(work, backbone=backbone), probes.best, name)
-    return replace(fallback, floor=floor, history=tuned.history)
+    return replace(_probe_model(original, probes.best, name), floor=floor, history=tuned.history)
 
 
 def _probe_model(work: _Work, chosen: probe.CrossValidation, name: Strategy) -> _Model:
@@ -462,6 +472,7 @@ def _probe_model(work: _Work, chosen: probe.CrossValidation, name: Strategy) -> 
     return _Model(
         strategy=name,
         backbone=work.backbone,
+        runtime=work.runtime,
         head=head,
         taps=chosen.score.taps,
         side_px=work.facts.preprocess.side_px,
@@ -538,11 +549,8 @@ def _examine(
             s if s.digest else replace(s, digest=data.digest_file(root / s.path))
             for s in work.splits.test
         ]
-        runtime = engine.make(
-            model.backbone, work.device, model.side_px, len(samples) + len(work.samples)
-        )
         table = features.extract(
-            [root / s.path for s in samples], runtime, model.side_px, work.listener.progress
+            [root / s.path for s in samples], model.runtime, model.side_px, work.listener.progress
         )
         bad = [samples[i] for i, _ in table.faults]
         findings = _unreadable(bad, [fault.message for _, fault in table.faults])

@@ -4,9 +4,10 @@ A head is multinomial logistic regression with an L2 penalty,
 
     minimise  1/N Σ_i −log softmax(x_i W + b)[y_i]  +  λ/2 ‖W‖²
 
-fitted by L-BFGS (scipy) in float64, on one thread: two were slower (docs/log.md). Features of one stage are brought to a common scale first.
-With fewer images than features the problem is rotated into the span of the images, which holds
-the exact solution (the representer theorem), so its size is N rather than D.
+fitted by L-BFGS (scipy) in float64, on one thread: two were slower (docs/log.md). Features of one
+stage are brought to a common scale first. With fewer images than features the problem is rotated
+into the span of the images, which holds the exact solution (the representer theorem), so its size
+is N rather than D.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def folds(labels: Labels, groups: Sequence[str], count: int = FOLDS) -> Labels:
     seen: dict[str, int] = {}
     turn = 0
     for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+        members = np.flatnonzero(labels == label).tolist()
         for i in sorted(members, key=lambda j: groups[j]):
             if groups[i] not in seen:
                 seen[groups[i]] = turn % count

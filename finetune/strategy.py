@@ -318,7 +318,9 @@ def _augmentation(facts: Facts, user: Mapping[str, Any]) -> tuple[Augment, dict[
     why = {
         "flip": f"{state}: {facts.symbols_reason}",
         "crop": "objects stay in view with at least this share of the area",
-        **dict.fromkeys(("rotation_deg", "translation", "stretch", "colour"), "mild, keeps the class"),
+        **dict.fromkeys(
+            ("rotation_deg", "translation", "stretch", "colour"), "mild: keeps the class"
+        ),
     }
     return replace(augment, **given), why
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,7 +63,7 @@ def canvas_px(side_px: int) -> int:
     return math.ceil(side_px * CANVAS)
 
 
-def fit(
+def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part of it as the plan
     plan: Plan,
     backbone: Backbone,
     start: probe.Head | None,
@@ -103,7 +103,7 @@ def fit(
         weight=_class_weights(train.labels, classes).to(device) if plan.class_weights else None,
         label_smoothing=plan.label_smoothing,
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))  # type: ignore[attr-defined]
+    scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
     loop = _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
     history: list[EpochRecord] = []
     best = _snapshot(backbone, head, plan)
@@ -159,7 +159,7 @@ class _Loop:
     optimiser: torch.optim.Optimizer
     base: list[float]
     criterion: nn.CrossEntropyLoss
-    scaler: torch.amp.GradScaler  # type: ignore[name-defined]
+    scaler: torch.amp.GradScaler
     device: torch.device
     generator: torch.Generator
     done: int = 0
@@ -257,7 +257,7 @@ def _optimiser(
             parameter.requires_grad_(True)
         if parameters:
             groups.append({"params": parameters, "lr": plan.lr * plan.stage_decay**depth})
-    kinds = {
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "sgd": lambda g: torch.optim.SGD(g, momentum=0.9, nesterov=True),
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
@@ -270,9 +270,9 @@ def _optimiser(
     return optimiser, [float(g["lr"]) for g in groups]  # type: ignore[arg-type]
 
 
-def _class_weights(labels: Sequence[int] | npt.NDArray[np.int64], classes: int) -> Tensor:
+def _class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tensor:
     """1/sqrt of each class's count, mean one over the images: between none and full balance."""
-    counts = np.maximum(np.bincount(np.asarray(labels), minlength=classes), 1)
+    counts = np.maximum(np.bincount(labels, minlength=classes), 1)
     weights = 1.0 / np.sqrt(counts)
     scale = counts.sum() / (weights * counts).sum()
     return torch.from_numpy(weights * scale).float()
