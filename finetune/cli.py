@@ -9,7 +9,6 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import click
 import typer
 
 from finetune import __version__
@@ -26,6 +25,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+# The base of all usage errors, taken from typer: recent ones carry their own copy of click.
+ClickException: Any = typer.BadParameter.__mro__[2]
 
 EXIT_BAD_IMAGES = 3
 EXIT_INTERRUPTED = 130
@@ -283,7 +285,7 @@ def backbones(json: Json = False) -> None:
         console.show_backbones(rows)
 
 
-def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one per kind of ending
+def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
     0 done · 1 our bug · 2 usage · 3 a fault the user can mend · 130 interrupted.
@@ -295,13 +297,12 @@ def run(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one per k
 
         console.show_error(error)
         return error.exit_code
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
         return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except click.ClickException as error:
+    except ClickException as error:
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     except BrokenPipeError:
         return 0
     except Exception:

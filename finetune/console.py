@@ -75,11 +75,11 @@ class ConsoleListener:
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch has ended."""
+        line = f"          epoch {record.epoch:3d}  loss {record.train_loss:.3f}"
+        if record.val_loss is not None and record.val_accuracy is not None:
+            line += f"  validation {record.val_loss:.3f}, {record.val_accuracy:.1%}"
         mark = "  best" if record.best else ""
-        self._console.print(
-            f"          epoch {record.epoch:3d}  loss {record.train_loss:.3f}  validation "
-            f"{record.val_loss:.3f}, {record.val_accuracy:.1%}  {record.seconds:.1f} s{mark}"
-        )
+        self._console.print(f"{line}  {record.seconds:.1f} s{mark}")
 
     def note(self, text: str) -> None:
         """Something a person should know."""

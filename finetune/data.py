@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune.errors import DataError, UsageError
-from finetune.records import Dataset, Finding, Sample, Splits
+from finetune.records import Dataset, Finding, Sample, Severity, Splits
 
 # What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
 IMAGE_SUFFIXES = frozenset(
@@ -307,7 +307,7 @@ def _samples(root: Path, listing: _Listing, *, read: bool) -> tuple[Sample, ...]
     )
 
 
-_TITLES = {
+_TITLES: dict[str, tuple[str, Severity, str, str]] = {
     "hidden": ("FT103", "note", "hidden or system file(s) left out", "Nothing to do."),
     "other": ("FT104", "note", "file(s) that are not images left out", "Nothing to do."),
     "loose": (
@@ -338,13 +338,11 @@ _TITLES = {
 
 
 def _findings(listing: _Listing) -> tuple[Finding, ...]:
-    found = []
-    for key, (code, severity, title, hint) in _TITLES.items():
-        paths = listing.notes.get(key)
-        if paths:
-            level = "note" if severity == "note" else "warning"
-            found.append(Finding(code, level, f"{len(paths)} {title}", hint, tuple(paths)))
-    return tuple(found)
+    return tuple(
+        Finding(code, severity, f"{len(paths)} {title}", hint, tuple(paths))
+        for key, (code, severity, title, hint) in _TITLES.items()
+        if (paths := listing.notes.get(key))
+    )
 
 
 def copies(samples: Sequence[Sample]) -> tuple[Finding, ...]:

@@ -85,6 +85,7 @@ def floor(
     probed: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int64],
     probe_name: str,
+    how: str,
 ) -> Floor:
     """Keep the tuned model only if it beats the probe on the same images by more than noise.
 
@@ -97,6 +98,7 @@ def floor(
         probed: The same of the probe, fitted without these images.
         labels: int64[N].
         probe_name: What to call the probe.
+        how: How the images were held out.
     """
     right = [(p.argmax(axis=1) == labels).astype(float) for p in (tuned, probed)]
     losses = [_log_losses(p, labels) for p in (tuned, probed)]
@@ -104,7 +106,7 @@ def floor(
     less, less_noise = _paired(losses[1] - losses[0])
     better = gain > gain_noise or (gain >= 0 and less > less_noise)
     measured = (
-        f"on {len(labels)} validation images the tuned model has {100 * right[0].mean():.1f} %, "
+        f"on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
         f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %; the difference is "
         f"{100 * gain:+.1f} points (noise {100 * gain_noise:.1f}), of log loss {-less:+.3f} "
         f"(noise {less_noise:.3f})"

@@ -29,6 +29,7 @@ from finetune import (
     runs,
     strategy,
     train,
+    tune,
 )
 from finetune.backbones import TOP, Backbone
 from finetune.errors import DataError, UsageError
@@ -411,51 +412,62 @@ def _realise(work: _Work, probes: _Probes, advice: Recommendation, clock: _Clock
     if plan.strategy not in strategy.TUNED:
         chosen = probes.top if plan.strategy == "linear-probe" else probes.best
         return _probe_model(work, chosen, plan.strategy)
-    if not work.splits.val:
-        raise UsageError(
-            f"{plan.strategy} needs validation images and there are none",
-            hint="Give --val-fraction 0.2, or a val/ folder.",
-        )
-    train_split, val_split = _load_pixels(work, plan, clock)
-    start = None if plan.strategy == "scratch" else _start_head(work, plan, clock)
-    with clock.step("tune", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px"):
-        tuned = train.fit(
+    with clock.step("decode", f"decoding {len(work.samples)} images at {plan.side_px} px"):
+        material = tune.prepare(
+            [Path(work.request.root) / s.path for s in work.samples],
             plan,
             work.backbone,
-            start,
-            train_split,
-            val_split,
+            work.device,
+            labels=work.labels,
+            groups=[s.digest for s in work.samples],
             classes=len(work.dataset.classes),
-            device=work.device,
             seed=work.request.seed,
             listener=work.listener,
         )
-    probabilities = probe.probabilities(tuned.val_scores, tuned.head.temperature)
-    images = len(val_split.labels) + len(work.splits.test)
-    model = _Model(
+    inside = work.in_train
+    enough = tune.TELLING_IMAGES if plan.strategy != "scratch" else 1
+    split = work.dataset.val is not None or np.count_nonzero(~inside) >= enough
+    halves = "" if split else " on halves, to be judged on the other half"
+    with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
+        if split:
+            trial = tune.on_split(material, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
+        else:
+            trial = tune.on_halves(material, plan)
+    # `scratch` is for comparison only: there is no probe under it
+    floor = None if plan.strategy == "scratch" else _floor(work, probes, trial)
+    if floor is not None:
+        work.listener.note(floor.reason)
+        if floor.kept == "probe":
+            name: Strategy = "linear-probe" if probes.best is probes.top else "stage-probe"
+            history = trial.tuned.history if trial.tuned else ()
+            return replace(_probe_model(work, probes.best, name), floor=floor, history=history)
+    tuned = trial.tuned
+    if tuned is None:
+        with clock.step("tune", f"{plan.strategy} on all {len(work.samples)} images"):
+            tuned = tune.on_everything(material, plan)
+    return _tuned_model(work, plan, trial, tuned, floor)
+
+
+def _tuned_model(
+    work: _Work, plan: Plan, trial: tune.Trial, tuned: train.Tuned, floor: Floor | None
+) -> _Model:
+    """Calibrate on the held-out scores; they are also the estimate before the test."""
+    labels = work.labels[trial.held]
+    temperature = probe.fit_temperature(trial.scores, labels)
+    probabilities = probe.probabilities(trial.scores, temperature)
+    images = len(work.splits.test)
+    return _Model(
         strategy=plan.strategy,
-        backbone=work.backbone,
-        runtime=engine.make(work.backbone, work.device, plan.side_px, images),
-        head=tuned.head,
+        backbone=tuned.backbone,
+        runtime=engine.make(tuned.backbone, work.device, plan.side_px, images),
+        head=replace(tuned.head, temperature=temperature),
         taps=(TOP,),
         side_px=plan.side_px,
-        estimate=evaluate.measure(probabilities, val_split.labels, work.dataset.classes),
-        estimate_source="validation images, which also chose the best epoch",
+        estimate=evaluate.measure(probabilities, labels, work.dataset.classes),
+        estimate_source=trial.how,
         history=tuned.history,
+        floor=floor,
     )
-    if plan.strategy == "scratch":  # for comparison only: there is no probe under it
-        return model
-    floor = _floor(work, probes, tuned)
-    work.listener.note(floor.reason)
-    if floor.kept == "tuned":
-        return replace(model, floor=floor)
-    # the network was tuned in place; the probe needs the original
-    backbone, _ = backbones.build(work.request.backbone, work.request.weights)
-    images = len(work.splits.fitting) + len(work.splits.test)
-    runtime = engine.make(backbone, work.device, work.facts.preprocess.side_px, images)
-    original = replace(work, backbone=backbone, runtime=runtime)
-    name: Strategy = "linear-probe" if probes.best is probes.top else "stage-probe"
-    return replace(_probe_model(original, probes.best, name), floor=floor, history=tuned.history)
 
 
 def _probe_model(work: _Work, chosen: probe.CrossValidation, name: Strategy) -> _Model:
@@ -481,60 +493,24 @@ def _probe_model(work: _Work, chosen: probe.CrossValidation, name: Strategy) -> 
     )
 
 
-def _load_pixels(work: _Work, plan: Plan, clock: _Clock) -> tuple[train.Split, train.Split]:
-    root = Path(work.request.root)
-    sides = (train.canvas_px(plan.side_px), plan.side_px)
-    splits = []
-    with clock.step("decode", "decoding the images for training"):
-        for samples, side in zip((work.splits.train, work.splits.val), sides, strict=True):
-            pixels = batches.load([root / s.path for s in samples], side, torch.get_num_threads())
-            splits.append(train.Split(pixels, np.array([s.label for s in samples], np.int64)))
-    return splits[0], splits[1]
+def _floor(work: _Work, probes: _Probes, trial: tune.Trial) -> Floor:
+    """Compare on the held-out images: tuned models, and the best probe fitted on the same others.
 
-
-def _start_head(work: _Work, plan: Plan, clock: _Clock) -> probe.Head:
-    """A probe on top features of the training images at the resolution of tuning."""
-    inside = np.flatnonzero(work.in_train)
-    labels = work.labels[inside]
-    table = work.table
-    with clock.step("start", f"the probe that tuning starts from, at {plan.side_px} px"):
-        if plan.side_px == work.facts.preprocess.side_px:
-            table = replace(table, rows=table.rows[inside])
-        else:
-            paths = [Path(work.request.root) / work.samples[i].path for i in inside]
-            runtime = engine.make(work.backbone, work.device, plan.side_px, len(paths))
-            table = features.extract(paths, runtime, plan.side_px, work.listener.progress)
-        rows = np.arange(len(labels))
-        blocks = _blocks(table, (TOP,), rows)
-        found = probe.cross_validate(TOP, (TOP,), blocks, labels, work.fold[inside])
-        classes = len(work.dataset.classes)
-        return probe.fit(blocks, labels, classes, found.score.penalty, found.temperature)
-
-
-def _floor(work: _Work, probes: _Probes, tuned: train.Tuned) -> Floor:
-    """Compare on the validation images: the tuned model, and the best probe without them.
-
-    The probe's stage and penalty were chosen with the validation images among the folds, which
+    The probe's stage and penalty were chosen with the held-out images among the folds, which
     favours the probe a little: the safe side.
     """
-    best, inside = probes.best, work.in_train
-    train_rows, val_rows = np.flatnonzero(inside), np.flatnonzero(~inside)
-    head = probe.fit(
-        _blocks(work.table, best.score.taps, train_rows),
-        work.labels[train_rows],
-        len(work.dataset.classes),
-        best.score.penalty,
-        best.temperature,
-    )
-    order = {s.path: i for i, s in enumerate(work.samples)}
-    val_rows = np.array([order[s.path] for s in work.splits.val], np.int64)
-    rows = features.select(work.table.rows[val_rows], work.table.layout, best.score.taps)
-    return evaluate.floor(
-        probe.probabilities(tuned.val_scores, tuned.head.temperature),
-        probe.probabilities(probe.score(head, rows), head.temperature),
-        work.labels[val_rows],
-        best.score.name,
-    )
+    best, scores = probes.best, []
+    for rows, held in trial.parts:
+        blocks = _blocks(work.table, best.score.taps, rows)
+        classes, penalty = len(work.dataset.classes), best.score.penalty
+        head = probe.fit(blocks, work.labels[rows], classes, penalty, best.temperature)
+        scores.append(probe.score(head, _blocks(work.table, best.score.taps, held).rows))
+    labels = work.labels[trial.held]
+    calibrated = [
+        probe.probabilities(s, probe.fit_temperature(s, labels))
+        for s in (trial.scores, np.concatenate(scores))
+    ]
+    return evaluate.floor(calibrated[0], calibrated[1], labels, best.score.name, trial.how)
 
 
 def _examine(

@@ -50,8 +50,11 @@ def similarity(top: Right, lower: Mapping[str, Right]) -> SimilarityProfile:
 
     Args:
         top: Which images a probe on the top features classified rightly out of fold, bool[N].
-        lower: The same for each single stage below the top.
+        lower: The same for each single stage below the top; empty where none was fitted.
     """
+    if not lower:
+        text = "not measured: only the top features were asked for; taken as similar"
+        return SimilarityProfile("similar", None, None, Reason("stage-profile", text))
     name = max(lower, key=lambda n: float(lower[n].mean()))
     difference = lower[name].astype(float) - top.astype(float)
     gain = float(difference.mean())

@@ -223,12 +223,12 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of `history.jsonl`."""
+    """One line of `history.jsonl`; without validation images there is nothing to be best by."""
 
     epoch: int
     train_loss: float
-    val_loss: float
-    val_accuracy: float
+    val_loss: float | None
+    val_accuracy: float | None
     lr: float
     seconds: float
     best: bool

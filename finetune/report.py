@@ -103,12 +103,13 @@ def _stages(result: RunResult) -> str:
 def _history(history: Sequence[EpochRecord]) -> str:
     if len(history) < 2:
         return ""
-    top = max(max(r.train_loss, r.val_loss) for r in history) or 1.0
+    curves = [("training grey", "#888", [r.train_loss for r in history])]
+    held = [r.val_loss for r in history if r.val_loss is not None]
+    if len(held) == len(history):
+        curves.append(("validation green", "#3a7d44", held))
+    top = max(max(values) for _, _, values in curves) or 1.0
     lines = []
-    for values, colour in (
-        ([r.train_loss for r in history], "#888"),
-        ([r.val_loss for r in history], "#3a7d44"),
-    ):
+    for _, colour, values in curves:
         points = " ".join(
             f"{100 * i / (len(values) - 1):.2f},{40 - 38 * v / top:.2f}"
             for i, v in enumerate(values)
@@ -118,12 +119,13 @@ def _history(history: Sequence[EpochRecord]) -> str:
             f'vector-effect="non-scaling-stroke" points="{points}"/>'
         )
     best = max((r for r in history if r.best), key=lambda r: r.epoch, default=None)
-    kept = f"best: epoch {best.epoch}" if best else "no epoch was better than the start"
+    kept = f"kept: epoch {best.epoch if best else history[-1].epoch}"
+    names = ", ".join(name for name, _, _ in curves)
     return (
         "<h2>Tuning</h2>"
         f'<svg viewBox="0 0 100 40" preserveAspectRatio="none">{"".join(lines)}</svg>'
-        f'<p class="soft">loss by epoch, 1 to {len(history)}, from 0 to {top:.2f}: training grey, '
-        f"validation green; {kept}</p>"
+        f'<p class="soft">loss by epoch, 1 to {len(history)}, from 0 to {top:.2f}: {names}; '
+        f"{kept}</p>"
     )
 
 

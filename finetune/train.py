@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -51,10 +52,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The outcome of `fit`: the head, held-out scores float64[N,C], and the history."""
+    """The outcome of `fit`; the head's temperature is 1: it is calibrated on held-out scores."""
 
+    backbone: Backbone
     head: probe.Head
-    val_scores: npt.NDArray[np.float64]
     history: tuple[EpochRecord, ...]
 
 
@@ -68,24 +69,26 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     backbone: Backbone,
     start: probe.Head | None,
     train: Split,
-    val: Split,
+    val: Split | None,
     *,
     classes: int,
     device: torch.device,
     seed: int,
     listener: Listener,
 ) -> Tuned:
-    """Tune a backbone and its head; the backbone is changed in place and left at its best.
+    """Tune a copy of a backbone and its head.
 
     The backbone stays in eval mode, so BatchNorm statistics never move, in frozen and in tuned
     stages alike (`scratch` excepted, which has none to keep).
 
     Args:
         plan: Every hyper-parameter.
-        backbone: Network whose `plan.tuned_stages` are to be tuned.
+        backbone: The network to start from; it is not changed.
         start: The probe's head on top features to start from; None for `scratch`.
         train: Training pictures of `canvas_px` a side.
-        val: Validation pictures of `plan.side_px` a side.
+        val: Validation pictures of `plan.side_px` a side: the epoch with the least log loss on
+            them is kept, and `plan.patience` epochs without a better one end the training. None
+            trains all epochs and keeps the last, where the cosine schedule has come to rest.
         classes: Number of classes C.
         device: Where to compute.
         seed: Same seed, same numbers on a CPU.
@@ -96,6 +99,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
+    backbone = copy.deepcopy(backbone)
     head = _head(backbone, start, classes, plan, device)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser, base = _optimiser(plan, backbone, head)
@@ -106,34 +110,26 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
     loop = _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
     history: list[EpochRecord] = []
-    best = _snapshot(backbone, head, plan)
-    best_loss, best_scores = _validate(loop, val)
+    best = _Best(plan.patience)
+    if val is not None and start is not None:
+        best.offer(0, _val_loss(backbone, head, val, device), backbone, head, plan)
     for epoch in range(1, plan.epochs + 1):
         began = time.perf_counter()
-        train_loss = loop.epoch(epoch, train, listener)
-        val_loss, scores = _validate(loop, val)
-        improved = val_loss < best_loss
-        if improved:
-            best, best_loss, best_scores = _snapshot(backbone, head, plan), val_loss, scores
-        record = EpochRecord(
-            epoch=epoch,
-            train_loss=train_loss,
-            val_loss=val_loss,
-            val_accuracy=float((scores.argmax(axis=1) == val.labels).mean()),
-            lr=plan.lr * loop.factor,
-            seconds=time.perf_counter() - began,
-            best=improved,
-        )
+        loss = loop.epoch(epoch, train, listener)
+        record = EpochRecord(epoch, loss, None, None, plan.lr * loop.factor, 0.0, best=False)
+        if val is not None:
+            record = _validated(record, best, backbone, head, val, device, plan)
+        record = replace(record, seconds=time.perf_counter() - began)
         history.append(record)
         listener.epoch(record)
-        if epoch - max((r.epoch for r in history if r.best), default=0) >= plan.patience:
+        if val is not None and epoch - best.epoch >= plan.patience:
             listener.note(f"stopped: no better for {plan.patience} epochs")
             break
-    _restore(backbone, head, best)
-    temperature = probe.fit_temperature(best_scores, val.labels)
-    weight, bias = head.linear.weight.detach().cpu().double(), head.linear.bias.detach().cpu()
-    final = probe.Head(weight.numpy(), bias.double().numpy(), temperature)
-    return Tuned(final, best_scores, tuple(history))
+    best.restore(backbone, head)
+    backbone.eval()
+    weight = head.linear.weight.detach().cpu().double().numpy()
+    bias = head.linear.bias.detach().cpu().double().numpy()
+    return Tuned(backbone, probe.Head(weight, bias, 1.0), tuple(history))
 
 
 class _Head(nn.Module):
@@ -212,18 +208,72 @@ def schedule(done: int, total: int, warmup: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (done - ramp) / max(1, total - ramp)))
 
 
-def _validate(loop: _Loop, val: Split) -> tuple[float, npt.NDArray[np.float64]]:
-    """Log loss and scores float64[N,C] on pictures that are not augmented."""
-    loop.backbone.eval()
-    loop.head.eval()
+@dataclass
+class _Best:
+    """The best weights so far, by validation log loss; epoch 0 is the probe's own head."""
+
+    patience: int
+    epoch: int = 0
+    loss: float = math.inf
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, epoch: int, loss: float, backbone: Backbone, head: _Head, plan: Plan) -> bool:
+        """Keep a copy of all that training may change if the loss is the least so far."""
+        if not loss < self.loss:
+            return False
+        self.epoch, self.loss = epoch, loss
+        changing = {id(p) for stage in plan.tuned_stages for p in backbone.stage_parameters(stage)}
+        named = [*backbone.net.named_parameters()]
+        keep = {f"net.{n}": p.detach().clone() for n, p in named if id(p) in changing}
+        if plan.strategy == "scratch":
+            keep |= {f"net.{n}": b.detach().clone() for n, b in backbone.net.named_buffers()}
+        self.tensors = keep | {f"head.{n}": t.clone() for n, t in head.state_dict().items()}
+        return True
+
+    def restore(self, backbone: Backbone, head: _Head) -> None:
+        """Put the best weights back; without any offer the last ones stay."""
+        for module, prefix in ((backbone.net, "net."), (head, "head.")):
+            own = {
+                n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)
+            }
+            module.load_state_dict(own, strict=False)
+
+
+def _validated(
+    record: EpochRecord,
+    best: _Best,
+    backbone: Backbone,
+    head: _Head,
+    val: Split,
+    device: torch.device,
+    plan: Plan,
+) -> EpochRecord:
+    """The record with validation figures; the best weights are kept on the way."""
+    scores = _forward(backbone, head, val.pixels, device)
+    loss = probe.log_loss(scores, val.labels)
+    accuracy = float((scores.argmax(axis=1) == val.labels).mean())
+    improved = best.offer(record.epoch, loss, backbone, head, plan)
+    return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
+
+
+def _val_loss(backbone: Backbone, head: _Head, val: Split, device: torch.device) -> float:
+    return probe.log_loss(_forward(backbone, head, val.pixels, device), val.labels)
+
+
+def _forward(
+    backbone: Backbone, head: _Head, pixels: npt.NDArray[np.uint8], device: torch.device
+) -> npt.NDArray[np.float64]:
+    """Scores float64[N,C] of pictures as they are."""
+    backbone.eval()
+    head.eval()
     rows = []
-    with torch.inference_mode(), autocast(loop.device):
-        for start in range(0, len(val.labels), 32):
-            images = to_device(val.pixels[start : start + 32], loop.device)
-            x = loop.backbone.normalise(images).contiguous(memory_format=torch.channels_last)
-            rows.append(loop.head(loop.backbone(x)).float().cpu())
-    scores = torch.cat(rows).double().numpy()
-    return probe.log_loss(scores, val.labels), scores
+    with torch.inference_mode(), autocast(device):
+        for start in range(0, len(pixels), 32):
+            images = to_device(pixels[start : start + 32], device)
+            x = backbone.normalise(images).contiguous(memory_format=torch.channels_last)
+            rows.append(head(backbone(x)).float().cpu())
+    scores: npt.NDArray[np.float64] = torch.cat(rows).double().numpy()
+    return scores
 
 
 def _head(
@@ -280,25 +330,3 @@ def _class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tensor:
 
 def _needs_scaling(device: torch.device) -> bool:
     return device.type == "cuda" and not torch.cuda.is_bf16_supported()
-
-
-def _snapshot(backbone: Backbone, head: _Head, plan: Plan) -> dict[str, Tensor]:
-    """Copies of all that training may change."""
-    changing = {id(p) for stage in plan.tuned_stages for p in backbone.stage_parameters(stage)}
-    keep = {
-        f"net.{name}": tensor.detach().clone()
-        for name, tensor in backbone.net.named_parameters()
-        if id(tensor) in changing
-    }
-    if plan.strategy == "scratch":
-        keep |= {f"net.{n}": b.detach().clone() for n, b in backbone.net.named_buffers()}
-    return keep | {f"head.{n}": t.detach().clone() for n, t in head.state_dict().items()}
-
-
-def _restore(backbone: Backbone, head: _Head, best: dict[str, Tensor]) -> None:
-    net = {n.removeprefix("net."): t for n, t in best.items() if n.startswith("net.")}
-    backbone.net.load_state_dict(net, strict=False)
-    head.load_state_dict(
-        {n.removeprefix("head."): t for n, t in best.items() if n.startswith("head.")}
-    )
-    backbone.eval()
