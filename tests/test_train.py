@@ -1,0 +1,275 @@
+"""The training loop: the silent faults it must not have."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from finetune import backbones, probe, strategy, train
+from finetune.backbones import Backbone
+from finetune.errors import TrainingError
+from finetune.records import EpochRecord, Plan, Strategy
+
+SIDE = 64
+
+
+class Recorder:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.epochs: list[EpochRecord] = []
+        self.notes: list[str] = []
+        self.last = (0, 0)
+
+    def step(self, name: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int) -> None:
+        self.last = (done, total)
+
+    def epoch(self, record: EpochRecord) -> None:
+        self.epochs.append(record)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def tiny() -> Backbone:
+    """A small real network with BatchNorm, random weights."""
+    return backbones.build("test_resnet", backbones.RANDOM)[0]
+
+
+def plan_for(kind: Strategy, backbone: Backbone, **changes: object) -> Plan:
+    facts = strategy.Facts(images=8, similarity="different", stages=backbone.stages, side_px=SIDE)
+    options = {"epochs": 2, "batch_size": 4, "patience": 100} | changes
+    return strategy.resolve(kind, facts, options)
+
+
+def pictures(count: int = 8, side: int = SIDE, classes: int = 2) -> train.Split:
+    """Dark and light noise: separable, and every picture differs."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    pixels = rng.integers(0, 80, (count, side, side, 3)) + (labels * 90)[:, None, None, None]
+    return train.Split(pixels.astype(np.uint8), labels)
+
+
+def start_head(backbone: Backbone, classes: int = 2) -> probe.Head:
+    width = backbone(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
+    return probe.Head(np.zeros((classes, width)), np.zeros(classes), 1.0)
+
+
+def fit(
+    plan: Plan,
+    backbone: Backbone,
+    *,
+    val: train.Split | None = None,
+    start: probe.Head | None = None,
+    data: train.Split | None = None,
+    seed: int = 0,
+    listener: Recorder | None = None,
+) -> train.Tuned:
+    return train.fit(
+        plan,
+        backbone,
+        start if start is not None or plan.strategy == "scratch" else start_head(backbone),
+        data or pictures(),
+        val,
+        classes=2,
+        device=torch.device("cpu"),
+        seed=seed,
+        listener=listener or Recorder(),
+    )
+
+
+@pytest.mark.parametrize("kind", ["partial", "deep"])
+def test_frozen_means_bit_identical(tiny: Backbone, kind: Strategy) -> None:
+    """Frozen stages keep every bit, and no BatchNorm statistic moves in any stage."""
+    plan = plan_for(kind, tiny)
+    before = {n: t.clone() for n, t in tiny.net.state_dict().items()}
+
+    tuned = fit(plan, tiny).backbone
+
+    frozen = [s for s in tiny.stages if s not in plan.tuned_stages]
+    pairs = zip(tiny.stages, tiny.stages, strict=True)
+    assert frozen
+    for stage, _ in pairs:
+        old = tiny.stage_parameters(stage)
+        new = tuned.stage_parameters(stage)
+        same = all(torch.equal(a, b) for a, b in zip(old, new, strict=True))
+        assert same == (stage in frozen), stage
+    buffers = dict(tuned.net.named_buffers())
+    assert buffers
+    for name, tensor in buffers.items():
+        assert torch.equal(before[name], tensor), name
+
+
+def test_the_backbone_given_is_not_changed(tiny: Backbone) -> None:
+    """Tuning works on a copy, so the probe under it stays what it was."""
+    before = backbones.digest(tiny.state())
+
+    fit(plan_for("deep", tiny), tiny)
+
+    assert backbones.digest(tiny.state()) == before
+
+
+def test_scratch_learns_batchnorm_statistics(tiny: Backbone) -> None:
+    """From random weights there are no statistics to keep: they move."""
+    before = {n: b.clone() for n, b in tiny.net.named_buffers() if "running" in n}
+
+    tuned = fit(plan_for("scratch", tiny), tiny).backbone
+
+    after = dict(tuned.net.named_buffers())
+    assert all(not torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_overfits_eight_images(tiny: Backbone) -> None:
+    """A loop that learns at all learns eight images by heart."""
+    plan = plan_for("deep", tiny, epochs=15, label_smoothing=0.0, dropout=0.0, lr=3e-3)
+    recorder = Recorder()
+
+    fit(plan, tiny, listener=recorder)
+
+    assert recorder.epochs[-1].train_loss < 0.2 < recorder.epochs[0].train_loss
+
+
+def test_same_seed_same_numbers_other_seed_others(tiny: Backbone) -> None:
+    """Two runs with one seed agree bit for bit on a CPU; another seed differs."""
+    plan = plan_for("deep", tiny)
+
+    one, two, other = (fit(plan, tiny, seed=s) for s in (0, 0, 1))
+
+    assert backbones.digest(one.backbone.state()) == backbones.digest(two.backbone.state())
+    assert np.array_equal(one.head.weight, two.head.weight)
+    assert not np.array_equal(one.head.weight, other.head.weight)
+
+
+def test_best_weights_are_kept(tiny: Backbone) -> None:
+    """What comes back scores the validation images as the best epoch did."""
+    val = pictures(10)
+    recorder = Recorder()
+
+    tuned = fit(plan_for("deep", tiny, epochs=5, lr=5e-3), tiny, val=val, listener=recorder)
+
+    with torch.inference_mode():
+        x = tuned.backbone.normalise(torch.from_numpy(val.pixels))
+        scores = probe.score(tuned.head, tuned.backbone(x).numpy())
+    losses = [math.log(2)] + [r.val_loss for r in recorder.epochs if r.val_loss is not None]
+    assert probe.log_loss(scores, val.labels) == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_patience_ends_a_training_that_gets_no_better(tiny: Backbone) -> None:
+    """With a rate too small to change anything, `patience` epochs are all there is."""
+    swapped = replace(pictures(10), labels=1 - pictures(10).labels)
+    plan = plan_for("deep", tiny, epochs=30, patience=3)
+    recorder = Recorder()
+
+    fit(plan, tiny, val=swapped, listener=recorder)
+
+    assert len(recorder.epochs) < 30
+    assert any("no better" in note for note in recorder.notes)
+
+
+def test_without_validation_all_epochs_run(tiny: Backbone) -> None:
+    """No validation images: nothing to stop by and no figure made up for them."""
+    recorder = Recorder()
+
+    fit(plan_for("partial", tiny, epochs=3), tiny, listener=recorder)
+
+    assert [r.epoch for r in recorder.epochs] == [1, 2, 3]
+    assert {r.val_loss for r in recorder.epochs} == {None}
+    assert recorder.last == (6, 6)
+
+
+def test_tuning_starts_at_the_probe(tiny: Backbone) -> None:
+    """With a rate of nearly nothing the tuned head is the probe's, temperature folded in."""
+    rng = np.random.default_rng(0)
+    width = start_head(tiny).weight.shape[1]
+    start = probe.Head(rng.normal(size=(2, width)), rng.normal(size=2), 2.0)
+    plan = plan_for("deep", tiny, epochs=1, lr=1e-9, weight_decay=0.0)
+
+    tuned = fit(plan, tiny, start=start)
+
+    assert np.allclose(tuned.head.weight, start.weight / 2.0, atol=1e-6)
+    assert np.allclose(tuned.head.bias, start.bias / 2.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", strategy.OPTIMISERS)
+def test_every_optimiser_trains(tiny: Backbone, name: str) -> None:
+    """Each optimiser, at its own default rate, changes the tuned stage and lowers the loss."""
+    recorder = Recorder()
+    plan = plan_for("partial", tiny, optimiser=name, epochs=6)
+
+    tuned = fit(plan, tiny, listener=recorder)
+
+    assert backbones.digest(tuned.backbone.state()) != backbones.digest(tiny.state())
+    assert recorder.epochs[-1].train_loss < recorder.epochs[0].train_loss
+
+
+def test_rates_fall_toward_the_stem(tiny: Backbone) -> None:
+    """The head learns fastest, then each stage less than the one above it."""
+    plan = plan_for("deep", tiny)
+    head = train._head(tiny, start_head(tiny), 2, plan, torch.device("cpu"))
+
+    _, rates = train._optimiser(plan, tiny, head)
+
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == plan.head_lr
+    assert rates[1] == plan.lr
+    assert len(rates) == 1 + len(plan.tuned_stages)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step(tiny: Backbone) -> None:
+    """A broken start is reported with its step and a smaller rate to try, not trained on."""
+    start = start_head(tiny)
+    broken = replace(start, bias=np.array([math.nan, 0.0]))
+
+    with pytest.raises(TrainingError, match="step 1 of epoch 1") as caught:
+        fit(plan_for("deep", tiny), tiny, start=broken)
+
+    assert "--lr" in caught.value.hint
+
+
+def test_schedule_warms_up_and_comes_to_rest() -> None:
+    """The factor rises to one in the warm-up and falls to nearly nothing at the end."""
+    factors = [train.schedule(i, 100, 0.1) for i in range(100)]
+
+    assert factors[:10] == sorted(factors[:10])
+    assert max(factors) == pytest.approx(1.0)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] < 1e-3
+
+
+def test_class_weights_favour_rare_classes_at_mean_one() -> None:
+    """Nine to one becomes weights of one to three, and the loss keeps its size."""
+    labels = np.array([0] * 9 + [1])
+
+    weights = train._class_weights(labels, 2).numpy()
+
+    assert weights[1] / weights[0] == pytest.approx(3.0)
+    assert weights[labels].mean() == pytest.approx(1.0)
+
+
+@pytest.mark.gpu
+def test_tuning_on_a_gpu_follows_the_cpu(tiny: Backbone) -> None:
+    """With mixed precision on a GPU the loss falls as on a CPU."""
+    recorder = Recorder()
+    plan = plan_for("deep", tiny, epochs=6)
+
+    train.fit(
+        plan,
+        tiny,
+        start_head(tiny),
+        pictures(),
+        None,
+        classes=2,
+        device=torch.device("cuda"),
+        seed=0,
+        listener=recorder,
+    )
+
+    assert recorder.epochs[-1].train_loss < recorder.epochs[0].train_loss
