@@ -239,6 +239,7 @@ def _check(request: Request) -> None:
             f"unknown strategy '{request.strategy}'",
             hint=f"Use auto or one of {', '.join(strategy.STRATEGIES)}.",
         )
+    strategy.check(request.options)
     scratch = request.strategy == "scratch"
     if request.backbone == "lenet5" and not scratch and request.weights is None:
         raise UsageError(
@@ -387,6 +388,7 @@ def _decide(work: _Work, probes: _Probes) -> tuple[DatasetProfile, Recommendatio
         stages=work.backbone.stages,
         side_px=work.facts.preprocess.side_px,
         fixed_side=_takes_one_size(work.backbone),
+        batchnorm=work.facts.batchnorm,
         median_side_px=measured.median_side_px,
         symbols=looks,
         symbols_reason=why,

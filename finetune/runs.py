@@ -208,8 +208,9 @@ def pack(
     bias: npt.NDArray[np.float32],
 ) -> dict[str, npt.NDArray[Any]]:
     """All tensors of a run under their names in `model.safetensors`."""
-    named = {f"{_BACKBONE}{name}": np.ascontiguousarray(t) for name, t in backbone.items()}
-    return named | {"head.weight": np.ascontiguousarray(weight), "head.bias": bias}
+    # not ascontiguousarray, which turns a scalar into a vector
+    named = {f"{_BACKBONE}{name}": t.copy(order="C") for name, t in backbone.items()}
+    return named | {"head.weight": weight.copy(order="C"), "head.bias": bias}
 
 
 def _pretty(record: object) -> str:

@@ -92,12 +92,15 @@ TYPICAL_IMAGES = {"small": 200, "large": 2000}
 # .01 and .3 at batch 256, momentum .9, moved to batch 16. Adadelta and Adagrad: torch's default
 # rates (1 and .01) lowered by the factor that Adam's default has to be.
 RATES = {
-    "adamw": (3e-4, 5e-4),
-    "adam": (3e-4, 5e-4),
+    "adamw": (3e-4, 1e-3),
+    "adam": (3e-4, 1e-3),
     "sgd": (1e-3, 5e-3),
     "adadelta": (0.3, 0.5),
     "adagrad": (3e-3, 5e-3),
 }
+# Networks without BatchNorm (ViT, ConvNeXt) are tuned at 1e-5 to 1e-4 (shared practice; AutoGluon's
+# default is 1e-4 for such a network): a tenth of the rates above.
+NO_BATCHNORM_FACTOR = 0.1
 HEAD_FACTOR = 3.0  # the head is new, the body is not; measured with the rates above
 SCRATCH_FACTOR = 4.0  # nothing to preserve: torch's own 2e-3 or so for Adam at this batch
 WEIGHT_DECAY = {"adamw": 1e-2, "adam": 0.0, "sgd": 1e-4, "adadelta": 0.0, "adagrad": 0.0}
@@ -106,6 +109,43 @@ EPOCHS = {"fewest": 10, "most": 60, "scratch": 60}
 LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
 TUNE_SIDE_PX = 128
 AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
+
+# Smallest and largest value an option may have.
+_RANGES = {
+    "epochs": (1, 10_000),
+    "batch_size": (1, 4096),
+    "side_px": (16, 2048),
+    "lr": (1e-9, 100.0),
+    "patience": (1, 10_000),
+    "label_smoothing": (0.0, 0.9),
+    "dropout": (0.0, 0.9),
+    "weight_decay": (0.0, 10.0),
+    "crop": (0.05, 1.0),
+    "flip": (0.0, 1.0),
+    "rotation_deg": (0.0, 180.0),
+    "translation": (0.0, 0.5),
+    "stretch": (0.0, 1.0),
+    "colour": (0.0, 1.0),
+}
+
+
+def check(user: Mapping[str, Any]) -> None:
+    """Refuse options out of range before any work is done.
+
+    Raises:
+        UsageError: names the option and its value.
+    """
+    optimiser = user.get("optimiser", OPTIMISERS[0])
+    if optimiser not in OPTIMISERS:
+        raise UsageError(
+            f"unknown optimiser '{optimiser}'", hint=f"Use one of {', '.join(OPTIMISERS)}."
+        )
+    for name, (low, high) in _RANGES.items():
+        if name in user and not low <= user[name] <= high:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is {user[name]}",
+                hint=f"Give a value from {low:g} to {high:g}.",
+            )
 
 
 def recommend(
@@ -149,6 +189,7 @@ class Facts:
     stages: tuple[str, ...] = DEFAULT_STAGES
     side_px: int = DEFAULT_SIDE_PX
     fixed_side: bool = False
+    batchnorm: bool = True
     median_side_px: int | None = None
     symbols: bool = False
     symbols_reason: str = "no class names given"
@@ -170,7 +211,7 @@ def resolve(
     Raises:
         UsageError: an option out of range.
     """
-    _check(user)
+    check(user)
     why: dict[str, str] = {}
     tuned = strategy in TUNED
     side, why["side_px"] = _side(facts) if tuned else (facts.side_px, "the backbone's input size")
@@ -178,7 +219,7 @@ def resolve(
     batch = int(user.get("batch_size", batch))
     optimiser = str(user.get("optimiser", "adamw"))
     why["optimiser"] = "steady on few images without tuning of its own (docs/log.md)"
-    lr, why["lr"] = _rate(strategy, optimiser, batch, facts.similarity)
+    lr, why["lr"] = _rate(strategy, optimiser, batch, facts)
     lr = float(user.get("lr", lr))
     epochs, why["epochs"] = _epochs(strategy, facts.images, batch)
     epochs = int(user.get("epochs", epochs))
@@ -280,24 +321,18 @@ def _batch(images: int) -> tuple[int, str]:
     return 64, f"{images} images"
 
 
-def _rate(
-    strategy: Strategy, optimiser: str, batch: int, similarity: Similarity
-) -> tuple[float, str]:
-    if optimiser not in RATES:
-        raise UsageError(
-            f"unknown optimiser '{optimiser}'", hint=f"Use one of {', '.join(OPTIMISERS)}."
-        )
+def _rate(strategy: Strategy, optimiser: str, batch: int, facts: Facts) -> tuple[float, str]:
     near, far = RATES[optimiser]
-    rate = near if similarity == "similar" else far
+    rate = near if facts.similarity == "similar" else far
     # Linear scaling for SGD (Goyal et al. 2017), square root for adaptive methods
     power = 1.0 if optimiser == "sgd" else 0.5
     scaled = rate * (batch / 16) ** power
     if strategy == "scratch":
-        return scaled * SCRATCH_FACTOR, f"{optimiser} from scratch, batch {batch}"
-    return (
-        scaled,
-        f"{optimiser} at batch {batch} on {similarity} data (docs/log.md, Li et al. 2020)",
-    )
+        return near * (batch / 16) ** power * SCRATCH_FACTOR, f"{optimiser} from scratch"
+    text = f"{optimiser} at batch {batch} on {facts.similarity} data (docs/log.md, Li et al. 2020)"
+    if not facts.batchnorm:
+        return scaled * NO_BATCHNORM_FACTOR, text + "; a tenth without BatchNorm"
+    return scaled, text
 
 
 def _epochs(strategy: Strategy, images: int, batch: int) -> tuple[int, str]:
@@ -323,29 +358,3 @@ def _augmentation(facts: Facts, user: Mapping[str, Any]) -> tuple[Augment, dict[
         ),
     }
     return replace(augment, **given), why
-
-
-_RANGES = {
-    "epochs": (1, 10_000),
-    "batch_size": (1, 4096),
-    "lr": (1e-9, 100.0),
-    "patience": (1, 10_000),
-    "label_smoothing": (0.0, 0.9),
-    "dropout": (0.0, 0.9),
-    "weight_decay": (0.0, 10.0),
-    "crop": (0.05, 1.0),
-    "flip": (0.0, 1.0),
-    "rotation_deg": (0.0, 180.0),
-    "translation": (0.0, 0.5),
-    "stretch": (0.0, 1.0),
-    "colour": (0.0, 1.0),
-}
-
-
-def _check(user: Mapping[str, Any]) -> None:
-    for name, (low, high) in _RANGES.items():
-        if name in user and not low <= user[name] <= high:
-            raise UsageError(
-                f"--{name.replace('_', '-')} is {user[name]}",
-                hint=f"Give a value from {low:g} to {high:g}.",
-            )
