@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,15 +12,27 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from finetune.errors import ImageError
+from finetune.errors import ImageError, first_line
 from finetune.records import Augment
 
 Pixels = npt.NDArray[np.uint8]
 WHITE = (255, 255, 255, 255)
+# What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
+# exif_transpose also rewrites the other tags, and fails where one of them is damaged.
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(path: Path, side_px: int) -> Pixels:
@@ -35,18 +46,17 @@ def decode(path: Path, side_px: int) -> Pixels:
         ImageError: the file cannot be decoded; the message names it.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata that is of no concern
-            with Image.open(path) as image:
-                # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
-                image.draft("RGB", (2 * side_px, 2 * side_px))
-                upright = ImageOps.exif_transpose(image)
-                rgb = _to_rgb(upright)
-                box = _square_box(*rgb.size)
-                square = rgb.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        with Image.open(path) as image:
+            # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
+            image.draft("RGB", (2 * side_px, 2 * side_px))
+            turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+            rgb = _to_rgb(image)
+            upright = rgb if turn is None else rgb.transpose(turn)
+            box = _square_box(*upright.size)
+            square = upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
+    except Exception as error:  # decoders raise all sorts of things on damaged files
         raise ImageError(
-            f"cannot read image {path}: {str(error) or type(error).__name__}",
+            f"cannot read image {path}: {first_line(error)}",
             hint="Open the file in a viewer; replace or remove it.",
         ) from error
     return np.asarray(square)
@@ -57,7 +67,7 @@ def size_of(path: Path) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
             return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # as in `decode`, which will tell
         return None
 
 

@@ -6,6 +6,7 @@ import csv
 import shlex
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -290,6 +291,8 @@ def run(arguments: list[str] | None = None) -> int:
 
     0 done · 1 our bug · 2 usage · 3 a fault the user can mend · 130 interrupted.
     """
+    # Pillow warns of odd metadata, which is of no concern here
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         code = app(args=arguments, standalone_mode=False)
     except FinetuneError as error:

@@ -51,12 +51,12 @@ def scan(root: Path) -> Dataset:
         raise DataError(
             f"no folder at {root}", hint="Give the folder that holds one folder per class."
         )
-    folders = {p.name for p in root.iterdir() if p.is_dir()}
-    if "train" in folders and any(_is_class_folder(p) for p in (root / "train").iterdir()):
+    folders = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir()}
+    if "train" in folders and any(_is_class_folder(p) for p in folders["train"].iterdir()):
         return _scan_ready(root, folders)
     listing = _walk(root, root)
     return Dataset(
-        root=str(root),
+        root=safe_name(str(root)),
         classes=_checked_classes(listing, root),
         layout="plain",
         pool=_samples(root, listing, read=True),
@@ -66,9 +66,9 @@ def scan(root: Path) -> Dataset:
     )
 
 
-def _scan_ready(root: Path, folders: set[str]) -> Dataset:
-    train = _walk(root, root / "train")
-    classes = _checked_classes(train, root / "train")
+def _scan_ready(root: Path, folders: dict[str, Path]) -> Dataset:
+    train = _walk(root, folders["train"])
+    classes = _checked_classes(train, folders["train"])
     names = [n for n in VALIDATION_NAMES if n in folders]
     if len(names) > 1:
         raise DataError(
@@ -79,21 +79,23 @@ def _scan_ready(root: Path, folders: set[str]) -> Dataset:
     for part, folder in (("val", names[0] if names else ""), ("test", "test")):
         if folder not in folders:
             continue
-        listing = _walk(root, root / folder)
+        listing = _walk(root, folders[folder])
         unknown = sorted({c for c, _ in listing.files} - set(classes))
         if unknown:
             raise DataError(
-                f"{root / folder} has classes that train/ lacks: {', '.join(unknown[:5])}",
+                f"{folders[folder]} has classes that train/ lacks: {', '.join(unknown[:5])}",
                 hint="Give train/ a folder with images for each of them, or take them out.",
             )
+        if not listing.files:
+            train.notes["bare"].append(folder)
         listing.classes = list(classes)
         parts[part] = _samples(root, listing, read=part != "test")
         for title, paths in listing.notes.items():
             train.notes[title] += paths
     ignored = sorted(
-        name
-        for name in folders - {"train", "test", *names}
-        if not name.startswith(".") and name.lower() not in SYSTEM_NAMES
+        safe_name(path.name)
+        for name, path in folders.items()
+        if name not in {"train", "test", *names} and not _is_hidden(path.name)
     )
     findings = _findings(train)
     if ignored:
@@ -107,7 +109,7 @@ def _scan_ready(root: Path, folders: set[str]) -> Dataset:
             ),
         )
     return Dataset(
-        root=str(root),
+        root=safe_name(str(root)),
         classes=classes,
         layout="ready",
         pool=_samples(root, train, read=True),
@@ -139,14 +141,16 @@ def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
         )
     listing.classes = list(classes)
     pool = _samples(root, listing, read=True)
-    return Dataset(str(root), tuple(classes), "plain", pool, None, None, _findings(listing))
+    return Dataset(
+        safe_name(str(root)), tuple(classes), "plain", pool, None, None, _findings(listing)
+    )
 
 
 def list_images(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files as given and the images below folders, in name order.
+    """Files as given, there or not, and the images below folders, in name order.
 
     Raises:
-        DataError: a path that does not exist, or a folder without images.
+        DataError: a folder without images.
     """
     for path in paths:
         if path.is_dir():
@@ -170,9 +174,9 @@ def split(
 
     Each image gets a number in [0, 1) from the hash of its bytes and the seed; within each class
     those below the fraction go to the split. So the shares are met on average rather than to the
-    image, which is the price for a split that never moves when files are added. A class whose
-    images all fall on one side gives its smallest (or largest) number away, so that every class
-    with at least three images has one in each split. Ready-made splits are kept.
+    image, which is the price for a split that never moves when files are added. Where a class would
+    miss a split, its smallest (or largest) numbers are moved, so that every class with at least
+    three different images has one in each. Ready-made splits are kept.
 
     Args:
         dataset: What `scan` returned.
@@ -189,12 +193,12 @@ def split(
             raise UsageError(f"{name} is {value}", hint="Give a share between 0 and 0.9.")
     rest, test = dataset.pool, dataset.test
     if test is None:
-        rest, test = _cut(rest, test_fraction, f"test:{seed}")
+        rest, test = _cut(rest, test_fraction, f"test:{seed}", leave=2)
     if max_per_class is not None:
         rest = _cap(rest, max_per_class, f"cap:{seed}")
     val = dataset.val
     if val is None:
-        rest, val = _cut(rest, val_fraction, f"val:{seed}")
+        rest, val = _cut(rest, val_fraction, f"val:{seed}", leave=1)
     return Splits(train=rest, val=val, test=test)
 
 
@@ -222,7 +226,7 @@ def digest_file(path: Path) -> str:
 def _walk(root: Path, top: Path) -> _Listing:
     listing = _Listing()
     for entry in sorted(top.iterdir()):
-        name = str(entry.relative_to(root))
+        name = safe_name(entry.relative_to(root).as_posix())
         if _is_hidden(entry.name):
             listing.notes["hidden"].append(name)
         elif entry.is_dir():
@@ -238,8 +242,10 @@ def _walk_class(root: Path, folder: Path, listing: _Listing) -> None:
     before = len(listing.files)
     for path in sorted(_descend(folder, listing.notes["hidden"], root)):
         name = path.relative_to(root).as_posix()
-        if not name.isprintable() and not _is_utf8(name):
-            listing.notes["encoding"].append(name.encode("utf-8", "replace").decode())
+        if name != safe_name(name):
+            listing.notes["encoding"].append(safe_name(name))
+        elif not path.is_file():
+            listing.notes["special"].append(name)
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
             listing.notes["other"].append(name)
         else:
@@ -247,7 +253,7 @@ def _walk_class(root: Path, folder: Path, listing: _Listing) -> None:
             if path.parent != folder:
                 listing.notes["nested"].append(name)
     if len(listing.files) == before:
-        listing.notes["empty"].append(folder.relative_to(root).as_posix())
+        listing.notes["empty"].append(safe_name(folder.relative_to(root).as_posix()))
     else:
         listing.classes.append(folder.name)
 
@@ -265,7 +271,7 @@ def _descend(
         seen.add(real)
         for name in [*folders, *files]:
             if _is_hidden(name) and hidden is not None and root is not None:
-                hidden.append(str((Path(top) / name).relative_to(root)))
+                hidden.append(safe_name((Path(top) / name).relative_to(root).as_posix()))
         folders[:] = sorted(f for f in folders if not _is_hidden(f))
         yield from (Path(top) / f for f in files if not _is_hidden(f))
 
@@ -278,12 +284,9 @@ def _is_class_folder(path: Path) -> bool:
     return path.is_dir() and not _is_hidden(path.name)
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def safe_name(name: str) -> str:
+    r"""The name itself if it is valid Unicode, else with the stray bytes shown as \udcxx."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
@@ -328,6 +331,18 @@ _TITLES: dict[str, tuple[str, Severity, str, str]] = {
         "class folder(s) without images left out",
         "Add images or remove the folder.",
     ),
+    "bare": (
+        "FT101",
+        "warning",
+        "ready-made split(s) without images: nothing is measured there",
+        "Add images, or remove the folder to have the split made.",
+    ),
+    "special": (
+        "FT109",
+        "warning",
+        "link(s) to nothing, pipes or devices left out",
+        "Remove them, or mend the links.",
+    ),
     "encoding": (
         "FT108",
         "warning",
@@ -358,8 +373,9 @@ def copies(samples: Sequence[Sample]) -> tuple[Finding, ...]:
             Finding(
                 "FT110",
                 "note",
-                f"{sum(len(g) - 1 for g in twins)} exact copies; copies stay in one split",
-                "Remove them if they were not meant to count twice.",
+                f"{sum(len(g) - 1 for g in twins)} exact copies",
+                "Remove them if they were not meant to count twice. Splits made here keep copies "
+                "together.",
                 tuple(s.path for g in twins for s in g),
             )
         )
@@ -407,21 +423,31 @@ def _by_class(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
 
 
 def _cut(
-    samples: tuple[Sample, ...], fraction: float, salt: str
+    samples: tuple[Sample, ...], fraction: float, salt: str, *, leave: int
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Split off a fraction per class; returns (kept, cut off)."""
+    """Split off a fraction per class; returns (kept, cut off).
+
+    A class keeps `leave` different images and gives at least one, where it has more than `leave`.
+    """
     if fraction == 0:
         return samples, ()
     numbers = {s.digest: _number(s.digest, salt) for s in samples}
+    classes = [
+        sorted({s.digest for s in group}, key=lambda d: numbers[d])
+        for group in _by_class(samples).values()
+    ]
     chosen = {d for d, u in numbers.items() if u < fraction}
-    for group in _by_class(samples).values():
-        ranked = sorted({s.digest for s in group}, key=lambda d: numbers[d])
-        if len(ranked) >= 2 and chosen.issuperset(ranked):
-            chosen.remove(ranked[-1])
-        elif len(ranked) >= 3 and chosen.isdisjoint(ranked):
-            chosen.add(ranked[0])
-        elif len(ranked) == 1:
-            chosen.discard(ranked[0])
+
+    def room(digest: str) -> bool:
+        """Would every class that has this image keep enough without it?"""
+        return all(len(set(c) - chosen - {digest}) >= leave for c in classes if digest in c)
+
+    for ranked in classes:
+        short = max(0, min(leave, len(ranked)) - len(set(ranked) - chosen))
+        chosen -= set([d for d in reversed(ranked) if d in chosen][:short])
+    for ranked in classes:
+        if chosen.isdisjoint(ranked):
+            chosen.update([d for d in ranked if room(d)][:1])
     kept = tuple(s for s in samples if s.digest not in chosen)
     return kept, tuple(s for s in samples if s.digest in chosen)
 

@@ -47,3 +47,10 @@ class DeviceError(FinetuneError):
 
 class TrainingError(FinetuneError):
     """Training cannot go on."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says in one line; its kind where it says nothing."""
+    kind, text = type(error).__name__, str(error).strip()
+    line = text.splitlines()[0][:200] if text else ""
+    return line if " " in line else f"{kind} {line}".strip()

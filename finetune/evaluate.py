@@ -132,7 +132,7 @@ def _log_losses(
 
 
 def _paired(differences: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard error of the mean."""
+    """Mean and standard error of the mean, of which one image alone is never more than noise."""
     n = len(differences)
     noise = float(differences.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-    return float(differences.mean()), noise
+    return float(differences.mean()), max(noise, np.abs(differences).max() / n) * (1 + 1e-9)

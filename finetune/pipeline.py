@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -140,13 +140,17 @@ def run_training(request: Request, listener: Listener) -> RunResult:
     """`finetune train`: look, decide, do it, prove it, keep it."""
     clock = _Clock(listener)
     _check(request)
-    now = datetime.now().astimezone()
+    now = datetime.now(UTC)
     runs.choose_folder(request.out, Path(request.root), request.strategy, now)  # fail early
     work = _prepare(request, listener, clock)
     probes = _fit_probes(
         work, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
     )
     measured, advice = _decide(work, probes)
+    unused = sorted(set(request.options) - {k for k, v in advice.plan.why.items() if v == "user"})
+    if unused:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        listener.note(f"{given}: no effect, {advice.strategy} does not tune")
     for reason in advice.reasons:
         listener.note(reason.text)
     if advice.warning and request.strategy == "auto":
@@ -280,7 +284,7 @@ def _prepare(request: Request, listener: Listener, clock: _Clock) -> _Work:
         )
     samples = tuple(splits.fitting[i] for i in table.kept)
     labels = np.array([s.label for s in samples], np.int64)
-    _require_every_class(dataset, labels)
+    _require_every_class(dataset, labels, len({s.digest for s in samples}))
     lost = {s.path for s in bad}
     return _Work(
         request=request,
@@ -303,7 +307,7 @@ def _prepare(request: Request, listener: Listener, clock: _Clock) -> _Work:
     )
 
 
-def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64]) -> None:
+def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:
     counts = np.bincount(labels, minlength=len(dataset.classes))
     empty = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
     if empty:
@@ -311,9 +315,10 @@ def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64]) -> Non
             f"no readable training image of {', '.join(empty[:5])} in {dataset.root}",
             hint="Add images of it, or remove the class folder.",
         )
-    if len(labels) < 2 * len(dataset.classes):
+    if len(labels) < 2 * len(dataset.classes) or distinct < 2 * len(dataset.classes):
         raise DataError(
-            f"{dataset.root} has {len(labels)} training images for {len(dataset.classes)} classes",
+            f"{dataset.root} has {distinct} different training images for "
+            f"{len(dataset.classes)} classes",
             hint="Give at least two per class; ten is a sensible least.",
         )
 
@@ -321,7 +326,8 @@ def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64]) -> Non
 def _fit_probes(work: _Work, clock: _Clock, *, all_stages: bool) -> _Probes:
     """Cross-validate linear classifiers on the top features, each stage, and stages together."""
     with clock.step("probes", "cross-validating linear classifiers"):
-        top = _cross_validate(work, TOP, (TOP,))
+        first = work.backbone.probed_top
+        top = _cross_validate(work, TOP, (first,))
         if not all_stages:
             return _Probes(top, ())
         stages = work.backbone.stages
@@ -330,8 +336,8 @@ def _fit_probes(work: _Work, clock: _Clock, *, all_stages: bool) -> _Probes:
         }
         candidates |= {
             f"stages {'+'.join(stages[-2:])}": stages[-2:],
-            f"stages {'+'.join(stages[-2:])}+top": (*stages[-2:], TOP),
-            "all stages": (*stages, TOP),
+            f"stages {'+'.join(stages[-2:])}+top": (*stages[-2:], first),
+            "all stages": (*stages, first),
         }
         others = []
         for i, (name, taps) in enumerate(candidates.items()):
@@ -383,7 +389,7 @@ def _decide(work: _Work, probes: _Probes) -> tuple[DatasetProfile, Recommendatio
     chosen = forced or rule.strategy
     counts = np.bincount(work.labels)
     facts = strategy.Facts(
-        images=len(work.splits.train),
+        images=len(work.samples),
         similarity=rule.similarity,
         stages=work.backbone.stages,
         side_px=work.facts.preprocess.side_px,
@@ -395,7 +401,9 @@ def _decide(work: _Work, probes: _Probes) -> tuple[DatasetProfile, Recommendatio
         rarest=int(counts.min()),
         commonest=int(counts.max()),
     )
-    taps = probes.best.score.taps if chosen == "stage-probe" else (TOP,)
+    taps = {"stage-probe": probes.best.score.taps, "linear-probe": probes.top.score.taps}.get(
+        chosen, (TOP,)
+    )
     plan = strategy.resolve(chosen, facts, request.options, taps)
     return measured, strategy.recommend(size, similarity, plan, forced=forced)
 
@@ -479,7 +487,7 @@ def _probe_model(work: _Work, chosen: probe.CrossValidation, name: Strategy) -> 
         _blocks(work.table, chosen.score.taps, everything),
         work.labels,
         len(work.dataset.classes),
-        chosen.score.penalty,
+        probe.carried_over(chosen.score.penalty, len(chosen.labels), len(work.labels)),
         chosen.temperature,
     )
     probabilities = probe.probabilities(chosen.scores, chosen.temperature)
@@ -504,7 +512,8 @@ def _floor(work: _Work, probes: _Probes, trial: tune.Trial) -> Floor:
     best, scores = probes.best, []
     for rows, held in trial.parts:
         blocks = _blocks(work.table, best.score.taps, rows)
-        classes, penalty = len(work.dataset.classes), best.score.penalty
+        penalty = probe.carried_over(best.score.penalty, len(best.labels), len(rows))
+        classes = len(work.dataset.classes)
         head = probe.fit(blocks, work.labels[rows], classes, penalty, best.temperature)
         scores.append(probe.score(head, _blocks(work.table, best.score.taps, held).rows))
     labels = work.labels[trial.held]
@@ -566,8 +575,8 @@ def _keep(
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
         seed=work.request.seed,
-        command=work.request.command,
-        data_root=str(Path(work.request.root).resolve()),
+        command=data.safe_name(work.request.command),
+        data_root=data.safe_name(str(Path(work.request.root).resolve())),
         data_fingerprint=data.fingerprint(work.splits.fitting),
         versions=_versions(),
         accuracy=known.accuracy,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import probe, runs
+from finetune import data, probe, runs
 from finetune.records import ClassProbability, Prediction
 
 
@@ -29,8 +29,9 @@ def predict(
         progress: Called with (done, total).
     """
     table_probabilities, kept, faults = _probabilities(run, paths, device, progress)
+    names = [data.safe_name(str(path)) for path in paths]
     answers: dict[int, Prediction] = {
-        i: Prediction(path=str(paths[i]), error=message) for i, message in faults
+        i: Prediction(path=names[i], error=data.safe_name(message)) for i, message in faults
     }
     for row, i in enumerate(kept):
         best = np.argsort(-table_probabilities[row], kind="stable")[:top]
@@ -38,7 +39,7 @@ def predict(
             ClassProbability(run.facts.classes[c], float(table_probabilities[row, c])) for c in best
         )
         answers[int(i)] = Prediction(
-            path=str(paths[i]),
+            path=names[i],
             label=listed[0].label,
             probability=listed[0].probability,
             top=listed,

@@ -27,14 +27,17 @@ Labels = npt.NDArray[np.int64]
 
 # Strong → weak, so that each fit starts from the last one's solution. Half decades: log loss is
 # flat to within noise between neighbours (docs/log.md, 2026-11-23).
-PENALTIES = tuple(float(10.0**e) for e in np.arange(1.0, -5.01, -0.5))
+PENALTIES = tuple(float(10.0**e) for e in np.arange(0.5, -4.51, -0.5))
 FOLDS = 5
-# Candidates are ranked on at most so many images; the winner is fitted on all of them.
-RANKING_IMAGES = 1500
+# Candidates are ranked on at most about so many images; the winner is fitted on all of them. The
+# cost grows with the square of the number (docs/log.md, 2026-11-23).
+RANKING_IMAGES = 800
 # All blocks of features together get this mean squared norm, which puts the best penalty near the
 # middle of the grid for any backbone.
 SCALE = 30.0
-ITERATIONS = 200
+# Loose while penalties are compared (within 0.001 nats of the exact loss), exact for the head kept.
+ROUGH = {"maxiter": 60, "gtol": 1e-5, "ftol": 1e-9}
+EXACT = {"maxiter": 2000, "gtol": 1e-7, "ftol": 1e-13}
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
     weight, shift = _scaling(blocks)
     with threadpool_limits(1, "blas"):
         z, basis = _rotate((blocks.rows - shift) * weight)
-        w, b = _solve(z, labels, classes, penalty, None)
+        w, b = _solve(z, labels, classes, penalty, None, EXACT)
     full = w if basis is None else basis @ w
     raw = (full * weight[:, None]).T
     return Head(weight=raw, bias=b - raw @ shift, temperature=temperature)
@@ -150,10 +153,20 @@ def log_loss(scores: Array, labels: Labels) -> float:
 
 
 def fit_temperature(scores: Array, labels: Labels) -> float:
-    """The temperature with the least log loss on held-out scores (Guo et al. 2017)."""
-    found = minimize_scalar(
-        lambda log_t: log_loss(scores / np.exp(log_t), labels), bounds=(-3.0, 3.0), method="bounded"
-    )
+    """The temperature with the least log loss on held-out scores (Guo et al. 2017).
+
+    One imagined image whose label may be any counts with them: few images that are all right would
+    otherwise ask for certainty (docs/log.md, 2026-11-23).
+    """
+    n = len(labels)
+
+    def loss(log_t: float) -> float:
+        z = scores / np.exp(log_t)
+        top = z.max(axis=1, keepdims=True)
+        surprise = (top + np.log(np.exp(z - top).sum(axis=1, keepdims=True)) - z).mean()
+        return float((n * log_loss(z, labels) + surprise) / (n + 1))
+
+    found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(np.exp(found.x))
 
 
@@ -168,6 +181,14 @@ def ranking_sample(labels: Labels) -> Labels:
         members = rng.permutation(np.flatnonzero(labels == label))
         keep += list(members[: max(FOLDS, round(share * len(members)))])
     return np.sort(np.array(keep))
+
+
+def carried_over(penalty: float, ranked: int, fitted: int) -> float:
+    """The penalty for `fitted` images that equals one chosen on `ranked`.
+
+    The loss is a mean over images, so the prior behind a penalty weighs less the more there are.
+    """
+    return penalty * ranked / fitted
 
 
 def _scaling(blocks: Blocks) -> tuple[Array, Array]:
@@ -200,8 +221,8 @@ def _rotate(x: Array) -> tuple[Array, Array | None]:
 def _best_penalty(z: Array, labels: Labels, fold: Labels) -> tuple[float, Array]:
     """The penalty with the least out-of-fold log loss, and its scores float64[N, C].
 
-    All folds go down the path of penalties in step, so it ends for all where the loss has risen
-    twice: weaker penalties only overfit more.
+    All folds go down the path of penalties in step, so it ends for all where the loss, once below
+    that of guessing, has risen twice: weaker penalties only overfit more.
     """
     classes = int(labels.max()) + 1
     paths = [_path(z, labels, classes, fold == f) for f in np.unique(fold)]
@@ -211,7 +232,8 @@ def _best_penalty(z: Array, labels: Labels, fold: Labels) -> tuple[float, Array]
         for held, part in row:
             scores[held] = part
         tried.append((log_loss(scores, labels), penalty, scores))
-        if len(tried) >= 3 and tried[-1][0] > tried[-2][0] > tried[-3][0]:
+        rising = len(tried) >= 3 and tried[-1][0] > tried[-2][0] > tried[-3][0]
+        if rising and min(t[0] for t in tried) < np.log(classes):
             break
     _, best, scores = min(tried, key=lambda t: t[0])
     return best, scores
@@ -223,13 +245,18 @@ def _path(
     """Scores of the held-out rows for each penalty in turn, each fit started from the last."""
     start = None
     for penalty in PENALTIES:
-        w, b = _solve(z[~held], labels[~held], classes, penalty, start)
+        w, b = _solve(z[~held], labels[~held], classes, penalty, start, ROUGH)
         start = np.concatenate([w.ravel(), b])
         yield held, z[held] @ w + b
 
 
 def _solve(
-    z: Array, labels: Labels, classes: int, penalty: float, start: Array | None
+    z: Array,
+    labels: Labels,
+    classes: int,
+    penalty: float,
+    start: Array | None,
+    options: dict[str, float],
 ) -> tuple[Array, Array]:
     """Minimise the penalised log loss; returns W float64[D, C] and b float64[C]."""
     n, width = z.shape
@@ -247,6 +274,5 @@ def _solve(
         return float(loss), gradient
 
     first = np.zeros(width * classes + classes) if start is None else start
-    options = {"maxiter": ITERATIONS, "gtol": 1e-5, "ftol": 1e-9}
     found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
     return found.x[:-classes].reshape(width, classes), found.x[-classes:]

@@ -13,6 +13,8 @@ from finetune.records import (
     RunResult,
 )
 
+_MATRIX_CLASSES = 50  # a larger matrix is no longer read, and grows with the square
+
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -80,11 +82,14 @@ def _why(result: RunResult, profile: DatasetProfile) -> str:
     )
     reasons = "".join(f"<li>{escape(r.text)}</li>" for r in advice.reasons)
     floor = f"<p>{escape(result.floor.reason)}</p>" if result.floor else ""
+    flips = "".join(f"<li>{escape(f)}</li>" for f in advice.flips)
+    if advice.warning:
+        floor = f"<p><b>{escape(advice.warning)}</b></p>{floor}"
     pixels = f"{profile.median_side_px} px" if profile.median_side_px else "unknown"
     return (
         f"<h2>What was chosen, and why</h2><table><tr><th></th><th>similar</th><th>different</th>"
-        f"</tr>{body}</table><ul>{reasons}<li>median short side of the images: {pixels}</li></ul>"
-        f"{floor}"
+        f"</tr>{body}</table><ul>{reasons}<li>median short side of the images: {pixels}</li>{flips}"
+        f"</ul>{floor}"
     )
 
 
@@ -118,8 +123,10 @@ def _history(history: Sequence[EpochRecord]) -> str:
             f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" '
             f'vector-effect="non-scaling-stroke" points="{points}"/>'
         )
-    best = max((r for r in history if r.best), key=lambda r: r.epoch, default=None)
-    kept = f"kept: epoch {best.epoch if best else history[-1].epoch}"
+    best = max((r.epoch for r in history if r.best), default=0)
+    kept = f"kept: epoch {best}" if held else f"kept: the last, {history[-1].epoch}"
+    if held and best == 0:
+        kept = "no epoch was better than the probe's head it started from"
     names = ", ".join(name for name, _, _ in curves)
     return (
         "<h2>Tuning</h2>"
@@ -144,6 +151,17 @@ def _classes(metrics: Metrics) -> str:
 
 
 def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
+    if len(classes) > _MATRIX_CLASSES:
+        pairs = [
+            (v, classes[i], classes[j])
+            for i, row in enumerate(metrics.confusion)
+            for j, v in enumerate(row)
+            if v and i != j
+        ]
+        worst = sorted(pairs, reverse=True)[:_MATRIX_CLASSES]
+        return "<h2>Most frequent confusions</h2>" + _table(
+            ["true", "answered", "images"], [[true, answer, v] for v, true, answer in worst]
+        )
     head = "".join(f"<th>{i + 1}</th>" for i in range(len(classes)))
     rows = []
     for i, (name, row) in enumerate(zip(classes, metrics.confusion, strict=True)):

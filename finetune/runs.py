@@ -57,13 +57,19 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
         RunError: the place is taken.
     """
     if out is None:
-        stem = f"{now:%Y%m%d-%H%M%S}-{data_root.resolve().name}-{strategy}"
+        stem = f"{now:%Y%m%d-%H%M%S}-{data_root.resolve().name[:60]}-{strategy}"
         path, n = HOME / stem, 2
         while path.exists():
             path, n = HOME / f"{stem}-{n}", n + 1
         return path
     path = Path(out)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    try:
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise RunError(
+            f"cannot use {path}: {error.strerror}", hint="Give another --out."
+        ) from error
+    if taken:
         raise RunError(f"{path} exists already", hint="Give another --out, or remove it first.")
     return path
 
@@ -87,11 +93,15 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            (aside / "run.json").write_text(_pretty(facts))
-            (aside / "result.json").write_text(_pretty(result))
-            (aside / "splits.json").write_text(_pretty(splits))
-            (aside / "history.jsonl").write_text("".join(to_json(r) + "\n" for r in history))
-            (aside / "report.html").write_text(report)
+            texts = {
+                "run.json": _pretty(facts),
+                "result.json": _pretty(result),
+                "splits.json": _pretty(splits),
+                "history.jsonl": "".join(to_json(r) + "\n" for r in history),
+                "report.html": report,
+            }
+            for name, text in texts.items():
+                (aside / name).write_text(text, encoding="utf-8", errors="backslashreplace")
             save_file(dict(tensors), aside / "model.safetensors")
             aside.chmod(0o755)
             _flush(aside)
@@ -121,9 +131,17 @@ def load(path: Path) -> LoadedRun:
             f"cannot read {file}: {error}", hint="The run is damaged; train again."
         ) from error
     weight, bias = tensors.pop("head.weight", None), tensors.pop("head.bias", None)
-    if weight is None or bias is None or weight.shape[0] != len(facts.classes):
+    count = len(facts.classes)
+    if (
+        weight is None
+        or bias is None
+        or (weight.ndim, bias.shape) != (2, (count,))
+        or weight.shape[0] != count
+        or not (np.isfinite(weight).all() and np.isfinite(bias).all())
+        or not facts.head.temperature > 0
+    ):
         raise RunError(
-            f"{file} has no head for {len(facts.classes)} classes",
+            f"{file} has no usable head for {count} classes",
             hint="The run is damaged; train again.",
         )
     backbone = {name.removeprefix(_BACKBONE): t for name, t in tensors.items()}
@@ -157,7 +175,7 @@ def load_splits(path: Path) -> Splits:
     """Read `splits.json`; raises `RunError`."""
     try:
         return from_json((path / "splits.json").read_bytes(), Splits)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunError(
             f"cannot read {path / 'splits.json'}: {error}", hint="The run is damaged; train again."
         ) from error

@@ -212,57 +212,98 @@ def resolve(
         UsageError: an option out of range.
     """
     check(user)
-    why: dict[str, str] = {}
-    tuned = strategy in TUNED
-    side, why["side_px"] = _side(facts) if tuned else (facts.side_px, "the backbone's input size")
+    if strategy not in TUNED:
+        return _probe_plan(strategy, facts, taps)
+    if facts.fixed_side and user.get("side_px", facts.side_px) != facts.side_px:
+        raise UsageError(
+            f"--side-px is {user['side_px']}, this backbone takes {facts.side_px} only",
+            hint="Leave it out, or choose another --backbone.",
+        )
+    why: dict[str, str] = {"strategy": "see the reasons"}
+    scratch = strategy == "scratch"
+    side, why["side_px"] = _side(facts)
     batch, why["batch_size"] = _batch(facts.images)
     batch = int(user.get("batch_size", batch))
     optimiser = str(user.get("optimiser", "adamw"))
     why["optimiser"] = "steady on few images without tuning of its own (docs/log.md)"
     lr, why["lr"] = _rate(strategy, optimiser, batch, facts)
     lr = float(user.get("lr", lr))
+    factor = 1.0 if scratch else HEAD_FACTOR
     epochs, why["epochs"] = _epochs(strategy, facts.images, batch)
     epochs = int(user.get("epochs", epochs))
-    augment, aug_why = _augmentation(facts, user)
-    weighted = facts.commonest >= 3 * facts.rarest
+    augment, augment_why = _augmentation(facts, user)
+    imbalance = facts.commonest / max(1, facts.rarest)
+    why |= augment_why | {
+        "tuned_stages": _STAGES_WHY[strategy],
+        "taps": "the top features",
+        "head_lr": "as the body's" if scratch else f"{factor:g} times the body's: it is new",
+        "stage_decay": "all stages start from nothing"
+        if scratch
+        else "smaller rates toward the stem, whose features are the most general",
+        "weight_decay": f"usual for {optimiser}",
+        "warmup": "a tenth of the steps, then cosine",
+        "patience": "half of the epochs, at least 6: a cosine schedule gains most near its end",
+        "label_smoothing": "as measured (docs/log.md)",
+        "dropout": "on the top features",
+        "class_weights": f"the largest class is {imbalance:.1f} times the smallest; "
+        "1/sqrt of the count from 3 times on",
+    }
     plan = Plan(
         strategy=strategy,
         taps=taps,
         tuned_stages=_stages(strategy, facts.stages),
         side_px=side,
-        epochs=epochs if tuned else 0,
+        epochs=epochs,
         batch_size=batch,
         optimiser=optimiser,
-        lr=lr if tuned else 0.0,
-        head_lr=HEAD_FACTOR * lr if tuned and strategy != "scratch" else lr * tuned,
-        stage_decay=0.8 if strategy in ("partial", "deep") else 1.0,
-        weight_decay=WEIGHT_DECAY.get(optimiser, 0.0),
+        lr=lr,
+        head_lr=factor * lr,
+        stage_decay=1.0 if scratch else 0.8,
+        weight_decay=WEIGHT_DECAY[optimiser],
         warmup=0.1,
-        patience=max(6, epochs // 3),
-        label_smoothing=0.1 if tuned else 0.0,
-        dropout=0.1 if tuned else 0.0,
-        class_weights=weighted and tuned,
+        patience=max(6, epochs // 2),
+        label_smoothing=0.1,
+        dropout=0.1,
+        class_weights=imbalance >= 3,
         augment=augment,
         why={},
     )
-    why |= aug_why | {
-        "tuned_stages": _stages_reason(strategy),
-        "taps": "what the strategy reads",
-        "head_lr": f"{HEAD_FACTOR:g} times the body's: the head is new",
-        "stage_decay": "smaller rates toward the stem, whose features are the most general",
-        "weight_decay": f"usual for {optimiser}",
-        "warmup": "a tenth of the steps, then cosine",
-        "patience": "a third of the epochs, at least 6",
-        "label_smoothing": "0.1, as measured (docs/log.md)",
-        "dropout": "0.1 on the top features",
-        "class_weights": f"largest class is {facts.commonest / max(1, facts.rarest):.1f} times the "
-        "smallest; weights (1/sqrt of the count) from 3 times on",
-        "strategy": "see the reasons",
-    }
     direct = {f.name for f in fields(Plan)} & set(user)
-    plan = replace(plan, **{name: user[name] for name in direct})
-    why |= dict.fromkeys(user, "user")
-    return replace(plan, why=why)
+    known = direct | ({f.name for f in fields(Augment)} & set(user))
+    why |= dict.fromkeys(known, "user")
+    return replace(plan, why=why, **{name: user[name] for name in direct})
+
+
+def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan:
+    """The backbone stays frozen, so nothing that belongs to tuning is used."""
+    names = {f.name for f in (*fields(Plan), *fields(Augment))} - {"why", "augment"}
+    why = dict.fromkeys(names, "not used: the backbone stays frozen") | {
+        "strategy": "see the reasons",
+        "side_px": "the backbone's input size",
+        "taps": "the top features"
+        if strategy == "linear-probe"
+        else "the features with the least cross-validated log loss",
+    }
+    return Plan(
+        strategy=strategy,
+        taps=taps,
+        tuned_stages=(),
+        side_px=facts.side_px,
+        epochs=0,
+        batch_size=0,
+        optimiser="none",
+        lr=0.0,
+        head_lr=0.0,
+        stage_decay=1.0,
+        weight_decay=0.0,
+        warmup=0.0,
+        patience=0,
+        label_smoothing=0.0,
+        dropout=0.0,
+        class_weights=False,
+        augment=Augment(1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        why=why,
+    )
 
 
 def _verdict(axis: Any) -> Any:
@@ -296,12 +337,11 @@ def _stages(strategy: Strategy, stages: tuple[str, ...]) -> tuple[str, ...]:
     return stages if strategy == "scratch" else ()
 
 
-def _stages_reason(strategy: Strategy) -> str:
-    return {
-        "partial": "a few layers: the last stage",
-        "deep": "a larger number of layers: all stages but the stem",
-        "scratch": "everything starts from random values",
-    }.get(strategy, "the backbone stays frozen")
+_STAGES_WHY = {
+    "partial": "a few layers: the last stage",
+    "deep": "a larger number of layers: all stages but the stem",
+    "scratch": "everything starts from random values",
+}
 
 
 def _side(facts: Facts) -> tuple[int, str]:
@@ -338,7 +378,7 @@ def _rate(strategy: Strategy, optimiser: str, batch: int, facts: Facts) -> tuple
 def _epochs(strategy: Strategy, images: int, batch: int) -> tuple[int, str]:
     if strategy == "scratch":
         return EPOCHS["scratch"], "from scratch takes long"
-    steps = math.ceil(images / batch)
+    steps = max(1, math.ceil(images / batch))
     epochs = min(EPOCHS["most"], max(EPOCHS["fewest"], math.ceil(TARGET_STEPS / steps)))
     return epochs, f"about {TARGET_STEPS} steps of {batch} images, {EPOCHS['fewest']} to " + str(
         EPOCHS["most"]

@@ -100,8 +100,8 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     backbone = copy.deepcopy(backbone)
-    head = _head(backbone, start, classes, plan, device)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head = _head(backbone, start, classes, plan, device)
     optimiser, base = _optimiser(plan, backbone, head)
     criterion = nn.CrossEntropyLoss(
         weight=_class_weights(train.labels, classes).to(device) if plan.class_weights else None,
@@ -282,8 +282,9 @@ def _head(
     """The head at the probe's solution, or at random for `scratch`."""
     if start is None:
         side = plan.side_px
+        blank = torch.zeros(1, side, side, 3, dtype=torch.uint8)
         with torch.inference_mode():
-            width = backbone(backbone.normalise(torch.zeros(1, 3, side, side))).shape[1]
+            width = backbone(backbone.normalise(to_device(blank.numpy(), device))).shape[1]
         linear = nn.Linear(width, classes)
     else:
         linear = nn.Linear(start.weight.shape[1], classes)

@@ -132,10 +132,7 @@ def _fit(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> train.
     labels = material.labels[rows]
     start = None
     if material.top is not None:
-        blocks = probe.Blocks(material.top[rows], ((0, material.top.shape[1]),))
-        fold = probe.folds(labels, [material.groups[i] for i in rows])
-        found = probe.cross_validate(TOP, (TOP,), blocks, labels, fold)
-        start = probe.fit(blocks, labels, material.classes, found.score.penalty, found.temperature)
+        start = _start(material.top[rows], labels, [material.groups[i] for i in rows], material)
     return train.fit(
         plan,
         material.backbone,
@@ -147,3 +144,17 @@ def _fit(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> train.
         seed=material.seed,
         listener=material.listener,
     )
+
+
+def _start(
+    top: npt.NDArray[np.float32], labels: Rows, groups: Sequence[str], material: Material
+) -> probe.Head:
+    """The head that tuning starts from: a probe on the top features as the network has them."""
+    spans = ((0, top.shape[1]),)
+    ranked = probe.ranking_sample(labels)
+    fold = probe.folds(labels, groups)[ranked]
+    blocks = probe.Blocks(top[ranked], spans)
+    found = probe.cross_validate(TOP, (TOP,), blocks, labels[ranked], fold)
+    penalty = probe.carried_over(found.score.penalty, len(ranked), len(labels))
+    everything = probe.Blocks(top, spans)
+    return probe.fit(everything, labels, material.classes, penalty, found.temperature)

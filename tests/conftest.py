@@ -1,0 +1,137 @@
+"""Fixtures shared by all tests: fixed seeds, drawn image folders, the default backbone, the CLI."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from finetune import backbones, cli
+from finetune.backbones import Backbone
+from finetune.records import BackboneFacts
+
+# Time limits mean nothing on a shared machine, and a run must not depend on an earlier one.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, derandomize=True, database=None, max_examples=50
+)
+hypothesis.settings.load_profile("tests")
+
+COLOURS = ((200, 60, 50), (50, 90, 200), (60, 170, 80), (220, 180, 40), (150, 60, 170))
+
+
+class ImageFolder(Protocol):
+    """What `image_folder` gives: draws class folders and returns their root."""
+
+    def __call__(
+        self,
+        classes: Mapping[str, int] = ...,
+        size: tuple[int, int] = ...,
+        root: Path | None = ...,
+        seed: int = ...,
+        suffix: str = ...,
+    ) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _seeds_fixed() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> ImageFolder:
+    """Draw `classes` (name → count) below `root` (default: a new folder): a coloured shape each.
+
+    A class has its own shape and colour, so a linear classifier separates them; place, size and
+    noise differ, so all files do. The same arguments give the same bytes, and image number i is
+    the same whatever the count: a larger folder holds the smaller one.
+    """
+    made = 0
+
+    def draw(
+        classes: Mapping[str, int] = {"a": 12, "b": 8},
+        size: tuple[int, int] = (40, 32),
+        root: Path | None = None,
+        seed: int = 0,
+        suffix: str = ".png",
+    ) -> Path:
+        nonlocal made
+        made += 1
+        root = root or tmp_path / f"images{made}"
+        root.mkdir(parents=True, exist_ok=True)
+        for label, (name, count) in enumerate(classes.items()):
+            folder = root / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                rng = np.random.default_rng([seed, label, i])
+                _shape(label, size, rng).save(folder / f"{i:04d}{suffix}")
+        return root
+
+    return draw
+
+
+def _shape(label: int, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """A disc, square, triangle or cross on light grey, with noise."""
+    width, height = size
+    image = Image.new("RGB", size, (225, 225, 225))
+    pen = ImageDraw.Draw(image)
+    radius = min(size) * rng.uniform(0.25, 0.4)
+    x = rng.uniform(radius, width - radius)
+    y = rng.uniform(radius, height - radius)
+    fill = COLOURS[label % len(COLOURS)]
+    box = (x - radius, y - radius, x + radius, y + radius)
+    kind = label % 4
+    if kind == 0:
+        pen.ellipse(box, fill)
+    elif kind == 1:
+        pen.rectangle(box, fill)
+    elif kind == 2:
+        pen.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill)
+    else:
+        pen.line((x - radius, y, x + radius, y), fill, width=max(1, int(radius / 2)))
+        pen.line((x, y - radius, x, y + radius), fill, width=max(1, int(radius / 2)))
+    noisy = np.asarray(image, np.float64) + rng.normal(0, 8, (height, width, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def default_backbone() -> tuple[Backbone, BackboneFacts]:
+    """The default backbone with its real weights, built once: a test must not change it."""
+    return backbones.build(backbones.DEFAULT)
+
+
+@pytest.fixture
+def run_cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
+    """`run_cli("train", folder, "--json")` runs the command line in this process."""
+    monkeypatch.setenv("COLUMNS", "200")  # so that no message is broken over lines
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    def run(*arguments: object) -> Outcome:
+        words = [str(a) for a in arguments]
+        monkeypatch.setattr("sys.argv", ["finetune", *words])  # a run records the command
+        capsys.readouterr()
+        code = cli.run(words)
+        out, err = capsys.readouterr()
+        return Outcome(code, out, err)
+
+    return run

@@ -1,0 +1,532 @@
+"""Promises of `finetune.batches`: what a file looks like to the network, and what training adds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from conftest import ImageFolder
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from torch import Tensor
+
+from finetune import batches
+from finetune.errors import ImageError
+from finetune.records import Augment
+
+Array = npt.NDArray[np.uint8]
+OFF = Augment(crop=1.0, flip=0.0, rotation_deg=0.0, translation=0.0, stretch=0.0, colour=0.0)
+
+
+def quadrants(height: int = 32, width: int = 48) -> Array:
+    """A picture that no flip or rotation leaves as it is."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[: height // 2, : width // 2] = (250, 20, 20)
+    picture[: height // 2, width // 2 :] = (20, 250, 20)
+    picture[height // 2 :, : width // 2] = (20, 20, 250)
+    picture[height // 2 :, width // 2 :] = (240, 240, 10)
+    return picture
+
+
+def saved(image: Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def colour_of(path: Path) -> list[int]:
+    """The one colour of a plain picture, as decoded."""
+    pixels = batches.decode(path, 8)
+    assert pixels.min((0, 1)).tolist() == pixels.max((0, 1)).tolist()
+    return [int(v) for v in pixels[0, 0]]
+
+
+# --- decode ---------------------------------------------------------------------------------------
+
+# How the picture `p` must lie in the file so that the EXIF orientation turns it upright (the words
+# of the EXIF standard: where row 0 and column 0 of the file are in the scene).
+STORED: dict[int, Callable[[Array], Array]] = {
+    1: lambda p: p,  # top, left
+    2: lambda p: p[:, ::-1],  # top, right
+    3: lambda p: p[::-1, ::-1],  # bottom, right
+    4: lambda p: p[::-1],  # bottom, left
+    5: lambda p: p.swapaxes(0, 1),  # left, top
+    6: lambda p: p[:, ::-1].swapaxes(0, 1),  # right, top
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+    8: lambda p: p[::-1].swapaxes(0, 1),  # left, bottom
+}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_decode_turns_pictures_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
+    """All eight EXIF orientations of a scene decode to the same upright picture."""
+    scene = quadrants()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lying = np.ascontiguousarray(STORED[orientation](scene))
+    path = saved(Image.fromarray(lying), tmp_path / f"x{suffix}", exif=exif, quality=100)
+    upright = saved(Image.fromarray(scene), tmp_path / "upright.png")
+
+    pixels = batches.decode(path, 16)
+
+    # JPEG's halved colour resolution blurs where the quadrants meet
+    gap = np.abs(pixels.astype(int) - batches.decode(upright, 16)).mean()
+    assert gap < (0.01 if suffix == ".png" else 8)
+
+
+def test_decode_gives_a_square_of_the_side_asked_for(tmp_path: Path) -> None:
+    """The result is uint8[side, side, 3], whatever the file's size."""
+    path = saved(Image.fromarray(quadrants()), tmp_path / "x.png")
+
+    pixels = batches.decode(path, 20)
+
+    assert pixels.shape == (20, 20, 3)
+    assert pixels.dtype == np.uint8
+
+
+def test_decode_squeezes_half_and_crops_half(tmp_path: Path) -> None:
+    """Of a picture four times as wide as high the middle half is kept, squeezed to a square."""
+    picture = np.full((100, 400, 3), 255, np.uint8)
+    picture[:, 100:150] = (200, 0, 0)
+    picture[:, 150:250] = (0, 200, 0)
+    picture[:, 250:300] = (0, 0, 200)
+    wide = saved(Image.fromarray(picture), tmp_path / "wide.png")
+    high = saved(Image.fromarray(picture.swapaxes(0, 1)), tmp_path / "high.png")
+
+    across, down = batches.decode(wide, 40), batches.decode(high, 40)
+
+    # a bicubic kernel reaches two pixels across an edge
+    assert (across[:, 2:8] == (200, 0, 0)).all()
+    assert (across[:, 12:28] == (0, 200, 0)).all()
+    assert (across[:, 32:38] == (0, 0, 200)).all()
+    assert (down == across.swapaxes(0, 1)).all()
+
+
+@pytest.mark.parametrize("size", [(1, 500), (500, 1), (1, 1), (2, 3000), (500, 499)])
+def test_decode_takes_any_aspect_ratio(tmp_path: Path, size: tuple[int, int]) -> None:
+    """A line or a single pixel is a picture too."""
+    path = saved(Image.new("RGB", size, (10, 120, 230)), tmp_path / "x.png")
+
+    assert colour_of(path) == [10, 120, 230]
+
+
+def test_decode_lays_transparent_pixels_on_white(tmp_path: Path) -> None:
+    """The colour under transparent pixels is arbitrary: what shows is a white page."""
+    clear = saved(Image.new("RGBA", (9, 9), (0, 0, 0, 0)), tmp_path / "rgba.png")
+    half = saved(Image.new("RGBA", (9, 9), (255, 0, 0, 128)), tmp_path / "half.png")
+    grey = saved(Image.new("LA", (9, 9), (0, 0)), tmp_path / "la.png")
+    webp = saved(Image.new("RGBA", (9, 9), (0, 0, 0, 0)), tmp_path / "x.webp", lossless=True)
+
+    assert colour_of(clear) == [255, 255, 255]
+    assert colour_of(half) == [255, 127, 127]
+    assert colour_of(grey) == [255, 255, 255]
+    assert colour_of(webp) == [255, 255, 255]
+
+
+@pytest.mark.parametrize(("mode", "key"), [("P", 3), ("L", 3), ("RGB", (1, 2, 3)), ("1", 0)])
+def test_decode_lays_a_transparent_colour_on_white(
+    tmp_path: Path, mode: str, key: int | tuple[int, int, int]
+) -> None:
+    """One colour of a palette, grey or RGB picture may be declared transparent."""
+    image = Image.new(mode, (9, 9), key)
+    if mode == "P":
+        image.putpalette([0, 0, 0] * 256)
+    path = saved(image, tmp_path / "x.png", transparency=key)
+
+    assert colour_of(path) == [255, 255, 255]
+
+
+def test_decode_reads_palettes(tmp_path: Path) -> None:
+    """An indexed picture decodes to its palette's colours, not to its indices."""
+    image = Image.new("P", (9, 9), 2)
+    image.putpalette([0, 0, 0, 1, 1, 1, 200, 100, 50])
+
+    for suffix in (".png", ".gif", ".bmp", ".tif"):
+        assert colour_of(saved(image, tmp_path / f"x{suffix}")) == [200, 100, 50]
+
+
+def test_decode_reads_cmyk(tmp_path: Path) -> None:
+    """A JPEG for print decodes to the colours it shows, not to their negative."""
+    path = saved(Image.new("CMYK", (32, 32), (0, 255, 255, 0)), tmp_path / "x.jpg", quality=100)
+
+    assert colour_of(path) == pytest.approx([255, 0, 0], abs=4)
+
+
+def test_decode_reads_grey_and_bilevel(tmp_path: Path) -> None:
+    """Grey becomes three equal channels; the ones of a 1-bit one are white, not nearly black."""
+    grey = saved(Image.new("L", (9, 9), 100), tmp_path / "grey.png")
+    white = saved(Image.new("1", (9, 9), 1), tmp_path / "white.png")
+    black = saved(Image.new("1", (9, 9), 0), tmp_path / "black.tif")
+
+    assert colour_of(grey) == [100, 100, 100]
+    assert colour_of(white) == [255, 255, 255]
+    assert colour_of(black) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (32768, 128), (65535, 255)])
+def test_decode_scales_16_bits_to_8(tmp_path: Path, suffix: str, value: int, expected: int) -> None:
+    """A mid-grey 16-bit picture is mid-grey, not white."""
+    image = Image.fromarray(np.full((9, 9), value, np.uint16))
+
+    assert colour_of(saved(image, tmp_path / f"x{suffix}")) == [expected] * 3
+
+
+def test_decode_reads_big_endian_16_bits(tmp_path: Path) -> None:
+    """The order of the two bytes in the file does not matter."""
+    image = Image.frombytes("I;16B", (9, 9), np.full((9, 9), 32768, ">u2").tobytes())
+
+    assert colour_of(saved(image, tmp_path / "x.tif")) == [128] * 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "top", "value", "expected"),
+    [
+        (np.int32, 65535, 32768, 128),  # 16 bits in 32, as microscopes write
+        (np.int32, 255, 100, 100),
+        (np.float32, 1.0, 0.5, 128),
+        (np.float32, 255.0, 100.0, 100),
+        (np.float32, 65535.0, 32768.0, 128),
+    ],
+)
+def test_decode_scales_wide_numbers(
+    tmp_path: Path, kind: type[np.generic], top: float, value: float, expected: int
+) -> None:
+    """32-bit and float pictures are scaled by the range their values need: 1, 255 or 65535."""
+    values = np.full((8, 16), value, kind)
+    values[:, 8:] = top
+    path = saved(Image.fromarray(values), tmp_path / "x.tif")
+
+    pixels = batches.decode(path, 16)
+
+    assert pixels[8, 2].tolist() == pytest.approx([expected] * 3, abs=1)
+    assert pixels[8, 13].tolist() == pytest.approx([255] * 3, abs=1)
+
+
+def test_decode_refuses_values_that_are_not_finite(tmp_path: Path) -> None:
+    """A float picture with NaN has no colours; the fault says so."""
+    path = saved(Image.fromarray(np.full((8, 8), np.nan, np.float32)), tmp_path / "x.tif")
+
+    with pytest.raises(ImageError, match="not finite"):
+        batches.decode(path, 8)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".tif", ".png", ".webp"])
+def test_decode_takes_the_first_frame(tmp_path: Path, suffix: str) -> None:
+    """Of an animation or a document with pages the first counts."""
+    first, second = (Image.new("RGB", (9, 9), c) for c in ((200, 30, 30), (0, 0, 255)))
+    options = {"save_all": True, "append_images": [second, first]}
+    if suffix == ".webp":
+        options["lossless"] = True
+
+    assert colour_of(saved(first, tmp_path / f"x{suffix}", **options)) == [200, 30, 30]
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".ppm", ".tiff", ".ico", ".jpg"])
+def test_decode_reads_usual_formats(tmp_path: Path, suffix: str) -> None:
+    """A plain picture has the same colour in every format."""
+    path = saved(Image.new("RGB", (32, 32), (200, 100, 50)), tmp_path / f"x{suffix}", quality=100)
+
+    assert colour_of(path) == pytest.approx([200, 100, 50], abs=3)
+
+
+@pytest.mark.parametrize("side_px", [32, 64, 128])
+def test_fast_jpeg_decoding_is_close_to_the_full_one(tmp_path: Path, side_px: int) -> None:
+    """Decoding a large JPEG at a fraction of its size changes a photo by a grey level or two."""
+    photo = Image.fromarray(load_sample_image("china.jpg"))
+    jpeg = saved(photo, tmp_path / "x.jpg", quality=95)
+    with Image.open(jpeg) as full:
+        lossless = saved(full.convert("RGB"), tmp_path / "x.png")
+
+    fast, exact = batches.decode(jpeg, side_px), batches.decode(lossless, side_px)
+
+    assert np.abs(fast.astype(int) - exact).mean() < 2
+
+
+def broken(kind: str, path: Path) -> Path:
+    """A file that claims to be a picture."""
+    if kind == "missing":
+        return path
+    if kind == "folder":
+        path.mkdir()
+        return path
+    Image.fromarray(quadrants()).save(path)
+    whole = path.read_bytes()
+    content = {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"not a picture\n"}
+    path.write_bytes(content[kind])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".gif", ".bmp"])
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "folder", "missing"])
+def test_unreadable_file_is_a_fault_naming_it(tmp_path: Path, kind: str, suffix: str) -> None:
+    """A damaged or misnamed file raises ImageError with its path and a hint, nothing else."""
+    path = broken(kind, tmp_path / f"damaged{suffix}")
+
+    with pytest.raises(ImageError) as caught:
+        batches.decode(path, 16)
+
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+
+
+def test_picture_of_absurd_size_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture past Pillow's limit is refused, not unpacked into memory."""
+    path = saved(Image.fromarray(quadrants()), tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+
+    with pytest.raises(ImageError, match=r"bomb\.png"):
+        batches.decode(path, 16)
+
+
+def test_size_comes_from_the_header(tmp_path: Path) -> None:
+    """Width and height are read without decoding; a file without a header has none."""
+    path = saved(Image.fromarray(quadrants(32, 48)), tmp_path / "x.png")
+    cut_off = tmp_path / "cut.png"
+    cut_off.write_bytes(path.read_bytes()[:60])
+
+    assert batches.size_of(path) == (48, 32)
+    assert batches.size_of(cut_off) == (48, 32)
+    assert batches.size_of(broken("text", tmp_path / "text.png")) is None
+    assert batches.size_of(tmp_path / "missing.png") is None
+
+
+# --- stream and load ------------------------------------------------------------------------------
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.png"))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(("count", "batch"), [(25, 4), (3, 8), (8, 8), (9, 8), (1, 1)])
+def test_stream_gives_every_file_once_in_order(
+    image_folder: ImageFolder, count: int, batch: int, workers: int
+) -> None:
+    """Full batches, the last one short, all in the order asked for, whichever thread was first."""
+    paths = files(image_folder({"a": count}, size=(12, 12)))
+
+    got = list(batches.stream(paths, 12, batch, workers))
+
+    assert [i for good, _, _ in got for i in good] == list(range(count))
+    assert all(len(good) == batch for good, _, _ in got[:-1])
+    for good, pixels, bad in got:
+        assert bad == []
+        assert (pixels == np.stack([batches.decode(paths[i], 12) for i in good])).all()
+
+
+def test_stream_reports_failures_by_position(image_folder: ImageFolder) -> None:
+    """A file that cannot be read is named with its position; its neighbours keep theirs."""
+    paths = files(image_folder({"a": 20}, size=(12, 12)))
+    for i in (0, 7, 8, 19):
+        paths[i].write_bytes(b"")
+
+    got = list(batches.stream(paths, 12, 4, 2))
+
+    assert [i for good, _, _ in got for i in good] == sorted({*range(20)} - {0, 7, 8, 19})
+    faults = [fault for _, _, bad in got for fault in bad]
+    assert [i for i, _ in faults] == [0, 7, 8, 19]
+    assert all(str(paths[i]) in error.message for i, error in faults)
+
+
+def test_stream_of_damaged_files_alone_gives_no_pixels(image_folder: ImageFolder) -> None:
+    """A batch of which nothing decoded has zero rows of the usual shape."""
+    paths = files(image_folder({"a": 3}))
+    for path in paths:
+        path.write_bytes(b"")
+
+    ((good, pixels, bad),) = batches.stream(paths, 12, 4, 2)
+
+    assert good == []
+    assert pixels.shape == (0, 12, 12, 3)
+    assert [i for i, _ in bad] == [0, 1, 2]
+
+
+def test_stream_of_nothing_is_nothing() -> None:
+    """No files, no batches."""
+    assert list(batches.stream([], 12, 4, 2)) == []
+
+
+def test_load_puts_all_in_memory_in_order(image_folder: ImageFolder) -> None:
+    """Row i is file i, over more than one batch of decoding."""
+    paths = files(image_folder({"a": 40}, size=(12, 12)))
+
+    pixels = batches.load(paths, 12, 2)
+
+    assert pixels.shape == (40, 12, 12, 3)
+    assert (pixels == np.stack([batches.decode(p, 12) for p in paths])).all()
+
+
+def test_load_raises_on_a_damaged_file(image_folder: ImageFolder) -> None:
+    """A file that decoded before and does not now stops training, named."""
+    paths = files(image_folder({"a": 5}))
+    paths[3].write_bytes(b"")
+
+    with pytest.raises(ImageError, match=r"0003\.png"):
+        batches.load(paths, 12, 2)
+
+
+# --- augment --------------------------------------------------------------------------------------
+
+
+def augmented(images: Tensor, side_px: int, seed: int = 0, **changes: float) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return batches.augment(images, Augment(**{**vars(OFF), **changes}), side_px, generator)
+
+
+def noise(count: int = 4, side: int = 24) -> Tensor:
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8)
+
+
+def coordinates(count: int, side: int = 64) -> Tensor:
+    """Pictures whose red is the column and green the row, 0 at one edge and 255 at the other."""
+    ramp = torch.linspace(0.5 / side, 1 - 0.5 / side, side) * 255
+    picture = torch.zeros(side, side, 3)
+    picture[..., 0], picture[..., 1] = ramp, ramp[:, None]
+    return picture.round().byte().expand(count, -1, -1, -1)
+
+
+def test_augment_with_all_switched_off_is_the_image() -> None:
+    """crop=1 and zeros change nothing but the layout."""
+    images = noise()
+
+    out = augmented(images, 24)
+
+    assert out.dtype == torch.float32
+    assert torch.allclose(out, images.permute(0, 3, 1, 2).float(), atol=0.02)
+
+
+def test_augment_of_flip_one_mirrors() -> None:
+    """flip=1 mirrors every image left to right."""
+    images = noise()
+
+    out = augmented(images, 24, flip=1.0)
+
+    assert torch.allclose(out, images.permute(0, 3, 1, 2).flip(3).float(), atol=0.02)
+
+
+def test_augment_draws_for_each_image_anew() -> None:
+    """Of 64 equal images about half are mirrored when flip is a half."""
+    images = noise(1).expand(64, -1, -1, -1)
+
+    out = augmented(images, 24, flip=0.5)
+
+    mirrored = sum(bool((image - out[0]).abs().max() > 1) for image in out)
+    assert min(mirrored, 64 - mirrored) >= 16  # four standard deviations from a half
+
+
+EVERYTHING = {
+    "crop": 0.4,
+    "flip": 0.5,
+    "rotation_deg": 30.0,
+    "translation": 0.2,
+    "stretch": 0.3,
+    "colour": 0.5,
+}
+
+
+def test_augment_repeats_itself_for_the_same_seed() -> None:
+    """All randomness comes from the generator: same seed same images, other seed others."""
+    images = noise()
+
+    first = augmented(images, 16, seed=1, **EVERYTHING)
+
+    assert torch.equal(first, augmented(images, 16, seed=1, **EVERYTHING))
+    assert not torch.equal(first, augmented(images, 16, seed=2, **EVERYTHING))
+
+
+@pytest.mark.parametrize("side_px", [16, 24])
+def test_augment_gives_floats_in_the_range_of_pixels(side_px: int) -> None:
+    """The result is float32[B, 3, side, side] within 0..255, whatever is switched on."""
+    out = augmented(noise(32), side_px, **{**EVERYTHING, "colour": 1.0})
+
+    assert out.shape == (32, 3, side_px, side_px)
+    assert out.dtype == torch.float32
+    assert out.min() >= 0
+    assert out.max() <= 255
+
+
+def test_augment_leaves_its_input_alone() -> None:
+    """The images in memory serve every epoch unchanged."""
+    images = noise()
+    before = images.clone()
+
+    augmented(images, 24, **EVERYTHING)
+
+    assert torch.equal(images, before)
+
+
+def test_augment_without_colour_keeps_colours() -> None:
+    """Moving, turning and cropping show a one-coloured image as it is, with no dark corners."""
+    images = torch.tensor([200, 100, 50], dtype=torch.uint8).expand(16, 24, 24, 3)
+
+    out = augmented(images, 24, **{**EVERYTHING, "colour": 0.0})
+
+    assert torch.allclose(out, torch.tensor([200.0, 100, 50]).view(3, 1, 1), atol=0.01)
+
+
+def test_augment_with_colour_changes_brightness_within_its_amount() -> None:
+    """colour=a changes the mean of a grey image by a factor within 1 ± a, other for each image."""
+    images = torch.full((64, 8, 8, 3), 100, dtype=torch.uint8)
+
+    means = augmented(images, 8, colour=0.3).mean((1, 2, 3)) / 100
+
+    assert 0.7 <= means.min() < 0.8
+    assert 1.2 < means.max() <= 1.3
+
+
+def test_augment_crops_no_more_than_allowed_and_inside_the_picture() -> None:
+    """crop=c keeps between c and all of the area, of places all over the picture."""
+    out = augmented(coordinates(64), 64, crop=0.25) / 255
+
+    left, right = out[:, 0, 32, 0], out[:, 0, 32, -1]
+    top, bottom = out[:, 1, 0, 32], out[:, 1, -1, 32]
+    # half an output pixel is missing at either edge
+    area = (right - left) * (bottom - top) * (64 / 63) ** 2
+    assert 0.24 < area.min() < 0.35
+    assert 0.9 < area.max() < 1.01
+    assert (out.diff(dim=3)[:, 0] > -0.01).all()  # reflected columns would run backwards
+    assert left.min() < 0.1
+    assert left.max() > 0.3
+
+
+def test_augment_stretches_within_its_amount() -> None:
+    """stretch=s changes the aspect ratio by a factor between exp(-s) and exp(s)."""
+    out = augmented(coordinates(64), 64, stretch=0.4)
+
+    wide = out[:, 0, 32, 40] - out[:, 0, 32, 24]
+    high = out[:, 1, 40, 32] - out[:, 1, 24, 32]
+    ratio = (wide / high).log()
+    assert ratio.abs().max() < 0.45
+    assert ratio.min() < -0.3
+    assert ratio.max() > 0.3
+
+
+def test_augment_turns_within_its_amount() -> None:
+    """rotation_deg=d turns by up to d degrees either way and keeps shapes."""
+    out = augmented(coordinates(64), 64, rotation_deg=30.0)
+
+    across = out[:, :2, 32, 40] - out[:, :2, 32, 24]
+    down = out[:, :2, 40, 32] - out[:, :2, 24, 32]
+    angle = torch.rad2deg(torch.atan2(across[:, 1], across[:, 0]))
+    assert angle.abs().max() < 31
+    assert angle.min() < -22
+    assert angle.max() > 22
+    assert (across * down).sum(1).abs().max() < 0.05 * across.norm(dim=1).max() ** 2
+    assert torch.allclose(across.norm(dim=1), down.norm(dim=1), rtol=0.05)
+
+
+def test_augment_shifts_within_its_amount() -> None:
+    """translation=t moves the middle by up to a share t of the side in both directions."""
+    out = augmented(coordinates(64), 64, translation=0.1) / 255
+
+    middle = out[:, :2, 31:33, 31:33].mean((2, 3)) - 0.5
+    assert middle.abs().max() < 0.105
+    assert middle.min() < -0.07
+    assert middle.max() > 0.07
+    assert math.isclose(float(middle.mean()), 0.0, abs_tol=0.03)

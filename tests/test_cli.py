@@ -1,0 +1,285 @@
+"""The command line: answers on stdout, exit codes, and the JSON other programs rely on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune import pipeline
+
+from test_pipeline import SAMPLE, leaves_run  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def run_folder(leaves_run) -> Path:  # noqa: F811 - pytest's way to use a fixture
+    return leaves_run[1]
+
+
+def test_train_json_is_one_object_with_the_contract(run_cli, image_folder, tmp_path: Path) -> None:
+    """stdout holds one JSON object with the keys other programs read, and nothing else."""
+    root = image_folder({"a": 12, "b": 12})
+
+    done = run_cli("train", root, "--out", tmp_path / "run", "--strategy", "linear-probe", "--json")
+
+    assert done.code == 0
+    answer = json.loads(done.out)
+    assert answer["schema_version"] == 1
+    assert answer["run"] == str(tmp_path / "run")
+    assert answer["strategy"] == answer["requested_strategy"] == "linear-probe"
+    assert answer["classes"] == ["a", "b"]
+    assert set(answer["test"]) >= {"n", "accuracy", "interval"}
+    assert set(answer["seconds"]) >= {"features", "probes", "test", "total"}
+    assert "error" not in done.err
+
+
+def test_recommend_from_the_table(run_cli) -> None:
+    """Size and similarity by hand give the strategy, reasons, plan; trouble is called trouble."""
+    done = run_cli("recommend", "--size", "small", "--similarity", "different", "--json")
+
+    answer = json.loads(done.out)
+    assert done.code == 0
+    assert answer["strategy"] == "stage-probe"
+    assert (answer["size"], answer["similarity"]) == ("small", "different")
+    assert answer["reasons"]
+    assert answer["plan"]["why"]
+    assert "trouble" in answer["warning"]
+
+
+@pytest.mark.parametrize(
+    ("size", "similarity", "strategy"),
+    [
+        ("small", "similar", "linear-probe"),
+        ("small", "different", "stage-probe"),
+        ("large", "similar", "partial"),
+        ("large", "different", "deep"),
+    ],
+)
+def test_recommend_shows_the_table_to_people(
+    run_cli, size: str, similarity: str, strategy: str
+) -> None:
+    """Each cell is shown with its strategy and what would flip it."""
+    done = run_cli("recommend", "--size", size, "--similarity", similarity)
+
+    assert done.code == 0
+    assert strategy in done.out
+    assert "What would flip it" in done.out
+    assert ("trouble" in done.out) == (strategy == "stage-probe")
+
+
+def test_recommend_folder_json(run_cli, image_folder) -> None:
+    """`recommend DIR --json` has the contract's keys and the measured evidence."""
+    root = image_folder({"a": 12, "b": 12})
+
+    done = run_cli("recommend", root, "--json")
+
+    answer = json.loads(done.out)
+    assert {"strategy", "size", "similarity", "reasons", "plan"} <= set(answer)
+    assert {"profile", "stages", "counts", "findings"} <= set(answer)
+
+
+def test_recommend_needs_a_folder_or_both_axes(run_cli) -> None:
+    """Half a question is a usage fault with an example to paste."""
+    done = run_cli("recommend", "--size", "small")
+
+    assert done.code == 2
+    assert "finetune recommend DIR" in done.err
+
+
+def test_predict_answers_all_but_the_bad_file(run_cli, run_folder: Path, tmp_path: Path) -> None:
+    """One line per image; a bad file is an error record and exit code 3, the rest is answered."""
+    shutil.copy(SAMPLE / "oak" / "000.jpg", tmp_path / "good one.jpg")
+    (tmp_path / "bad.jpg").write_bytes(b"")
+
+    done = run_cli("predict", tmp_path, "--run", run_folder, "--top", 2, "--json")
+
+    bad, good = (json.loads(line) for line in done.out.splitlines())
+    assert done.code == 3
+    assert set(bad) == {"path", "error"}
+    assert str(tmp_path / "bad.jpg") in bad["error"]
+    assert {"path", "label", "probability", "top"} <= set(good)
+    assert len(good["top"]) == 2
+    assert good["top"][0] == {"label": good["label"], "probability": good["probability"]}
+
+
+def test_predict_uses_the_newest_run(
+    run_cli, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --run the newest run in ./runs answers."""
+    shutil.copytree(run_folder, tmp_path / "runs" / "mine")
+    monkeypatch.chdir(tmp_path)
+
+    done = run_cli("predict", SAMPLE / "oak" / "000.jpg")
+
+    assert done.code == 0
+    assert "000.jpg" in done.out
+    assert "runs/mine" in done.err
+
+
+def test_predict_writes_csv(run_cli, run_folder: Path, tmp_path: Path) -> None:
+    """--csv writes one row per image with a header."""
+    file = tmp_path / "out.csv"
+
+    done = run_cli("predict", SAMPLE / "oak", "--run", run_folder, "--csv", file)
+
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert done.code == 0
+    assert len(rows) == len(list((SAMPLE / "oak").iterdir()))
+    assert set(rows[0]) == {"path", "label", "probability", "error"}
+
+
+def test_predict_without_any_run_says_how_to_make_one(
+    run_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run is a fault the user can mend."""
+    monkeypatch.chdir(tmp_path)
+
+    done = run_cli("predict", SAMPLE / "oak" / "000.jpg")
+
+    assert done.code == 3
+    assert "finetune train DIR" in done.err
+
+
+def test_evaluate_reports_everything_and_warns_of_seen_images(run_cli, run_folder: Path) -> None:
+    """evaluate gives all metrics, and says which images the run was trained on."""
+    done = run_cli("evaluate", SAMPLE, "--run", run_folder, "--json")
+
+    answer = json.loads(done.out)
+    assert done.code == 0
+    assert {
+        *("n", "accuracy", "interval", "balanced_accuracy", "macro_f1", "per_class", "confusion"),
+        *("log_loss", "calibration_error", "majority_baseline"),
+    } <= set(answer["metrics"])
+    assert "FT112" in {f["code"] for f in answer["findings"]}
+
+
+def test_evaluate_unseen_gives_the_runs_own_test_figure(run_cli, leaves_run) -> None:  # noqa: F811
+    """Leaving out what the run learnt from leaves its test images, and the same accuracy."""
+    result, folder = leaves_run
+
+    done = run_cli("evaluate", SAMPLE, "--run", folder, "--unseen", "--json")
+
+    answer = json.loads(done.out)
+    assert answer["metrics"]["n"] == result.test.n
+    assert answer["metrics"]["accuracy"] == pytest.approx(result.test.accuracy)
+    assert answer["findings"] == []
+
+
+def test_evaluate_refuses_unknown_classes(run_cli, run_folder: Path, image_folder) -> None:
+    """Classes the run does not know are named, with those it knows."""
+    root = image_folder({"cactus": 3, "oak": 3})
+
+    done = run_cli("evaluate", root, "--run", run_folder)
+
+    assert done.code == 3
+    assert "cactus" in done.err
+    assert "ginkgo" in done.err
+
+
+def test_evaluate_shows_people_a_table(run_cli, run_folder: Path) -> None:
+    """The readable answer has each class and the interval."""
+    done = run_cli("evaluate", SAMPLE, "--run", run_folder)
+
+    assert done.code == 0
+    assert "ginkgo" in done.out
+    assert "95 % interval" in done.out
+
+
+def test_runs_lists_strategy_accuracy_date(run_cli, leaves_run) -> None:  # noqa: F811
+    """runs shows what was trained, how good it is and when it was made."""
+    _, folder = leaves_run
+
+    people = run_cli("runs", folder.parent)
+    machine = run_cli("runs", folder.parent, "--json")
+
+    row = json.loads(machine.out)[0]
+    assert row["strategy"] == "linear-probe"
+    assert row["created"][:10] in people.out
+    assert f"{row['accuracy']:.1%}" in people.out
+
+
+def test_backbones_lists_the_default_as_ready(run_cli) -> None:
+    """The default backbone's weights are here, with licence, stages, size."""
+    done = run_cli("backbones", "--json")
+
+    row = json.loads(done.out)[0]
+    assert row["name"] == "tf_efficientnet_lite0"
+    assert row["ready"]
+    assert row["licence"] == "Apache-2.0"
+    assert row["side_px"] == 224
+    assert row["stages"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["train", "/nowhere"], 3, "/nowhere"),
+        (["train"], 2, "DIR"),
+        (["train", "{leaves}", "--strategy", "magic"], 2, "magic"),
+        (["train", "{leaves}", "--val-fraction", "2"], 2, "--val-fraction is 2"),
+        (["train", "{leaves}", "--lr", "-1", "--strategy", "deep"], 2, "--lr is -1"),
+        (["train", "{leaves}", "--optimiser", "magic", "--strategy", "deep"], 2, "magic"),
+        (["train", "{leaves}", "--device", "warp"], 3, "warp"),
+        (["train", "{leaves}", "--backbone", "no_such_net"], 3, "no_such_net"),
+        (["train", "{leaves}", "--weights", "/no/file.pth"], 3, "/no/file.pth"),
+        (["train", "{leaves}", "--max-per-class", "1"], 2, "--max-per-class is 1"),
+        (["predict", "/no/image.jpg", "--run", "/no/run"], 3, "/no/run"),
+        (["evaluate", "/nowhere", "--run", "/no/run"], 3, "/no/run"),
+    ],
+)
+def test_faults_name_the_value_and_one_thing_to_try(
+    run_cli, arguments: list[str], code: int, says: str, tmp_path: Path, monkeypatch
+) -> None:
+    """Each fault has its exit code, names the value, and leaves no run and no traceback."""
+    monkeypatch.chdir(tmp_path)
+
+    done = run_cli(*[a.format(leaves=SAMPLE) for a in arguments])
+
+    assert done.code == code
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupting_ends_with_130(run_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no bug: exit code 130, no traceback."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run_training", interrupt)
+
+    done = run_cli("train", SAMPLE)
+
+    assert done.code == 130
+    assert "Traceback" not in done.err
+
+
+def test_a_bug_is_told_with_its_traceback(run_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own faults exit with 1 and ask for a report."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "run_training", fail)
+
+    done = run_cli("train", SAMPLE)
+
+    assert done.code == 1
+    assert "ZeroDivisionError" in done.err
+    assert "report it" in done.err
+
+
+def test_module_runs_like_the_script() -> None:
+    """`python -m finetune --version` answers."""
+    done = subprocess.run(
+        [sys.executable, "-m", "finetune", "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "0.1.0"

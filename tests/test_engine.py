@@ -1,0 +1,243 @@
+"""Promises of `finetune.engine`: the runtime is chosen with a reason and changes no feature."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from finetune import backbones, engine
+from finetune.backbones import Backbone
+from finetune.engine import CONVERT_FROM_IMAGES, Engine
+from finetune.errors import DeviceError
+from finetune.records import BackboneFacts
+
+CPU = torch.device("cpu")
+SIDE = 224
+gpu_here = torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> npt.NDArray[np.uint8]:
+    """Two photos, noise and a blank picture, uint8[4, 224, 224, 3]."""
+    photos = [
+        np.asarray(Image.fromarray(load_sample_image(name)).resize((SIDE, SIDE)))
+        for name in ("china.jpg", "flower.jpg")
+    ]
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    return np.stack([*photos, noise, np.zeros_like(noise)])
+
+
+@pytest.fixture(scope="module")
+def plain(default_backbone: tuple[Backbone, BackboneFacts]) -> Engine:
+    """The default backbone for so few images that converting would not pay."""
+    return engine.make(default_backbone[0], CPU, SIDE, CONVERT_FROM_IMAGES - 1)
+
+
+@pytest.fixture(scope="module")
+def fast(default_backbone: tuple[Backbone, BackboneFacts]) -> Engine:
+    """The default backbone for just enough images."""
+    return engine.make(default_backbone[0], CPU, SIDE, CONVERT_FROM_IMAGES)
+
+
+@pytest.fixture
+def small() -> Backbone:
+    """A network that converts in a moment."""
+    return backbones.build("lenet5", "random")[0]
+
+
+# --- the device -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(gpu_here, reason="there is a GPU")
+def test_auto_without_gpu_is_the_cpu_with_a_reason() -> None:
+    """Where nobody has a GPU, auto takes the CPU and says that it found none."""
+    device, reason = engine.choose_device("auto")
+
+    assert device == CPU
+    assert "no GPU found" in reason.text
+
+
+def test_device_asked_for_is_taken() -> None:
+    """--device cpu is the CPU, whatever else is there; the reason is the user."""
+    device, reason = engine.choose_device("cpu")
+
+    assert device == CPU
+    assert (reason.rule, reason.text) == ("user", "--device cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("asked", ["cuda", "cuda:1"])
+def test_device_that_is_not_here_is_a_fault(asked: str) -> None:
+    """A GPU asked for by name is never silently replaced by the CPU."""
+    with pytest.raises(DeviceError, match=f"'{asked}' is not available") as caught:
+        engine.choose_device(asked)
+
+    assert "cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("asked", ["gpu", "", "0", "cuda:-1", "meta"])
+def test_nonsense_device_is_a_fault(asked: str) -> None:
+    """A name that is no device, or none to compute on, is repeated."""
+    with pytest.raises(DeviceError, match=f"'{asked}'"):
+        engine.choose_device(asked)
+
+
+def test_precision_is_full_on_a_cpu() -> None:
+    """Mixed precision is for GPUs: on a CPU the context does nothing."""
+    with engine.autocast(CPU) as context:
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+
+    assert context is None
+    assert isinstance(engine.autocast(CPU), contextlib.nullcontext)
+    assert product.dtype == torch.float32
+
+
+# --- the runtime ----------------------------------------------------------------------------------
+
+
+def test_few_images_are_not_worth_a_conversion(plain: Engine) -> None:
+    """Just below the threshold torch runs as it is, and the reason says why."""
+    assert plain.runtime == "torch"
+    assert f"{CONVERT_FROM_IMAGES - 1} images" in plain.reason.text
+
+
+def test_many_images_are_converted_with_parity_checked(fast: Engine) -> None:
+    """From the threshold on OpenVINO runs, and the reason gives the measured agreement."""
+    assert fast.runtime == "openvino"
+    assert "agree with torch's within" in fast.reason.text
+
+
+def test_both_runtimes_give_the_same_features(
+    plain: Engine, fast: Engine, pixels: npt.NDArray[np.uint8]
+) -> None:
+    """On every stage the two agree within a thousandth of the stage's largest feature."""
+    one, two = plain.forward(pixels), fast.forward(pixels)
+
+    assert one.dtype == two.dtype == np.float32
+    assert one.shape == two.shape
+    for start, stop in plain.layout.values():
+        a, b = one[:, start:stop], two[:, start:stop]
+        assert np.abs(a - b).max() < 1e-3 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("runtime", ["plain", "fast"])
+def test_layout_covers_all_columns_once(
+    runtime: str,
+    request: pytest.FixtureRequest,
+    default_backbone: tuple[Backbone, BackboneFacts],
+    pixels: npt.NDArray[np.uint8],
+) -> None:
+    """The stages and the top stand side by side without gap or overlap."""
+    made: Engine = request.getfixturevalue(runtime)
+
+    width = made.forward(pixels[:1]).shape[1]
+
+    spans = list(made.layout.values())
+    assert list(made.layout) == [*default_backbone[0].stages, "top"]
+    assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
+    assert all(start < stop for start, stop in spans)
+    assert spans[-1][1] == width
+
+
+@pytest.mark.parametrize("runtime", ["plain", "fast"])
+def test_layout_says_where_each_stage_is(
+    runtime: str,
+    request: pytest.FixtureRequest,
+    default_backbone: tuple[Backbone, BackboneFacts],
+    pixels: npt.NDArray[np.uint8],
+) -> None:
+    """The columns named after a stage hold that stage's features."""
+    made: Engine = request.getfixturevalue(runtime)
+    backbone, _ = default_backbone
+    with torch.inference_mode():
+        expected = backbone.forward_stages(backbone.normalise(torch.from_numpy(pixels[:1].copy())))
+
+    rows = made.forward(pixels[:1])
+
+    for name, (start, stop) in made.layout.items():
+        stage = expected[name].numpy()
+        assert np.abs(rows[:, start:stop] - stage).max() < 1e-3 * np.abs(stage).max()
+
+
+def test_neighbours_do_not_change_features(fast: Engine, pixels: npt.NDArray[np.uint8]) -> None:
+    """An image has the same features to the bit, alone or in a batch, first or last."""
+    together = fast.forward(pixels)
+    backwards = fast.forward(pixels[::-1])
+    alone = np.concatenate([fast.forward(image[None]) for image in pixels])
+
+    assert (alone == together).all()
+    assert (backwards[::-1] == together).all()
+
+
+def test_neighbours_hardly_change_features_in_torch(
+    plain: Engine, pixels: npt.NDArray[np.uint8]
+) -> None:
+    """In torch the batch size may change the order of additions, no more."""
+    together = plain.forward(pixels)
+    alone = np.concatenate([plain.forward(image[None]) for image in pixels])
+
+    assert np.abs(alone - together).max() < 1e-4 * np.abs(together).max()
+
+
+def test_failed_conversion_falls_back_with_a_reason(
+    small: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that OpenVINO cannot take runs in torch, and the reason repeats its words."""
+
+    def refuse(*args: object, **options: object) -> NoReturn:
+        raise RuntimeError("no rule for aten::odd\nand a long trace")
+
+    monkeypatch.setattr(openvino, "convert_model", refuse)
+
+    made = engine.make(small, CPU, 32, 1000)
+
+    assert made.runtime == "torch"
+    assert made.reason.text.endswith("no rule for aten::odd")
+    assert made.forward(np.zeros((2, 32, 32, 3), np.uint8)).shape[0] == 2
+
+
+def test_differing_features_fall_back_with_a_reason(
+    small: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversion whose features differ by more than allowed is not used, and that is said."""
+    convert = openvino.convert_model
+
+    def convert_wrongly(module: torch.nn.Module, **options: object) -> object:
+        weight = small.net.features[0][0].weight
+        with torch.inference_mode():
+            weight.mul_(1.01)
+            model = convert(module, **options)
+            weight.div_(1.01)
+        return model
+
+    monkeypatch.setattr(openvino, "convert_model", convert_wrongly)
+
+    made = engine.make(small, CPU, 32, 1000)
+
+    assert made.runtime == "torch"
+    assert "differ by" in made.reason.text
+
+
+@pytest.mark.gpu
+def test_gpu_gives_nearly_the_cpus_features(plain: Engine, pixels: npt.NDArray[np.uint8]) -> None:
+    """On CUDA, in mixed precision, each stage's features are those of the CPU within 2 %."""
+    backbone, _ = backbones.build(backbones.DEFAULT)
+    device, _ = engine.choose_device("cuda")
+
+    made = engine.make(backbone, device, SIDE, 1000)
+    rows = made.forward(pixels)
+
+    assert made.runtime == "torch on cuda"
+    assert rows.dtype == np.float32
+    expected = plain.forward(pixels)
+    for start, stop in made.layout.values():
+        gap = np.linalg.norm(rows[:, start:stop] - expected[:, start:stop])
+        assert gap < 0.02 * np.linalg.norm(expected[:, start:stop])

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from test_records import FACTS, HISTORY, RESULT, SPLITS
+
+from finetune import runs
+from finetune.errors import RunError
+from finetune.records import SCHEMA_VERSION, EpochRecord, RunFacts, RunResult, from_json
+
+FILES = {
+    "run.json",
+    "result.json",
+    "splits.json",
+    "history.jsonl",
+    "report.html",
+    "model.safetensors",
+}
+NOW = datetime(2026, 1, 2, 3, 4, 5)
+
+
+def tensors() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """A backbone's tensors with values that rounding would change, and a head for two classes."""
+    rng = np.random.default_rng(0)
+    odd = np.array([np.nan, -0.0, np.inf, 1e-45, 0.1], np.float32)
+    backbone = {
+        "conv.weight": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "bn.running_mean": odd,
+        "bn.num_batches_tracked": np.array(7),
+        "half": rng.normal(size=(2, 5)).astype(np.float16),
+        "turned": np.arange(12, dtype=np.float32).reshape(3, 4).T,
+    }
+    return backbone, rng.normal(size=(2, 7)).astype(np.float32), np.zeros(2, np.float32)
+
+
+def save(path: Path, facts: RunFacts = FACTS) -> Path:
+    """Write a small run."""
+    runs.save(
+        path,
+        facts,
+        RESULT,
+        tensors=runs.pack(*tensors()),
+        history=HISTORY,
+        splits=SPLITS,
+        report="<!doctype html>± ü",
+    )
+    return path
+
+
+def edit_json(name: str, **changes: Any) -> Callable[[Path], None]:
+    """A change to a JSON file of a run."""
+
+    def apply(run: Path) -> None:
+        plain = json.loads((run / name).read_text("utf-8"))
+        (run / name).write_text(json.dumps(plain | changes), "utf-8")
+
+    return apply
+
+
+def edit_head(classes: int) -> Callable[[Path], None]:
+    """Give the model a head for another number of classes."""
+
+    def apply(run: Path) -> None:
+        model = load_file(run / "model.safetensors")
+        model["head.weight"] = np.zeros((classes, 7), np.float32)
+        model["head.bias"] = np.zeros(classes, np.float32)
+        save_file(model, run / "model.safetensors")
+
+    return apply
+
+
+def drop_tensor(name: str) -> Callable[[Path], None]:
+    """Take a tensor out of the model."""
+
+    def apply(run: Path) -> None:
+        model = load_file(run / "model.safetensors")
+        del model[name]
+        save_file(model, run / "model.safetensors")
+
+    return apply
+
+
+def overwrite(name: str, content: bytes) -> Callable[[Path], None]:
+    """Replace a file's bytes."""
+    return lambda run: (run / name).write_bytes(content) and None
+
+
+def truncate(name: str, keep: float) -> Callable[[Path], None]:
+    """Cut a file off, as a full disk would."""
+
+    def apply(run: Path) -> None:
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(content[: int(keep * len(content))])
+
+    return apply
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "no run.json": lambda run: (run / "run.json").unlink(),
+    "no model": lambda run: (run / "model.safetensors").unlink(),
+    "empty model": overwrite("model.safetensors", b""),
+    "half a model": truncate("model.safetensors", 0.5),
+    "a model but for its last byte": truncate("model.safetensors", 0.999),
+    "a model that is text": overwrite("model.safetensors", b"hello " * 100),
+    "too many classes in the head": edit_head(3),
+    "too few classes in the head": edit_head(1),
+    "no head": drop_tensor("head.weight"),
+    "no bias": drop_tensor("head.bias"),
+    "empty run.json": overwrite("run.json", b""),
+    "half a run.json": truncate("run.json", 0.5),
+    "run.json that is no JSON": overwrite("run.json", b"\x00\xffgarbage"),
+    "run.json of another kind": overwrite("run.json", b"[1, 2, 3]"),
+    "run.json with a value out of place": edit_json("run.json", strategy="magic"),
+    "a newer schema": edit_json("run.json", schema_version=SCHEMA_VERSION + 1),
+    "an older schema": edit_json("run.json", schema_version=SCHEMA_VERSION - 1),
+    "nothing at all": shutil.rmtree,
+}
+
+
+def test_a_run_is_exactly_its_files(tmp_path: Path) -> None:
+    """Saving leaves the six files of a run, and nothing beside the folder."""
+    run = save(tmp_path / "below" / "run")
+
+    assert {p.name for p in run.iterdir()} == FILES
+    assert [p.name for p in run.parent.iterdir()] == ["run"]
+
+
+def test_what_was_saved_is_what_is_read(tmp_path: Path) -> None:
+    """Facts, result, splits, history and report come back equal."""
+    run = save(tmp_path / "run")
+
+    assert runs.load(run).facts == FACTS
+    assert runs.load(run).path == run
+    assert runs.load_splits(run) == SPLITS
+    assert from_json((run / "result.json").read_bytes(), RunResult) == RESULT
+    lines = (run / "history.jsonl").read_bytes().splitlines()
+    assert tuple(from_json(line, EpochRecord) for line in lines) == HISTORY
+    assert (run / "report.html").read_text("utf-8") == "<!doctype html>± ü"
+
+
+def test_tensors_come_back_bit_by_bit(tmp_path: Path) -> None:
+    """Names, shapes, kinds and every bit of the model's tensors survive."""
+    backbone, weight, bias = tensors()
+
+    loaded = runs.load(save(tmp_path / "run"))
+
+    assert set(loaded.backbone) == set(backbone)
+    for name, tensor in backbone.items():
+        assert loaded.backbone[name].shape == tensor.shape
+        assert loaded.backbone[name].dtype == tensor.dtype
+        assert loaded.backbone[name].tobytes() == tensor.tobytes()
+    assert loaded.weight.tobytes() == weight.tobytes()
+    assert loaded.bias.tobytes() == bias.tobytes()
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), OSError("broken")])
+def test_a_failure_while_writing_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError
+) -> None:
+    """A run is whole or absent: after a fault there is neither a folder nor a part of one."""
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(runs, "save_file", fail)
+
+    with pytest.raises(RunError, match=str(fault.strerror or fault)) as caught:
+        save(tmp_path / "run")
+
+    assert list(tmp_path.iterdir()) == []
+    assert str(tmp_path / "run") in caught.value.message
+    assert caught.value.hint
+
+
+def test_an_interruption_while_writing_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C passes through, and the unfinished folder is gone."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "save_file", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path / "run")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_never_written_over_another(tmp_path: Path) -> None:
+    """Where the place was taken meanwhile, saving fails and the first run stays as it was."""
+    run = save(tmp_path / "run")
+
+    with pytest.raises(RunError, match="cannot write"):
+        save(run, replace(FACTS, seed=99))
+
+    assert runs.load(run).facts == FACTS
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_place_that_cannot_be_a_folder_is_a_run_error(tmp_path: Path) -> None:
+    """A file where a folder is needed is named with a hint."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(RunError, match="cannot write") as caught:
+        save(tmp_path / "file" / "run")
+
+    assert "--out" in caught.value.hint
+
+
+def test_out_may_be_new_or_empty(tmp_path: Path) -> None:
+    """A folder that is not there or holds nothing is accepted and becomes the run."""
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        path = runs.choose_folder(str(tmp_path / name), Path("data"), "deep", NOW)
+
+        assert path == tmp_path / name
+        assert runs.load(save(path)).facts == FACTS
+
+
+@pytest.mark.parametrize("kind", ["folder with a file", "file"])
+def test_out_that_is_taken_is_refused(tmp_path: Path, kind: str) -> None:
+    """A folder that holds something, or a file, is never written to."""
+    taken = tmp_path / "taken"
+    if kind == "file":
+        taken.write_text("mine")
+    else:
+        taken.mkdir()
+        (taken / "mine.txt").write_text("mine")
+
+    with pytest.raises(RunError, match="exists already") as caught:
+        runs.choose_folder(str(taken), Path("data"), "deep", NOW)
+
+    assert str(taken) in caught.value.message
+    assert "--out" in caught.value.hint
+
+
+def test_default_names_tell_date_data_and_strategy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--out` a run goes below `runs/`, named after when, what and how."""
+    monkeypatch.chdir(tmp_path)
+
+    path = runs.choose_folder(None, Path("photos/trees"), "deep", NOW)
+
+    assert path == Path("runs/20260102-030405-trees-deep")
+
+
+def test_default_names_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs of the same second get three folders."""
+    monkeypatch.chdir(tmp_path)
+
+    paths = [save(runs.choose_folder(None, Path("trees"), "deep", NOW)) for _ in range(3)]
+
+    assert len(set(paths)) == 3
+    assert {p.name for p in Path("runs").iterdir()} == {p.name for p in paths}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_run_is_a_run_error_with_a_hint(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """Whatever is missing or broken, loading names the run and says what to do."""
+    run = save(tmp_path / "run")
+    damage(run)
+
+    with pytest.raises(RunError) as caught:
+        runs.load(run)
+
+    assert str(run) in caught.value.message
+    assert len(caught.value.hint) > 10
+    assert caught.value.exit_code == 3
+
+
+def test_another_schema_version_is_named(tmp_path: Path) -> None:
+    """The error has the version found and the one that can be read."""
+    run = save(tmp_path / "run")
+    edit_json("run.json", schema_version=SCHEMA_VERSION + 6)(run)
+
+    with pytest.raises(RunError) as caught:
+        runs.load(run)
+
+    assert f"version {SCHEMA_VERSION + 6}" in caught.value.message
+    assert str(SCHEMA_VERSION) in caught.value.message
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"train": [], "val": []}'])
+def test_damaged_splits_are_a_run_error(tmp_path: Path, content: bytes | None) -> None:
+    """Splits that are missing, empty or of another shape are named."""
+    run = save(tmp_path / "run")
+    (run / "splits.json").unlink()
+    if content is not None:
+        (run / "splits.json").write_bytes(content)
+
+    with pytest.raises(RunError, match=r"splits\.json"):
+        runs.load_splits(run)
+
+
+def four_runs(home: Path) -> None:
+    """Two good runs, a damaged one, an unfinished one, and a file that is none."""
+    save(home / "z-older", replace(FACTS, created="2026-01-01T00:00:00.000000+00:00"))
+    save(home / "a-newer", replace(FACTS, created="2026-01-03T00:00:00.000000+00:00"))
+    damaged = replace(FACTS, created="2026-01-04T00:00:00.000000+00:00")
+    truncate("run.json", 0.9)(save(home / "damaged", damaged))
+    hidden = replace(FACTS, created="2026-01-05T00:00:00.000000+00:00")
+    save(home / ".unfinished.x1", hidden)
+    (home / "notes.txt").write_text("mine")
+
+
+def test_the_latest_is_the_newest_readable_run(tmp_path: Path) -> None:
+    """By the time it was made, not by name; hidden and damaged folders do not count."""
+    four_runs(tmp_path)
+
+    assert runs.latest(tmp_path) == tmp_path / "a-newer"
+
+
+def test_runs_are_listed_newest_first_with_the_damaged_ones_fault(tmp_path: Path) -> None:
+    """Each visible folder is a row; what cannot be read says why."""
+    four_runs(tmp_path)
+
+    good, damaged = runs.rows(tmp_path)[:2], runs.rows(tmp_path)[2:]
+
+    assert [r.run for r in good] == [str(tmp_path / n) for n in ("a-newer", "z-older")]
+    assert [r.error for r in good] == [None, None]
+    assert (good[0].strategy, good[0].backbone) == ("partial", "tf_efficientnet_lite0")
+    assert (good[0].classes, good[0].accuracy) == (2, 0.875)
+    assert good[0].accuracy_source == "8 test images"
+    assert [r.run for r in damaged] == [str(tmp_path / "damaged")]
+    assert "run.json" in str(damaged[0].error)
+
+
+@pytest.mark.parametrize("prepare", [lambda _: None, lambda p: p.mkdir(), lambda p: p.touch()])
+def test_where_there_is_no_run_none_is_latest(
+    tmp_path: Path, prepare: Callable[[Path], None]
+) -> None:
+    """No folder, an empty one or a file: no rows, and a run error with what to do."""
+    home = tmp_path / "runs"
+    prepare(home)
+
+    assert runs.rows(home) == []
+    with pytest.raises(RunError, match="no run in") as caught:
+        runs.latest(home)
+    assert "finetune train" in caught.value.hint

@@ -1,0 +1,464 @@
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune import cli, strategy
+from finetune.errors import UsageError
+from finetune.records import (
+    Augment,
+    Plan,
+    Reason,
+    Similarity,
+    SimilarityProfile,
+    Size,
+    SizeProfile,
+    Strategy,
+)
+from finetune.strategy import (
+    LOW_RESOLUTION_PX,
+    OPTIMISERS,
+    RULES,
+    STRATEGIES,
+    TUNE_SIDE_PX,
+    TUNED,
+    Facts,
+    recommend,
+    resolve,
+    rule_for,
+)
+
+CELLS: dict[tuple[Size, Similarity], Strategy] = {
+    ("small", "similar"): "linear-probe",
+    ("small", "different"): "stage-probe",
+    ("large", "similar"): "partial",
+    ("large", "different"): "deep",
+}
+PROBES: tuple[Strategy, ...] = ("linear-probe", "stage-probe")
+PLAN_FIELDS = {f.name for f in fields(Plan)} - {"augment", "why"}
+AUGMENT_FIELDS = {f.name for f in fields(Augment)}
+
+# A value for each option of the command line that no rule would choose.
+USER: dict[str, Any] = {
+    "side_px": 96,
+    "epochs": 7,
+    "batch_size": 12,
+    "optimiser": "sgd",
+    "lr": 0.0123,
+    "patience": 4,
+    "label_smoothing": 0.07,
+    "dropout": 0.33,
+    "weight_decay": 0.044,
+    "class_weights": True,
+    "crop": 0.91,
+    "flip": 0.13,
+    "rotation_deg": 3.5,
+    "translation": 0.011,
+    "stretch": 0.022,
+    "colour": 0.055,
+}
+RANGE_ENDS = [(name, *ends) for name, ends in strategy._RANGES.items()]
+
+
+def facts(**changes: Any) -> Facts:
+    """A middling data set: 400 images like ImageNet's."""
+    return Facts(**{"images": 400, "similarity": "similar", **changes})
+
+
+def value_of(plan: Plan, name: str) -> Any:
+    """A setting of the plan or of its augmentation."""
+    return getattr(plan.augment if name in AUGMENT_FIELDS else plan, name)
+
+
+def measured(size: Size, similarity: Similarity) -> tuple[SizeProfile, SimilarityProfile]:
+    """Profiles as `profile` would give them."""
+    return (
+        SizeProfile(size, 123, 7, 3, Reason("size", "counted 123 images")),
+        SimilarityProfile(similarity, 0.1, 0.02, Reason("stage-profile", "measured a gain")),
+    )
+
+
+@pytest.mark.parametrize(("cell", "expected"), CELLS.items())
+def test_each_cell_of_the_table_has_one_rule_with_the_classic_strategy(
+    cell: tuple[Size, Similarity], expected: Strategy
+) -> None:
+    """Every combination of size and similarity has exactly one rule, the classic one."""
+    found = [r for r in RULES if (r.size, r.similarity) == cell]
+
+    assert len(found) == 1
+    assert found[0].strategy == expected
+    assert rule_for(*cell) is found[0]
+
+
+def test_the_table_has_no_rule_beside_its_four_cells() -> None:
+    """There are four rules with four identifiers, and every one has an action and a reason."""
+    assert len(RULES) == len({r.id for r in RULES}) == len(CELLS)
+    assert all(r.action and r.reason for r in RULES)
+
+
+def test_the_strategies_are_those_of_the_record() -> None:
+    """The module's list of strategies equals the type in `records`, and tuned ones are in it."""
+    assert set(STRATEGIES) == set(get_args(Strategy))
+    assert set(TUNED) == set(STRATEGIES) - set(PROBES)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recommend_follows_the_measured_cell_and_passes_its_reasons_on(
+    cell: tuple[Size, Similarity],
+) -> None:
+    """The strategy is the cell's; the reasons are the two measurements and the rule."""
+    size, similarity = measured(*cell)
+    plan = resolve(CELLS[cell], facts(), {})
+
+    advice = recommend(size, similarity, plan)
+
+    rule = rule_for(*cell)
+    assert advice.strategy == CELLS[cell]
+    assert (advice.size, advice.similarity) == cell
+    assert advice.reasons[:2] == (size.reason, similarity.reason)
+    assert advice.reasons[2].rule == rule.id
+    assert rule.action in advice.reasons[2].text
+    assert advice.plan is plan
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_flips_name_the_strategies_of_the_neighbouring_cells(
+    cell: tuple[Size, Similarity],
+) -> None:
+    """What would flip the choice: the other size's strategy, and the other similarity's."""
+    size, similarity = cell
+    other_size: Size = "small" if size == "large" else "large"
+    other_kind: Similarity = "similar" if similarity == "different" else "different"
+
+    advice = recommend(size, similarity, resolve(CELLS[cell], facts(), {}))
+
+    by_size, by_similarity = advice.flips
+    assert other_size in by_size
+    assert f" {CELLS[other_size, similarity]} " in by_size
+    assert other_kind in by_similarity
+    assert f" {CELLS[size, other_kind]} " in by_similarity
+
+
+def test_only_little_data_unlike_imagenet_is_warned_of() -> None:
+    """The cell of little and different data warns of trouble, the others do not warn."""
+    warnings = {cell: recommend(*cell, resolve(CELLS[cell], facts(), {})).warning for cell in CELLS}
+
+    assert "in trouble" in str(warnings.pop(("small", "different")))
+    assert set(warnings.values()) == {None}
+
+
+def test_an_axis_given_by_hand_has_the_user_as_its_reason() -> None:
+    """Where the user says the size or the similarity, the reason repeats the option."""
+    advice = recommend("large", "different", resolve("deep", facts(), {}))
+
+    assert advice.reasons[0] == Reason("user", "--size large")
+    assert advice.reasons[1] == Reason("user", "--similarity different")
+
+
+def test_a_forced_strategy_is_taken_and_the_tables_choice_is_named() -> None:
+    """With a strategy named by the user the reason says so and what the table would have done."""
+    advice = recommend("small", "similar", resolve("deep", facts(), {}), forced="deep")
+
+    assert advice.strategy == "deep"
+    assert advice.reasons[2].rule == "user"
+    assert "--strategy deep" in advice.reasons[2].text
+    assert "linear-probe (T1)" in advice.reasons[2].text
+
+
+@given(
+    name=st.sampled_from(STRATEGIES),
+    look=st.builds(
+        Facts,
+        images=st.integers(1, 200_000),
+        similarity=st.sampled_from(get_args(Similarity)),
+        median_side_px=st.none() | st.integers(1, 5000),
+        fixed_side=st.booleans(),
+        symbols=st.booleans(),
+        rarest=st.integers(1, 1000),
+        commonest=st.integers(1000, 10_000),
+    ),
+)
+def test_no_plan_leaves_anything_open_or_unexplained(name: Strategy, look: Facts) -> None:
+    """Whatever the data, no field of a plan is None and each has a reason that says something."""
+    plan = resolve(name, look, {})
+
+    assert all(value_of(plan, f) is not None for f in PLAN_FIELDS | AUGMENT_FIELDS)
+    assert set(plan.why) == PLAN_FIELDS | AUGMENT_FIELDS
+    assert all(isinstance(text, str) and len(text) > 5 for text in plan.why.values())
+    assert "user" not in plan.why.values()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_plan_names_its_strategy_and_taps(name: Strategy) -> None:
+    """Strategy and taps of the plan are those asked for."""
+    plan = resolve(name, facts(), {}, taps=("3", "top"))
+
+    assert plan.strategy == name
+    assert plan.taps == ("3", "top")
+
+
+def test_every_plan_option_of_the_command_line_is_tried_below() -> None:
+    """The overrides tested here are exactly the options that `train` offers."""
+    assert set(USER) == cli._PLAN_NAMES
+
+
+@pytest.mark.parametrize(("name", "value"), USER.items())
+def test_a_users_value_overrides_the_rule_and_says_so(name: str, value: Any) -> None:
+    """A value given by hand is in the plan, its reason is `user`, and no other reason is."""
+    default = resolve("deep", facts(), {})
+
+    plan = resolve("deep", facts(), {name: value})
+
+    assert value_of(default, name) != value
+    assert value_of(plan, name) == value
+    assert [f for f, why in plan.why.items() if why == "user"] == [name]
+
+
+def test_all_overrides_hold_together() -> None:
+    """Given all at once, every value of the user is in the plan."""
+    plan = resolve("partial", facts(), USER)
+
+    assert {name: value_of(plan, name) for name in USER} == USER
+
+
+def test_flips_are_off_for_symbols_and_the_reason_says_why() -> None:
+    """Class names that a mirror would change switch the flip off, naming the reason."""
+    on = resolve("deep", facts(symbols=False, symbols_reason="ordinary names"), {})
+    off = resolve("deep", facts(symbols=True, symbols_reason="names such as 'b'"), {})
+
+    assert on.augment.flip > 0
+    assert on.why["flip"] == "on: ordinary names"
+    assert off.augment.flip == 0
+    assert off.why["flip"] == "off: names such as 'b'"
+
+
+@pytest.mark.parametrize(
+    ("median", "expected"),
+    [
+        (LOW_RESOLUTION_PX - 1, TUNE_SIDE_PX),
+        (LOW_RESOLUTION_PX, TUNE_SIDE_PX),
+        (LOW_RESOLUTION_PX + 1, 224),
+        (None, 224),
+    ],
+)
+@pytest.mark.parametrize("name", TUNED)
+def test_small_pictures_are_tuned_small(name: Strategy, median: int | None, expected: int) -> None:
+    """Up to the low-resolution limit tuning takes the smaller side, above it the backbone's."""
+    plan = resolve(name, facts(median_side_px=median), {})
+
+    assert plan.side_px == expected
+
+
+def test_tuning_never_enlarges_beyond_the_backbones_input() -> None:
+    """A backbone with a smaller input than the low-resolution side keeps its own."""
+    plan = resolve("deep", facts(median_side_px=40, side_px=96), {})
+
+    assert plan.side_px == 96
+
+
+def test_a_backbone_that_takes_one_size_keeps_it() -> None:
+    """Where only one size fits, small pictures do not change it, and the reason says so."""
+    plan = resolve("deep", facts(median_side_px=40, fixed_side=True), {})
+
+    assert plan.side_px == 224
+    assert "one size" in plan.why["side_px"]
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_probes_read_features_at_the_backbones_input_size(name: Strategy) -> None:
+    """Small pictures do not change the resolution of a probe's features."""
+    plan = resolve(name, facts(median_side_px=40), {})
+
+    assert plan.side_px == 224
+
+
+@pytest.mark.parametrize(
+    ("images", "batch"), [(1, 16), (999, 16), (1000, 32), (9_999, 32), (10_000, 64)]
+)
+def test_batches_grow_with_the_data(images: int, batch: int) -> None:
+    """16 images below a thousand, 32 below ten thousand, 64 from there; the reason counts."""
+    plan = resolve("deep", facts(images=images), {})
+
+    assert plan.batch_size == batch
+    assert f"{images} images" in plan.why["batch_size"]
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+@pytest.mark.parametrize("end", ["most", "fewest"])
+def test_epochs_aim_at_a_number_of_steps_within_bounds(end: str, beyond: int) -> None:
+    """Epochs times steps reaches the target and no more, except at the fewest and most epochs."""
+    bound = strategy.EPOCHS[end]
+    steps = strategy.TARGET_STEPS // bound + beyond  # beyond 0: exactly at the bound
+
+    plan = resolve("deep", facts(images=16 * steps), {})
+
+    unbounded = math.ceil(strategy.TARGET_STEPS / steps)
+    assert plan.epochs == min(strategy.EPOCHS["most"], max(strategy.EPOCHS["fewest"], unbounded))
+    assert (plan.epochs == bound) == (beyond <= 0 if end == "most" else beyond >= 0)
+
+
+def test_the_last_short_batch_counts_as_a_step() -> None:
+    """One image more than whole batches makes one step more, so never more epochs."""
+    whole = resolve("deep", facts(images=160), {})
+    more = resolve("deep", facts(images=161), {})
+
+    assert whole.epochs == math.ceil(strategy.TARGET_STEPS / 10)
+    assert more.epochs == math.ceil(strategy.TARGET_STEPS / 11)
+
+
+def test_epochs_follow_the_users_batch_size() -> None:
+    """A larger batch by hand means fewer steps in an epoch and more epochs."""
+    plan = resolve("deep", facts(images=320), {"batch_size": 32})
+
+    assert plan.epochs == math.ceil(strategy.TARGET_STEPS / 10)
+
+
+def test_scratch_takes_its_own_number_of_epochs() -> None:
+    """From scratch the number of epochs does not depend on the data."""
+    epochs = {resolve("scratch", facts(images=n), {}).epochs for n in (10, 1000, 100_000)}
+
+    assert epochs == {strategy.EPOCHS["scratch"]}
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_trains_no_epoch(name: Strategy) -> None:
+    """A probe's plan has no epochs, no rates and no tuned stage."""
+    plan = resolve(name, facts(), {})
+
+    assert plan.epochs == 0
+    assert plan.lr == plan.head_lr == 0.0
+    assert plan.tuned_stages == ()
+    assert not plan.class_weights
+
+
+@pytest.mark.parametrize("stages", [("stem", "1", "2", "3", "4", "5"), ("stem", "1")])
+def test_each_strategy_tunes_its_share_of_the_stages(stages: tuple[str, ...]) -> None:
+    """Partial tunes the last stage, deep all but the stem, scratch all, probes none."""
+    tuned = {s: resolve(s, facts(stages=stages), {}).tuned_stages for s in STRATEGIES}
+
+    assert tuned == {
+        "linear-probe": (),
+        "stage-probe": (),
+        "partial": stages[-1:],
+        "deep": stages[1:],
+        "scratch": stages,
+    }
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("name", ["partial", "deep"])
+def test_rates_are_smaller_on_similar_data(name: Strategy, optimiser: str) -> None:
+    """Data like ImageNet's is tuned at a smaller rate than other data, head included."""
+    user = {"optimiser": optimiser}
+    near = resolve(name, facts(similarity="similar"), user)
+    far = resolve(name, facts(similarity="different"), user)
+
+    assert 0 < near.lr < far.lr
+    assert 0 < near.head_lr < far.head_lr
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_rates_scale_with_the_batch(optimiser: str) -> None:
+    """Four times the batch: four times the rate with SGD, twice with the adaptive methods."""
+    small = resolve("deep", facts(), {"optimiser": optimiser, "batch_size": 16})
+    large = resolve("deep", facts(), {"optimiser": optimiser, "batch_size": 64})
+
+    factor = 4.0 if optimiser == "sgd" else 2.0
+    assert large.lr == pytest.approx(factor * small.lr)
+    assert large.head_lr == pytest.approx(factor * small.head_lr)
+
+
+@pytest.mark.parametrize("name", ["partial", "deep"])
+def test_networks_without_batchnorm_are_tuned_more_gently(name: Strategy) -> None:
+    """Without BatchNorm the rates are smaller by the stated factor, and the reason says so."""
+    usual = resolve(name, facts(), {})
+    gentle = resolve(name, facts(batchnorm=False), {})
+
+    assert gentle.lr == pytest.approx(strategy.NO_BATCHNORM_FACTOR * usual.lr)
+    assert gentle.head_lr == pytest.approx(strategy.NO_BATCHNORM_FACTOR * usual.head_lr)
+    assert "without BatchNorm" in gentle.why["lr"]
+
+
+@pytest.mark.parametrize("name", ["partial", "deep"])
+def test_the_heads_rate_follows_the_users_rate(name: Strategy) -> None:
+    """A rate given by hand moves the head's rate along, which stays the larger one."""
+    plan = resolve(name, facts(), {"lr": 0.01})
+
+    assert plan.head_lr == pytest.approx(strategy.HEAD_FACTOR * 0.01)
+
+
+def test_from_scratch_everything_learns_at_one_rate() -> None:
+    """Nothing is to be preserved: one rate for head and body, larger than for tuning."""
+    plan = resolve("scratch", facts(), {})
+
+    assert plan.head_lr == plan.lr > resolve("deep", facts(), {}).lr
+    assert plan.stage_decay == 1.0
+
+
+@pytest.mark.parametrize(("commonest", "expected"), [(29, False), (30, True), (31, True)])
+def test_classes_are_weighed_from_three_times_imbalance_on(commonest: int, expected: bool) -> None:
+    """Class weights come on where the largest class has three times the smallest, not before."""
+    plan = resolve("deep", facts(rarest=10, commonest=commonest), {})
+
+    assert plan.class_weights is expected
+    assert f"{commonest / 10:.1f} times" in plan.why["class_weights"]
+
+
+def test_patience_is_a_third_of_the_epochs_but_at_least_six() -> None:
+    """Patience follows the epochs, the user's too, down to six."""
+    patience = {n: resolve("deep", facts(), {"epochs": n}).patience for n in (1, 18, 21, 60)}
+
+    assert patience == {1: 6, 18: 6, 21: 7, 60: 20}
+
+
+@pytest.mark.parametrize(("name", "low", "high"), RANGE_ENDS)
+@pytest.mark.parametrize("side", ["below", "above"])
+def test_a_value_just_out_of_range_is_refused(
+    name: str, low: float, high: float, side: str
+) -> None:
+    """Just below or above its range an option is a usage error that names option and value."""
+    end, way = (low, -1) if side == "below" else (high, 1)
+    value = end + way if isinstance(end, int) else math.nextafter(end, way * math.inf)
+
+    with pytest.raises(UsageError) as caught:
+        resolve("deep", facts(), {name: value})
+
+    assert f"--{name.replace('_', '-')} " in caught.value.message
+    assert str(value) in caught.value.message
+    assert f"{low:g}" in caught.value.hint
+    assert f"{high:g}" in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("name", "low", "high"), RANGE_ENDS)
+def test_both_ends_of_a_range_are_allowed(name: str, low: float, high: float) -> None:
+    """The ends themselves belong to the range."""
+    plans = [resolve("deep", facts(), {name: end}) for end in (low, high)]
+
+    assert [value_of(p, name) for p in plans] == [low, high]
+
+
+@pytest.mark.parametrize("name", sorted(set(dict(strategy._RANGES)) - {"epochs", "batch_size"}))
+def test_a_value_that_is_no_number_is_refused(name: str) -> None:
+    """NaN lies in no range."""
+    with pytest.raises(UsageError, match="nan"):
+        resolve("deep", facts(), {name: math.nan})
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_an_unknown_optimiser_is_refused_with_the_known_ones(name: Strategy) -> None:
+    """The error names the value, the hint every optimiser there is."""
+    with pytest.raises(UsageError, match="'rmsprop'") as caught:
+        resolve(name, facts(), {"optimiser": "rmsprop"})
+
+    assert all(known in caught.value.hint for known in OPTIMISERS)
+
+
+def test_every_optimiser_has_a_rate_and_a_decay() -> None:
+    """The tables by optimiser cover the list of optimisers, no more and no less."""
+    assert set(strategy.RATES) == set(strategy.WEIGHT_DECAY) == set(OPTIMISERS)
