@@ -98,11 +98,11 @@ class AlexNet(nn.Module):
         "license": "bsd-3-clause",
     }
 
-    def __init__(self) -> None:
+    def __init__(self, weights: str | None = None) -> None:
         super().__init__()
         from torchvision.models import alexnet  # noqa: PLC0415 - only where it is asked for
 
-        net = alexnet(weights=None)
+        net = alexnet(weights=weights)
         self.features, self.avgpool, self.classifier = net.features, net.avgpool, net.classifier
         self.feature_info = [
             {"module": "features.2", "num_chs": 64},
@@ -384,19 +384,23 @@ def _from_hub(name: str) -> tuple[nn.Module, str, str]:
         "installed, or run once with a network. `finetune backbones` lists what is ready."
     )
     config: dict[str, Any] = dict(getattr(net, "pretrained_cfg", {}))
-    if not (config.get("hf_hub_id") or config.get("url")):
+    if not (config.get("hf_hub_id") or config.get("url") or name == "alexnet"):
         raise BackboneError(f"no pretrained weights are published for {name}", hint=hint)
     import timm  # noqa: PLC0415 - see _create
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            net = timm.create_model(name, pretrained=True)
+            net = (
+                AlexNet("IMAGENET1K_V1")
+                if name == "alexnet"
+                else timm.create_model(name, pretrained=True)
+            )
     except Exception as error:
         raise BackboneError(
             f"cannot fetch the weights of {name}: {first_line(error)}", hint=hint
         ) from error
-    origin = config.get("hf_hub_id") or config.get("url")
+    origin = config.get("hf_hub_id") or config.get("url") or "torchvision IMAGENET1K_V1"
     return net, f"{origin}", str(config.get("license") or "unknown: see the weights' page")
 
 

@@ -153,6 +153,8 @@ def run_training(request: Request, listener: Listener) -> RunResult:
         listener.note(f"{given}: no effect, {advice.strategy} does not tune")
     for reason in advice.reasons:
         listener.note(reason.text)
+    for text in _plan_lines(advice.plan):
+        listener.note(text)
     if advice.warning and request.strategy == "auto":
         listener.note(advice.warning)
     model = _realise(work, probes, advice, clock)
@@ -607,6 +609,16 @@ def _unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Fin
             tuple(s.path for s in samples),
         ),
     )
+
+
+def _plan_lines(plan: Plan) -> list[str]:
+    """The settings of tuning that people ask about, each with its reason."""
+    if plan.strategy not in strategy.TUNED:
+        return []
+    shown = ("tuned_stages", "side_px", "epochs", "batch_size", "optimiser", "lr")
+    values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
+    values["tuned_stages"] = " ".join(plan.tuned_stages)
+    return [f"{name.replace('_', ' ')} {value}: {plan.why[name]}" for name, value in values.items()]
 
 
 def _counts(splits: Splits) -> dict[str, int]:

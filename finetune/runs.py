@@ -54,9 +54,10 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
     """Where a new run goes: `--out`, or a dated name below `runs/`.
 
     Raises:
-        RunError: the place is taken.
+        RunError: the place is taken, or cannot be written.
     """
     if out is None:
+        _require_writable(HOME)
         stem = f"{now:%Y%m%d-%H%M%S}-{data_root.resolve().name[:60]}-{strategy}"
         path, n = HOME / stem, 2
         while path.exists():
@@ -64,6 +65,7 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
         return path
     path = Path(out)
     try:
+        _require_writable(path)
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise RunError(
@@ -229,6 +231,18 @@ def pack(
     # not ascontiguousarray, which turns a scalar into a vector
     named = {f"{_BACKBONE}{name}": t.copy(order="C") for name, t in backbone.items()}
     return named | {"head.weight": weight.copy(order="C"), "head.bias": bias}
+
+
+def _require_writable(path: Path) -> None:
+    """Find out before the training, not after it."""
+    there = path.absolute()
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK):
+        raise RunError(
+            f"cannot write the run to {path}: no right to write in {there}",
+            hint="Give a folder you may write to with --out.",
+        )
 
 
 def _pretty(record: object) -> str:
