@@ -12,11 +12,12 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from helpers import SAMPLE, train
 from PIL import Image, ImageDraw
 
-from finetune import backbones, cli
+from finetune import backbones, cli, evaluate
 from finetune.backbones import Backbone
-from finetune.records import BackboneFacts
+from finetune.records import BackboneFacts, Floor, RunResult
 
 # Time limits mean nothing on a shared machine, and a run must not depend on an earlier one.
 hypothesis.settings.register_profile(
@@ -135,3 +136,27 @@ def run_cli(
         return Outcome(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def tiny() -> Backbone:
+    """A small real network with BatchNorm, random weights."""
+    return backbones.build("test_resnet", backbones.RANDOM)[0]
+
+
+@pytest.fixture(scope="session")
+def leaves_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
+    """The main job on the sample data, once for all tests that read its run."""
+    out = tmp_path_factory.mktemp("runs") / "leaves"
+    return train(SAMPLE, out), out
+
+
+@pytest.fixture(scope="session")
+def tuned_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
+    """A tuned model on the sample data, kept whether or not it beats the probe."""
+    out = tmp_path_factory.mktemp("runs") / "deep"
+    keep_tuned = Floor("tuned", 100, 0.9, 0.5, 1.0, 1.0, "made up by a test")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "floor", lambda *_: keep_tuned)
+        options = {"epochs": 2, "side_px": 64}
+        return train(SAMPLE, out, strategy="deep", max_per_class=10, options=options), out

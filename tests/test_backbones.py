@@ -21,7 +21,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from finetune import backbones, strategy
-from finetune.backbones import DEFAULT, Backbone
+from finetune.backbones import DEFAULT, ROOT, Backbone
 from finetune.errors import BackboneError
 from finetune.records import BackboneFacts
 
@@ -145,6 +145,8 @@ FAMILIES: dict[str, tuple[int, str | None]] = {
     "vit_tiny_patch16_224": (5, "head"),
     "lenet5": (2, None),
 }
+# Those whose classifier reads what a ReLU or ReLU6 gave: never negative.
+RECTIFIED = {"alexnet", "vgg11", "resnet18", DEFAULT, "lenet5"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -176,7 +178,8 @@ def test_every_stage_gives_features(
     _, facts = family
     _, features = one_pass
 
-    assert list(features) == [*facts.stages, "top"]
+    rooted = [ROOT] if facts.name in RECTIFIED else []
+    assert list(features) == [*facts.stages, "top", *rooted]
     assert len(facts.stages) == FAMILIES[facts.name][0]
     for rows in features.values():
         assert rows.dtype == torch.float32
@@ -184,6 +187,21 @@ def test_every_stage_gives_features(
         assert rows.shape[0] == 2
         assert rows.isfinite().all()
         assert (rows[0] != rows[1]).any()
+
+
+def test_rectified_top_features_have_a_root(
+    family: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
+) -> None:
+    """Where top features are never negative their exact square root is probed, else themselves."""
+    backbone, facts = family
+    _, features = one_pass
+
+    if facts.name in RECTIFIED:
+        assert backbone.probed_top == ROOT
+        assert torch.equal(features[ROOT], features["top"].sqrt())
+    else:
+        assert backbone.probed_top == "top"
+        assert (features["top"] < 0).any()
 
 
 def test_top_is_what_the_classifier_reads(
@@ -322,11 +340,52 @@ def test_backbone_without_network_is_a_fault(monkeypatch: pytest.MonkeyPatch) ->
     assert DEFAULT in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["lenet5", "alexnet"])
-def test_backbone_without_published_weights_is_a_fault(name: str) -> None:
+def test_error_without_text_while_fetching_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an exception says nothing its kind is told."""
+    create = timm.create_model
+
+    def offline(name: str, *, pretrained: bool) -> torch.nn.Module:
+        if pretrained:
+            raise TimeoutError
+        return create(name, pretrained=False)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+
+    with pytest.raises(BackboneError, match="TimeoutError"):
+        backbones.build("resnet18")
+
+
+def test_alexnet_comes_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AlexNet's weights are torchvision's, which the facts say; offline it is a fault as well."""
+    make = torchvision.models.alexnet
+    asked = []
+
+    def fetch(*, weights: str | None) -> torch.nn.Module:
+        asked.append(weights)
+        return make(weights=None)
+
+    monkeypatch.setattr(torchvision.models, "alexnet", fetch)
+    _, facts = backbones.build("alexnet")
+
+    def offline(*, weights: str | None) -> torch.nn.Module:
+        if weights:
+            raise OSError("no route to host")
+        return make(weights=None)
+
+    monkeypatch.setattr(torchvision.models, "alexnet", offline)
+    with pytest.raises(BackboneError, match="alexnet: no route to host") as caught:
+        backbones.build("alexnet")
+
+    assert asked[-1] == "IMAGENET1K_V1"
+    assert facts.weights == "torchvision IMAGENET1K_V1"
+    assert facts.licence == "bsd-3-clause"
+    assert "--weights" in caught.value.hint
+
+
+def test_backbone_without_published_weights_is_a_fault() -> None:
     """Where there is nothing to fetch, asking for pretrained weights raises as well."""
-    with pytest.raises(BackboneError, match=name) as caught:
-        backbones.build(name)
+    with pytest.raises(BackboneError, match="lenet5") as caught:
+        backbones.build("lenet5")
 
     assert "--weights" in caught.value.hint
 
@@ -375,6 +434,41 @@ def test_unknown_name_is_a_fault_with_names_near_it() -> None:
     assert "efficientnet_b" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["/", "resnet18/x", "local-dir:/nonexistent"])
+def test_name_with_a_slash_is_a_fault(name: str) -> None:
+    """What timm would take for a path or an address is no name of a backbone."""
+    with pytest.raises(BackboneError, match=name):
+        backbones.build(name, "random")
+
+
+# Where the stages are in odd places, their maps are no tensors, or of odd shapes.
+UNCOMMON = (
+    *("crossvit_tiny_240", "coat_tiny", "hrnet_w18_small", "twins_svt_small", "mvitv2_tiny"),
+    *("pit_ti_224", "tnt_s_patch16_224", "selecsls42"),
+)
+
+
+@pytest.mark.parametrize("name", UNCOMMON)
+def test_network_that_cannot_be_cut_is_a_fault(name: str) -> None:
+    """A timm model gives features of its stages, or is refused with a word of advice."""
+    with contextlib.suppress(BackboneError), torch.inference_mode():
+        backbone, facts = backbones.build(name, "random")
+
+        features = backbone.forward_stages(inputs(backbone, 1))
+
+        assert set(features) >= {*facts.stages, "top"}
+
+
+@pytest.mark.parametrize(
+    "name", ["deit_tiny_distilled_patch16_224", "levit_128s", "efficientformer_l1"]
+)
+def test_two_classifiers_belong_to_no_stage(name: str) -> None:
+    """Distilled networks have two heads: neither is kept as a part of the body."""
+    backbone, _ = backbones.build(name, "random")
+
+    assert not [n for n in backbone.state() if n.startswith("head")]
+
+
 # --- weights from a file --------------------------------------------------------------------------
 
 
@@ -392,6 +486,9 @@ SAVERS: dict[str, Callable[[dict[str, Tensor], Path], object]] = {
     "old format": lambda t, p: torch.save(t, p, _use_new_zipfile_serialization=False),
     "in state_dict": lambda t, p: torch.save({"state_dict": t, "epoch": 3}, p),
     "in model": lambda t, p: torch.save({"model": t, "args": {"lr": 0.1}}, p),
+    "safetensors of DataParallel": lambda t, p: save_file(
+        {f"module.{n}": v for n, v in t.items()}, p
+    ),
     "of DataParallel": lambda t, p: torch.save({f"module.{n}": v for n, v in t.items()}, p),
 }
 
@@ -399,7 +496,7 @@ SAVERS: dict[str, Callable[[dict[str, Tensor], Path], object]] = {
 @pytest.mark.parametrize("kind", SAVERS)
 def test_file_of_weights_is_loaded(tmp_path: Path, tensors: dict[str, Tensor], kind: str) -> None:
     """Every usual way to save a state dict loads to the same tensors."""
-    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pth")
+    path = tmp_path / ("w.safetensors" if kind.startswith("safetensors") else "w.pth")
     SAVERS[kind](tensors, path)
 
     backbone, facts = backbones.build(TINY, str(path))
@@ -489,10 +586,17 @@ def test_file_with_a_whole_model_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("w.pth", b"hello, this is text"), ("w.safetensors", b""), ("w.safetensors", b"hello" * 9)],
+    [
+        ("w.pth", b"hello, this is text"),
+        ("w.pth", b""),
+        ("w.pth", b"\x80\x02"),
+        ("w.pth", b"\x80\x02}q\x00"),
+        ("w.safetensors", b""),
+        ("w.safetensors", b"hello" * 9),
+    ],
 )
 def test_file_that_holds_no_weights_is_a_fault(tmp_path: Path, name: str, content: bytes) -> None:
-    """Text under the name of a checkpoint is named, without a traceback."""
+    """Text, nothing or a cut file under the name of a checkpoint is named, without a traceback."""
     path = tmp_path / name
     path.write_bytes(content)
 

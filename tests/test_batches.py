@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from conftest import ImageFolder
-from PIL import Image
+from PIL import Image, features
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
@@ -275,6 +276,45 @@ def test_unreadable_file_is_a_fault_naming_it(tmp_path: Path, kind: str, suffix:
     assert caught.value.hint
 
 
+def test_odd_exif_does_not_cost_the_image(tmp_path: Path) -> None:
+    """EXIF that Pillow cannot write back is no reason to refuse: the picture is turned by it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "maker"
+    raw = exif.tobytes()
+    # the maker's name declared as one float (type 11) instead of six letters (type 2)
+    edited = raw.replace(b"\x01\x0f\x00\x02\x00\x00\x00\x06", b"\x01\x0f\x00\x0b\x00\x00\x00\x01")
+    assert edited != raw
+    image = Image.new("RGB", (32, 32), (255, 255, 255))
+    image.paste((0, 0, 0), (0, 0, 32, 16))  # dark above, which orientation 6 turns to the right
+    image.save(tmp_path / "x.jpg", exif=edited)
+
+    pixels = batches.decode(tmp_path / "x.jpg", 16)
+
+    assert pixels[:, 12:].mean() < 20
+    assert pixels[:, :4].mean() > 235
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_damaged_avif_is_a_fault_like_any_other(tmp_path: Path) -> None:
+    """Pillow raises RuntimeError for AVIF: `decode` says ImageError, `size_of` nothing."""
+    path = tmp_path / "x.avif"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+
+    faults = 0
+    for i in range(0, 300, 4):
+        path.write_bytes(whole[:i] + bytes(4) + whole[i + 4 :])
+        batches.size_of(path)
+        try:
+            batches.decode(path, 16)
+        except ImageError:
+            faults += 1
+
+    assert faults > 0
+
+
 def test_picture_of_absurd_size_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture past Pillow's limit is refused, not unpacked into memory."""
     path = saved(Image.fromarray(quadrants()), tmp_path / "bomb.png")
@@ -345,6 +385,18 @@ def test_stream_of_damaged_files_alone_gives_no_pixels(image_folder: ImageFolder
     assert good == []
     assert pixels.shape == (0, 12, 12, 3)
     assert [i for i, _ in bad] == [0, 1, 2]
+
+
+def test_stream_leaves_the_warning_filters_alone(image_folder: ImageFolder) -> None:
+    """Decoding in many threads leaves no filter behind that hides all warnings."""
+    paths = sorted(image_folder({"a": 100}).rglob("*.png"))
+    before = list(warnings.filters)
+
+    for _ in range(3):
+        for _ in batches.stream(paths, 32, 32, 4):
+            pass
+
+    assert list(warnings.filters) == before
 
 
 def test_stream_of_nothing_is_nothing() -> None:

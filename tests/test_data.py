@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -235,15 +236,59 @@ def test_odd_names_work(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_name_that_is_not_utf8_is_left_out_and_reported(tmp_path: Path) -> None:
-    """Such a name cannot be written to JSON: FT108 lists it with the bad byte replaced."""
+    """Such a name cannot be written to JSON: FT108 lists it with the bad byte spelt out."""
     root = lay(tmp_path, "a/1.png", "b/2.png")
     Path(os.fsdecode(os.fsencode(root / "a") + b"/caf\xe9.png")).write_bytes(b"x")
 
     dataset = data.scan(root)
 
     assert names(dataset.pool) == {"a/1.png", "b/2.png"}
-    assert found(dataset) == {"FT108": {"a/caf?.png"}}
+    assert found(dataset) == {"FT108": {r"a/caf\udce9.png"}}
     assert to_json(dataset)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", [b"\xff.png", b"a/.h\xff", b".h\xff", b"c\xff/1.png", b"\xff.txt"])
+def test_findings_can_be_written_as_json_whatever_the_names(tmp_path: Path, name: bytes) -> None:
+    """A name that is not UTF-8 reaches no record, wherever it stands."""
+    root = lay(tmp_path, "a/1.png", "b/2.png")
+    path = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+
+    assert to_json(data.scan(root))
+
+
+def test_broken_link_does_not_stop_the_scan(tmp_path: Path) -> None:
+    """A link to nowhere is left out, and FT109 names it."""
+    root = lay(tmp_path, "a/1.png", "b/2.png")
+    (root / "a" / "dead.png").symlink_to("nowhere.png")
+
+    dataset = data.scan(root)
+
+    assert names(dataset.pool) == {"a/1.png", "b/2.png"}
+    assert found(dataset) == {"FT109": {"a/dead.png"}}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_pipe_does_not_hang_the_scan(tmp_path: Path) -> None:
+    """A named pipe under the name of an image is no image; FT109 names it."""
+    lay(tmp_path, "a/1.png", "b/2.png")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    script = (
+        "import sys; from pathlib import Path; from finetune import data; "
+        "print(*(f.code for f in data.scan(Path(sys.argv[1])).findings))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        timeout=30,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout.split() == ["FT109"]
 
 
 def test_scan_and_split_leave_the_folder_as_it_was(tmp_path: Path) -> None:
@@ -288,6 +333,29 @@ def test_ready_made_train_may_stand_alone(tmp_path: Path) -> None:
     dataset = data.scan(root)
 
     assert (dataset.layout, dataset.val, dataset.test) == ("ready", None, None)
+
+
+@pytest.mark.parametrize("splits", [("Train", "Test"), ("TRAIN", "TEST")])
+def test_split_folders_count_in_any_case(tmp_path: Path, splits: tuple[str, str]) -> None:
+    """Train/ and Test/ are splits, not the two classes of a very odd data set."""
+    root = lay(tmp_path, *(f"{s}/{c}/{i}.png" for s in splits for c in "ab" for i in range(3)))
+
+    dataset = data.scan(root)
+
+    assert (dataset.layout, dataset.classes) == ("ready", ("a", "b"))
+    assert {p.split("/")[0] for p in names(dataset.test)} == {splits[1]}
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_empty_ready_made_split_is_reported(tmp_path: Path, part: str) -> None:
+    """An empty test/ or val/ switches testing or validation off, and FT101 says so."""
+    root = lay(tmp_path, "train/a/1.png", "train/b/2.png")
+    (root / part).mkdir()
+
+    dataset = data.scan(root)
+
+    assert getattr(dataset, part) == ()
+    assert found(dataset) == {"FT101": {part}}
 
 
 def test_two_validation_folders_are_a_fault(tmp_path: Path) -> None:
@@ -426,12 +494,12 @@ def test_missing_labelled_folder_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_list_images_keeps_the_order_asked_for(tmp_path: Path) -> None:
-    """Files come as given, whatever their suffix; folders give their images in name order."""
+    """Files come as given, whatever their suffix and there or not; folders in name order."""
     root = lay(tmp_path, "x/b.png", "x/a/c.JPG", "x/.hidden.png", "x/notes.txt", "one.dat")
 
-    listed = list(data.list_images([root / "one.dat", root / "x"]))
+    listed = list(data.list_images([root / "one.dat", root / "gone.png", root / "x"]))
 
-    assert listed == [root / "one.dat", root / "x/a/c.JPG", root / "x/b.png"]
+    assert listed == [root / n for n in ("one.dat", "gone.png", "x/a/c.JPG", "x/b.png")]
 
 
 def test_folder_without_images_is_a_fault(tmp_path: Path) -> None:
@@ -500,13 +568,30 @@ def test_every_class_keeps_a_training_image(
     assert {s.label for s in splits.train} == {0, 1, 2}
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_every_class_of_ten_is_in_every_split(seed: int) -> None:
-    """A class of ten images is trained on, validated and tested."""
-    splits = cut(plain(many(10, classes=5)), seed=seed)
+# Each content may stand under any label, so that some classes consist of other classes' images.
+crossed = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=12).map(
+    lambda pairs: plain(sample(f"c{a}/{i}.png", a, b) for i, (a, b) in enumerate(sorted(pairs)))
+)
 
-    for part in (splits.train, splits.val, splits.test):
-        assert {s.label for s in part} == {0, 1, 2, 3, 4}
+
+@given(crossed, st.integers(0, 99))
+def test_every_class_keeps_a_training_image_with_crossed_copies(
+    dataset: Dataset, seed: int
+) -> None:
+    """An image under two labels costs no class its last training image."""
+    splits = cut(dataset, seed=seed)
+
+    assert {s.label for s in splits.train} == {s.label for s in dataset.pool}
+
+
+@pytest.mark.parametrize("per_class", [3, 4, 5, 6, 10])
+def test_every_class_of_three_is_in_every_split(per_class: int) -> None:
+    """A class of three images is trained on, validated and tested, whatever the seed."""
+    for seed in range(50):
+        splits = cut(plain(many(per_class, classes=5)), seed=seed)
+
+        for part in (splits.train, splits.val, splits.test):
+            assert {s.label for s in part} == {0, 1, 2, 3, 4}
 
 
 def test_another_seed_is_another_split() -> None:
@@ -644,6 +729,17 @@ def test_copies_within_a_class_are_noted() -> None:
     assert (finding.code, finding.severity) == ("FT110", "note")
     assert finding.title.startswith("2 exact copies")
     assert set(finding.paths) == {"c0/0.png", "c0/copy.png", "c0/third.png"}
+
+
+def test_copies_across_ready_made_splits_are_not_said_to_stay_together(tmp_path: Path) -> None:
+    """FT110's title holds as well where train/ and val/ come ready-made and share an image."""
+    root = lay(tmp_path, "train/a/1.png", "train/b/2.png", "val/b/3.png")
+    (root / "val/b/3.png").write_bytes((root / "train/b/2.png").read_bytes())
+    dataset = data.scan(root)
+
+    (finding,) = data.copies(dataset.pool + (dataset.val or ()))
+
+    assert finding.title == "1 exact copies"
 
 
 def test_image_under_two_labels_is_a_warning() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -135,13 +139,13 @@ def test_layout_covers_all_columns_once(
     default_backbone: tuple[Backbone, BackboneFacts],
     pixels: npt.NDArray[np.uint8],
 ) -> None:
-    """The stages and the top stand side by side without gap or overlap."""
+    """The stages, the top and its root stand side by side without gap or overlap."""
     made: Engine = request.getfixturevalue(runtime)
 
     width = made.forward(pixels[:1]).shape[1]
 
     spans = list(made.layout.values())
-    assert list(made.layout) == [*default_backbone[0].stages, "top"]
+    assert list(made.layout) == [*default_backbone[0].stages, "top", "root of top"]
     assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
     assert all(start < stop for start, stop in spans)
     assert spans[-1][1] == width
@@ -202,6 +206,58 @@ def test_failed_conversion_falls_back_with_a_reason(
     assert made.runtime == "torch"
     assert made.reason.text.endswith("no rule for aten::odd")
     assert made.forward(np.zeros((2, 32, 32, 3), np.uint8)).shape[0] == 2
+
+
+def test_failure_without_a_word_falls_back(
+    small: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception without a text is as good a reason; its kind is told."""
+
+    def refuse(*args: object, **options: object) -> NoReturn:
+        raise NotImplementedError
+
+    monkeypatch.setattr(openvino, "convert_model", refuse)
+
+    made = engine.make(small, CPU, 32, 1000)
+
+    assert made.runtime == "torch"
+    assert "NotImplementedError" in made.reason.text
+
+
+def test_features_that_are_no_numbers_fall_back(
+    small: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversion that yields NaN is not used."""
+
+    def broken(module: torch.nn.Module, side_px: int) -> object:
+        width = sum(b - a for a, b in engine._layout(small, side_px).values())
+        return lambda pixels: np.full((len(pixels), width), np.nan, np.float32)
+
+    monkeypatch.setattr(engine, "_openvino_engine", broken)
+
+    made = engine.make(small, CPU, 32, 1000)
+
+    assert made.runtime == "torch"
+    assert "differ by nan" in made.reason.text
+
+
+def test_conversion_sends_nothing_and_leaves_no_files(tmp_path: Path) -> None:
+    """OpenVINO's converter never gets at its telemetry, nor leaves an identity in the home."""
+    script = (
+        "import sys, torch; from finetune import backbones, engine; "
+        "network = backbones.build('lenet5', 'random')[0]; "
+        "print(engine.make(network, torch.device('cpu'), 32, 1000).runtime); "
+        "print(sys.modules['openvino_telemetry']); "
+        "print([m for m in sys.modules if m.startswith('openvino_telemetry.')])"
+    )
+    env = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines() == ["openvino", "None", "[]"]
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_differing_features_fall_back_with_a_reason(

@@ -251,3 +251,11 @@ def test_one_image_proves_nothing() -> None:
 
     assert found.kept == "probe"
     assert (found.tuned_accuracy, found.probe_accuracy) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("n", range(5, 60))
+def test_a_lead_of_one_image_keeps_the_probe(n: int) -> None:
+    """One image more is one standard error: by itself it is never more than noise."""
+    tuned, probed = answers([True] * n, sure=0.6), answers([True] * (n - 1) + [False], sure=0.6)
+
+    assert compare(tuned, probed).kept == "probe"

@@ -5,27 +5,20 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import SAMPLE, Recorder, train
 
-from finetune import batches, evaluate, pipeline, runs
+from finetune import batches, pipeline, runs
 from finetune.errors import DataError, RunError, UsageError
-from finetune.records import Floor, Request, RunResult, Splits
+from finetune.records import Request, RunResult, Splits
 
-from test_train import Recorder
-
-SAMPLE = Path(__file__).parents[1] / "sample_data" / "leaves"
 RUN_FILES = {
     *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
     "model.safetensors",
 }
-
-
-def train(root: Path, out: Path, **options: object) -> RunResult:
-    return pipeline.run_training(Request(root=str(root), out=str(out), **options), Recorder())  # type: ignore[arg-type]
 
 
 def fingerprint(root: Path) -> str:
@@ -36,27 +29,6 @@ def fingerprint(root: Path) -> str:
         for p in sorted(root.rglob("*"))
     ]
     return "\n".join(lines)
-
-
-@pytest.fixture(scope="session")
-def leaves_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
-    """The main job on the sample data, once for all tests that read its run."""
-    out = tmp_path_factory.mktemp("runs") / "leaves"
-    return train(SAMPLE, out), out
-
-
-@pytest.fixture(scope="session")
-def tuned_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
-    """A tuned model on the sample data, kept whether or not it beats the probe."""
-    out = tmp_path_factory.mktemp("runs") / "deep"
-    keep_tuned = replace(floor_of(0.9, 0.5), kept="tuned")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "floor", lambda *_: keep_tuned)
-        return train(SAMPLE, out, strategy="deep", options={"epochs": 2, "side_px": 64}), out
-
-
-def floor_of(tuned: float, probed: float) -> Floor:
-    return Floor("probe", 100, tuned, probed, 1.0, 1.0, "made up by a test")
 
 
 def test_a_run_folder_has_exactly_its_files(leaves_run: tuple[RunResult, Path]) -> None:
@@ -243,6 +215,20 @@ def test_unreadable_images_stop_the_run_when_asked(image_folder, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
+def test_copies_of_one_image_are_not_enough(image_folder, tmp_path: Path) -> None:
+    """A folder of copies is no training set, and the fault counts the different images."""
+    root = image_folder({"a": 1, "b": 1})
+    for name in ("a", "b"):
+        for i in range(8):
+            shutil.copy(root / "a" / "0000.png", root / name / f"copy{i}.png")
+    (root / "b" / "0000.png").unlink()
+
+    with pytest.raises(DataError, match="1 different training images for 2 classes"):
+        train(root, tmp_path / "run", test_fraction=0.0)
+
+    assert not (tmp_path / "run").exists()
+
+
 def test_same_seed_same_run(image_folder, tmp_path: Path) -> None:
     """Two runs with one seed hold the same tensors and the same figures."""
     root = image_folder({"a": 12, "b": 12})
@@ -300,13 +286,21 @@ def test_lenet_is_trained_from_scratch_only(image_folder, tmp_path: Path) -> Non
     assert result.test is not None
 
 
-def test_recommendation_of_a_folder_trains_nothing(image_folder, tmp_path: Path) -> None:
+def test_recommendation_of_a_folder_trains_nothing(
+    image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`recommend DIR` measures, shows the stages, and leaves nothing behind."""
     root = image_folder({"digit_1": 12, "digit_2": 12})
+    monkeypatch.chdir(tmp_path)
+    before = fingerprint(tmp_path)
 
-    advice = pipeline.run_recommendation(Request(root=str(root)), Recorder())
+    advice = pipeline.run_recommendation(
+        Request(root=str(root), size="large", similarity="different"), Recorder()
+    )
 
+    assert fingerprint(tmp_path) == before
     assert advice.profile.size.verdict == "small"
+    assert advice.recommendation.strategy == "deep"
     assert advice.profile.symbols
     assert advice.recommendation.plan.augment.flip == 0.0
     assert "look like letters" in advice.recommendation.plan.why["flip"]

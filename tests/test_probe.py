@@ -48,12 +48,42 @@ def test_fit_agrees_with_scikit_learn(n: int, width: int, penalty: float) -> Non
     np.testing.assert_allclose(found, reference.predict_proba(z), atol=1e-3)
 
 
+@pytest.mark.parametrize("penalty", [1e-3, 1e-4, 1e-5])
+def test_fit_is_exact_on_new_images(penalty: float) -> None:
+    """New images get the probabilities of the true minimum at weak penalties too."""
+    both, labels = task(120, 200, gap=0.3)
+    blocks, new, labels = Blocks(both.rows[:60], both.spans), both.rows[60:], labels[:60]
+    weight, shift = probe._scaling(blocks)
+    reference = LogisticRegression(C=1 / (penalty * 60), tol=1e-13, max_iter=100_000)
+    reference.fit((blocks.rows - shift) * weight, labels)
+
+    head = probe.fit(blocks, labels, 3, penalty, 1.0)
+
+    found = probe.probabilities(probe.score(head, new), 1.0)
+    np.testing.assert_allclose(found, reference.predict_proba((new - shift) * weight), atol=0.02)
+
+
+def test_a_penalty_carried_over_is_the_same_prior() -> None:
+    """Each image twice, at the penalty carried over, gives the head of each image once."""
+    blocks, labels = task(60, 12, gap=0.3)
+    twice = Blocks(np.concatenate([blocks.rows, blocks.rows]), blocks.spans)
+    factor = probe.carried_over(0.01, 60, 120) / 0.01
+
+    # 120 images weigh their prior half: the mean loss of both has its minimum at one place
+    once = probe.fit(blocks, labels, 3, 0.01 * factor, 1.0)
+    again = probe.fit(twice, np.concatenate([labels, labels]), 3, 0.01 * factor, 1.0)
+
+    assert factor == 0.5
+    assert probe.carried_over(0.01, 60, 60) == 0.01
+    np.testing.assert_allclose(again.weight, once.weight, atol=1e-4)
+
+
 def test_fit_in_the_span_of_the_images_is_the_direct_solution() -> None:
     """With fewer images than features the rotated problem gives new images the same answers."""
     both, labels = task(60, 90, gap=0.3)
     blocks, labels, new = Blocks(both.rows[:40], both.spans), labels[:40], both.rows[40:]
     weight, shift = probe._scaling(blocks)
-    w, b = probe._solve(scaled(blocks), labels, 3, 0.1, None)
+    w, b = probe._solve(scaled(blocks), labels, 3, 0.1, None, probe.EXACT)
 
     found = probe.score(probe.fit(blocks, labels, 3, 0.1, 1.0), new)
 
@@ -66,7 +96,7 @@ def test_fit_in_the_span_of_the_images_is_the_direct_solution() -> None:
 def test_the_scaling_is_folded_into_the_head_exactly() -> None:
     """Scores from raw rows equal those of scaling the rows first and then classifying."""
     blocks, labels = task(150, 20)
-    w, b = probe._solve(scaled(blocks), labels, 3, 0.01, None)
+    w, b = probe._solve(scaled(blocks), labels, 3, 0.01, None, probe.EXACT)
 
     head = probe.fit(blocks, labels, 3, 0.01, 1.7)
 
@@ -171,6 +201,19 @@ def test_cross_validation_takes_the_penalty_with_the_least_log_loss(
     assert losses[found.score.penalty] == pytest.approx(min(losses.values()), abs=1e-3)
 
 
+def test_the_path_of_penalties_does_not_stop_before_its_minimum() -> None:
+    """A strong nuisance makes the loss rise first; the far lower minimum behind is found."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    nuisance, signal = 50 * rng.normal(size=(400, 100)), 0.2 * rng.normal(size=(400, 3))
+    signal[:, 0] += 2 * (labels - 0.5)
+    blocks = Blocks(np.concatenate([nuisance, signal], axis=1).astype(np.float32), ((0, 103),))
+
+    found = probe.cross_validate("x", ("x",), blocks, labels, probe.folds(labels, separate(400)))
+
+    assert found.score.accuracy > 0.9
+
+
 def test_separable_classes_are_separated() -> None:
     """Clouds far from each other are told apart on images held out."""
     blocks, labels = task(60, 10, gap=4.0)
@@ -254,6 +297,25 @@ def test_a_temperature_does_not_worsen_the_log_loss(seed: int, size: float) -> N
     assert after <= probe.log_loss(scores, labels) + 1 / 300
 
 
+def test_probabilities_of_few_separable_images_stay_honest() -> None:
+    """On new images log loss with the fitted temperature is no worse than without one."""
+    rng = np.random.default_rng(0)
+    fitted, plain = [], []
+    labels, others = np.arange(20) % 2, np.arange(500) % 2
+    for _ in range(10):
+        centres = 0.35 * rng.normal(size=(2, 64))
+        rows = (centres[labels] + rng.normal(size=(20, 64))).astype(np.float32)
+        new = (centres[others] + rng.normal(size=(500, 64))).astype(np.float32)
+        blocks, fold = Blocks(rows, ((0, 64),)), probe.folds(labels, separate(20))
+        found = probe.cross_validate("x", ("x",), blocks, labels, fold)
+        head = probe.fit(blocks, labels, 2, found.score.penalty, found.temperature)
+        scores = probe.score(head, new)
+        fitted.append(probe.log_loss(scores / found.temperature, others))
+        plain.append(probe.log_loss(scores, others))
+
+    assert np.mean(fitted) < 1.1 * np.mean(plain)
+
+
 def test_the_log_loss_is_the_mean_of_minus_log_probability() -> None:
     """Equal to writing it out, for scores that the exponential can hold."""
     rng = np.random.default_rng(0)
@@ -326,7 +388,7 @@ def test_many_images_are_ranked_on_a_stratified_part() -> None:
     assert len(rows) <= RANKING_IMAGES + 4 + FOLDS
     assert (np.diff(rows) > 0).all()
     kept = np.bincount(labels[rows], minlength=4)
-    assert kept.tolist() == [1250, 225, 23, FOLDS]
+    assert kept.tolist() == [667, 120, 12, FOLDS]
     np.testing.assert_array_equal(rows, probe.ranking_sample(labels))
 
 

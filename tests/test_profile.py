@@ -75,6 +75,14 @@ def test_similarity_needs_a_lead_above_one_standard_error(
     assert found.noise == pytest.approx(np.sqrt(spread * 100 / 99 / 100))
 
 
+@pytest.mark.parametrize("n", range(5, 60))
+def test_one_image_is_never_more_than_noise(n: int) -> None:
+    """A lead of one image equals one standard error, so it decides nothing at any number."""
+    top, lower = answers(n - 1, 1, 0)
+
+    assert profile.similarity(top, {"stage 4": lower}).verdict == "similar"
+
+
 def test_the_error_is_that_of_the_pairs_not_of_two_samples() -> None:
     """Where answers agree but for six images a lead counts that unpaired noise would drown."""
     top, lower = answers(50, 6, 0, neither=44)
@@ -140,6 +148,9 @@ def test_similarity_is_taken_as_similar_where_no_stage_was_probed() -> None:
         ("left_hand", "right_hand"),
         ("turn right", "straight", "stop"),
         ("anticlockwise", "still"),
+        ("turnLeft", "turnRight"),
+        ("あ", "い"),
+        ("A_upper", "a_lower"),
     ],
 )
 def test_letters_digits_and_directions_are_symbols(classes: tuple[str, ...]) -> None:
@@ -160,6 +171,7 @@ def test_letters_digits_and_directions_are_symbols(classes: tuple[str, ...]) -> 
         ("t-shirt", "x-ray", "jeans"),
         ("type_2b", "b52"),
         ("1234", "5678"),
+        *((word, f"{word}s") for word in ("charm", "chart", "letter", "number", "sign", "label")),
     ],
 )
 def test_ordinary_words_are_no_symbols(classes: tuple[str, ...]) -> None:
@@ -179,3 +191,11 @@ def test_letters_decide_only_in_the_majority(classes: tuple[str, ...], expected:
     found, _ = profile.symbols(classes)
 
     assert found is expected
+
+
+def test_the_reason_quotes_the_name_that_decided() -> None:
+    """A direction decides alone, so it is the one quoted."""
+    found, why = profile.symbols(("a", "turn left", "dog", "cat"))
+
+    assert found
+    assert "'turn left'" in why

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
-from test_records import AUGMENT, FACTS, FLOOR, HISTORY, PLAN, PROFILE, RESULT
+from examples import AUGMENT, FACTS, FLOOR, HISTORY, PLAN, PROFILE, RESULT
 
-from finetune import report, strategy
+from finetune import evaluate, report, strategy
 from finetune.records import (
     ClassMetrics,
     EpochRecord,
@@ -191,8 +192,12 @@ def test_without_a_test_the_estimate_and_its_source_are_shown() -> None:
 
 
 def test_reasons_and_the_floor_are_given() -> None:
-    """Every reason of the recommendation is on the page, and what the floor decided."""
-    words = page().words
+    """Every reason, what would flip the choice, its warning, and what the floor decided."""
+    advice = replace(RESULT.recommendation, warning="TROUBLE")
+    words = page(result=replace(RESULT, recommendation=advice)).words
+
+    assert "TROUBLE" in words
+    assert RESULT.recommendation.flips[0] in words
 
     for reason in RESULT.recommendation.reasons:
         assert reason.text in words
@@ -251,4 +256,26 @@ def test_without_validation_only_training_is_drawn() -> None:
 
     assert found.seen.count("polyline") == 1
     assert "validation green" not in found.words
-    assert "kept: epoch 2" in found.words
+    assert "kept: the last, 2" in found.words
+
+
+def test_where_no_epoch_was_better_the_page_says_so() -> None:
+    """With validation but no best epoch the head that tuning started from was kept."""
+    words = page(history=[replace(r, best=False) for r in HISTORY]).words
+
+    assert "kept: epoch" not in words
+    assert "no epoch was better than the probe's head" in words
+
+
+def test_the_report_of_a_thousand_classes_can_be_opened() -> None:
+    """Too many classes for a matrix: the most frequent confusions, in less than five megabytes."""
+    n = 1000
+    labels = np.arange(n)
+    rows = np.eye(n)[np.where(labels < 2, 1 - labels, labels)]  # the first two answered crosswise
+    metrics = evaluate.measure(rows, labels, [f"c{i}" for i in range(n)])
+    result = replace(RESULT, classes=tuple(f"c{i}" for i in range(n)), test=metrics)
+
+    source = report.to_html(FACTS, result, PROFILE, ())
+
+    assert len(source) < 5e6
+    assert "true answered images c1 c0 1 c0 c1 1" in Page(source).words

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -10,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from examples import FACTS, HISTORY, RESULT, SPLITS
 from safetensors.numpy import load_file, save_file
-from test_records import FACTS, HISTORY, RESULT, SPLITS
 
 from finetune import runs
 from finetune.errors import RunError
-from finetune.records import SCHEMA_VERSION, EpochRecord, RunFacts, RunResult, from_json
+from finetune.records import SCHEMA_VERSION, EpochRecord, Finding, RunFacts, RunResult, from_json
 
 FILES = {
     "run.json",
@@ -66,16 +69,21 @@ def edit_json(name: str, **changes: Any) -> Callable[[Path], None]:
     return apply
 
 
-def edit_head(classes: int) -> Callable[[Path], None]:
-    """Give the model a head for another number of classes."""
+def edit_model(**tensors: np.ndarray) -> Callable[[Path], None]:
+    """Give the model a head of other tensors: `weight`, `bias` or both."""
 
     def apply(run: Path) -> None:
         model = load_file(run / "model.safetensors")
-        model["head.weight"] = np.zeros((classes, 7), np.float32)
-        model["head.bias"] = np.zeros(classes, np.float32)
+        model |= {f"head.{name}": tensor for name, tensor in tensors.items()}
         save_file(model, run / "model.safetensors")
 
     return apply
+
+
+def edit_head(classes: int) -> Callable[[Path], None]:
+    """Give the model a head for another number of classes."""
+    zeros = np.zeros(classes, np.float32)
+    return edit_model(weight=np.zeros((classes, 7), np.float32), bias=zeros)
 
 
 def drop_tensor(name: str) -> Callable[[Path], None]:
@@ -113,6 +121,12 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a model that is text": overwrite("model.safetensors", b"hello " * 100),
     "too many classes in the head": edit_head(3),
     "too few classes in the head": edit_head(1),
+    "a weight that is one number": edit_model(weight=np.ones((), np.float32)),
+    "a weight that is a row": edit_model(weight=np.zeros(2, np.float32)),
+    "a bias too long": edit_model(bias=np.zeros(3, np.float32)),
+    "a bias too short": edit_model(bias=np.zeros(1, np.float32)),
+    "a weight that is no number": edit_model(weight=np.full((2, 7), np.nan, np.float32)),
+    "a temperature of zero": edit_json("run.json", head={"taps": ["top"], "temperature": 0.0}),
     "no head": drop_tensor("head.weight"),
     "no bias": drop_tensor("head.bias"),
     "empty run.json": overwrite("run.json", b""),
@@ -256,6 +270,64 @@ def test_default_names_tell_date_data_and_strategy(
     assert path == Path("runs/20260102-030405-trees-deep")
 
 
+def test_default_names_of_long_folders_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data folder with a name as long as names may be leaves room for the rest."""
+    monkeypatch.chdir(tmp_path)
+
+    path = save(runs.choose_folder(None, Path("d" * 255), "deep", NOW))
+
+    assert runs.load(path).facts == FACTS
+
+
+def test_a_name_too_long_is_a_run_error() -> None:
+    """What the system refuses to look at is told without a traceback."""
+    with pytest.raises(RunError, match="cannot use") as caught:
+        runs.choose_folder("b" * 300, Path("data"), "deep", NOW)
+
+    assert "--out" in caught.value.hint
+
+
+def test_names_that_are_no_utf8_can_be_saved(tmp_path: Path) -> None:
+    """A stray surrogate in a name does not lose a finished training."""
+    run = tmp_path / "run"
+    finding = Finding("FT104", "note", "1 file", "Nothing.", ("\udcff.txt",))
+
+    runs.save(
+        run,
+        replace(FACTS, data_root="/d\udcff"),
+        replace(RESULT, findings=(finding,)),
+        tensors=runs.pack(*tensors()),
+        history=(),
+        splits=SPLITS,
+        report="\udcff",
+    )
+
+    assert {p.name for p in run.iterdir()} == FILES
+    assert r"/d\udcff" in (run / "run.json").read_text("utf-8")
+
+
+def test_files_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    """Under a locale of plain ASCII a run has the same bytes."""
+    script = "import sys, pathlib, test_runs; test_runs.save(pathlib.Path(sys.argv[1]))"
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
+    env = os.environ | plain | {"PYTHONPATH": str(Path(__file__).parent)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "ascii")],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    usual = save(tmp_path / "usual")
+    for name in FILES:
+        assert (tmp_path / "ascii" / name).read_bytes() == (usual / name).read_bytes()
+
+
 def test_default_names_do_not_collide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three runs of the same second get three folders."""
     monkeypatch.chdir(tmp_path)
@@ -294,7 +366,7 @@ def test_another_schema_version_is_named(tmp_path: Path) -> None:
     assert str(SCHEMA_VERSION) in caught.value.message
 
 
-@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"train": [], "val": []}'])
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"train": [], "val": []}', b'"\xff"'])
 def test_damaged_splits_are_a_run_error(tmp_path: Path, content: bytes | None) -> None:
     """Splits that are missing, empty or of another shape are named."""
     run = save(tmp_path / "run")

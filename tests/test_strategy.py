@@ -336,6 +336,40 @@ def test_a_probe_trains_no_epoch(name: Strategy) -> None:
     assert not plan.class_weights
 
 
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_says_of_all_that_tunes_that_it_is_not_used(name: Strategy) -> None:
+    """Only strategy, features and side have a reason of their own; the rest is not used."""
+    plan = resolve(name, facts(symbols=True), {})
+
+    unused = {f for f, why in plan.why.items() if why.startswith("not used")}
+    assert unused == (PLAN_FIELDS | AUGMENT_FIELDS) - {"strategy", "taps", "side_px"}
+    assert set(vars(plan.augment).values()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("options", [{"epochs": 5}, {"lr": 0.1}, {"side_px": 64}, {"flip": 0.1}])
+def test_options_of_tuning_are_not_taken_silently_by_a_probe(
+    name: Strategy, options: dict[str, Any]
+) -> None:
+    """A probe's plan never claims epochs, a rate or a side that will not be used."""
+    assert resolve(name, facts(), options) == resolve(name, facts(), {})
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_plan_for_no_training_image_is_no_crash(name: Strategy) -> None:
+    """Every image of train/ unreadable: a plan comes out for whoever tells the user."""
+    assert resolve(name, facts(images=0, rarest=0, commonest=0), {}).strategy == name
+
+
+def test_a_side_that_the_backbone_does_not_take_is_refused() -> None:
+    """Where only one size fits, another one by hand is a usage error; the one that fits is fine."""
+    fixed = facts(fixed_side=True)
+
+    with pytest.raises(UsageError, match="--side-px is 96"):
+        resolve("deep", fixed, {"side_px": 96})
+    assert resolve("deep", fixed, {"side_px": 224}).side_px == 224
+
+
 @pytest.mark.parametrize("stages", [("stem", "1", "2", "3", "4", "5"), ("stem", "1")])
 def test_each_strategy_tunes_its_share_of_the_stages(stages: tuple[str, ...]) -> None:
     """Partial tunes the last stage, deep all but the stem, scratch all, probes none."""
@@ -398,6 +432,8 @@ def test_from_scratch_everything_learns_at_one_rate() -> None:
 
     assert plan.head_lr == plan.lr > resolve("deep", facts(), {}).lr
     assert plan.stage_decay == 1.0
+    assert "times the body's" not in plan.why["head_lr"]
+    assert "smaller rates" not in plan.why["stage_decay"]
 
 
 @pytest.mark.parametrize(("commonest", "expected"), [(29, False), (30, True), (31, True)])
@@ -409,11 +445,11 @@ def test_classes_are_weighed_from_three_times_imbalance_on(commonest: int, expec
     assert f"{commonest / 10:.1f} times" in plan.why["class_weights"]
 
 
-def test_patience_is_a_third_of_the_epochs_but_at_least_six() -> None:
+def test_patience_is_half_of_the_epochs_but_at_least_six() -> None:
     """Patience follows the epochs, the user's too, down to six."""
-    patience = {n: resolve("deep", facts(), {"epochs": n}).patience for n in (1, 18, 21, 60)}
+    patience = {n: resolve("deep", facts(), {"epochs": n}).patience for n in (1, 12, 21, 60)}
 
-    assert patience == {1: 6, 18: 6, 21: 7, 60: 20}
+    assert patience == {1: 6, 12: 6, 21: 10, 60: 30}
 
 
 @pytest.mark.parametrize(("name", "low", "high"), RANGE_ENDS)

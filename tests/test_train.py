@@ -8,40 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import Recorder
 
 from finetune import backbones, probe, strategy, train
 from finetune.backbones import Backbone
 from finetune.errors import TrainingError
-from finetune.records import EpochRecord, Plan, Strategy
+from finetune.records import Plan, Strategy
 
 SIDE = 64
-
-
-class Recorder:
-    """A listener that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.epochs: list[EpochRecord] = []
-        self.notes: list[str] = []
-        self.last = (0, 0)
-
-    def step(self, name: str) -> None:
-        pass
-
-    def progress(self, done: int, total: int) -> None:
-        self.last = (done, total)
-
-    def epoch(self, record: EpochRecord) -> None:
-        self.epochs.append(record)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-@pytest.fixture
-def tiny() -> Backbone:
-    """A small real network with BatchNorm, random weights."""
-    return backbones.build("test_resnet", backbones.RANDOM)[0]
 
 
 def plan_for(kind: Strategy, backbone: Backbone, **changes: object) -> Plan:

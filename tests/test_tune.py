@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
+from helpers import Recorder
 
-from finetune import backbones, batches, strategy, train, tune
+from finetune import batches, strategy, train, tune
 from finetune.backbones import Backbone
 from finetune.records import Plan
 
-from test_train import Recorder
-
 SIDE = 64
-
-
-@pytest.fixture
-def tiny() -> Backbone:
-    return backbones.build("test_resnet", backbones.RANDOM)[0]
 
 
 def make_plan(backbone: Backbone, epochs: int = 1) -> Plan:

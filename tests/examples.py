@@ -1,0 +1,177 @@
+"""One example of every record, which together make up one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finetune.records import (
+    Advice,
+    Augment,
+    BackboneFacts,
+    BackboneRow,
+    ClassMetrics,
+    ClassProbability,
+    Dataset,
+    DatasetProfile,
+    EpochRecord,
+    Evaluation,
+    Finding,
+    Floor,
+    HeadFacts,
+    Metrics,
+    Plan,
+    Prediction,
+    Preprocess,
+    Reason,
+    Recommendation,
+    Request,
+    RunFacts,
+    RunResult,
+    RunRow,
+    Sample,
+    SimilarityProfile,
+    SizeProfile,
+    Splits,
+    StageScore,
+)
+
+CLASSES = ("ash", "bäy & co")
+SAMPLE = Sample("ash/1.png", 0, "d1")
+FINDING = Finding("FT110", "note", "2 exact copies", "Remove them.", ("ash/1.png", "ash/2.png"))
+SPLITS = Splits((SAMPLE,), (Sample("ash/2.png", 0, "d2"),), (Sample("bäy & co/3.png", 1, ""),))
+PREPROCESS = Preprocess(224, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+BACKBONE = BackboneFacts(
+    name="tf_efficientnet_lite0",
+    weights="a package 0.1.0",
+    licence="Apache-2.0",
+    preprocess=PREPROCESS,
+    stages=("stem", "1"),
+    parameters=12345,
+    batchnorm=True,
+    digest="ab12",
+)
+STAGES = (
+    StageScore("stage 1", ("1",), 96, 0.5, 0.9, 0.1, 0.05),
+    StageScore("top", ("top",), 1280, 0.8125, 0.5, 0.01, 0.04),
+)
+AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
+PLAN = Plan(
+    strategy="partial",
+    taps=("top",),
+    tuned_stages=("1",),
+    side_px=128,
+    epochs=20,
+    batch_size=16,
+    optimiser="adamw",
+    lr=3e-4,
+    head_lr=9e-4,
+    stage_decay=0.8,
+    weight_decay=0.01,
+    warmup=0.1,
+    patience=6,
+    label_smoothing=0.1,
+    dropout=0.1,
+    class_weights=False,
+    augment=AUGMENT,
+    why={"lr": "measured for the tests", "epochs": "user"},
+)
+REASONS = (
+    Reason("size", "1200 images to learn from"),
+    Reason("stage-profile", "the top leads"),
+    Reason("T3", "fine-tune a few layers"),
+)
+RECOMMENDATION = Recommendation(
+    strategy="partial",
+    size="large",
+    similarity="similar",
+    reasons=REASONS,
+    flips=("were the data small: linear-probe",),
+    warning=None,
+    plan=PLAN,
+)
+PROFILE = DatasetProfile(
+    size=SizeProfile("large", 1200, 500, 2, REASONS[0]),
+    similarity=SimilarityProfile("similar", -0.25, 0.02, REASONS[1]),
+    median_side_px=100,
+    symbols=False,
+    symbols_reason="ordinary names",
+)
+HISTORY = (
+    EpochRecord(1, 0.9, 0.8, 0.75, 3e-4, 1.5, True),
+    EpochRecord(2, 0.7, 0.85, 0.75, 1e-4, 1.25, False),
+)
+METRICS = Metrics(
+    n=8,
+    accuracy=0.875,
+    interval=(0.529, 0.978),
+    balanced_accuracy=0.9,
+    macro_f1=0.85,
+    log_loss=0.3,
+    calibration_error=0.0625,
+    majority_baseline=0.625,
+    per_class=(ClassMetrics("ash", 5, 1.0, 0.8, 0.89), ClassMetrics("bäy & co", 3, None, 0.0, 0.0)),
+    confusion=((4, 1), (0, 3)),
+)
+FLOOR = Floor("tuned", 40, 0.9, 0.8, 0.3, 0.5, "on 40 images: tuned model kept")
+RESULT = RunResult(
+    run="runs/one",
+    strategy="partial",
+    requested_strategy="auto",
+    classes=CLASSES,
+    counts={"train": 900, "val": 300, "test": 8},
+    test=METRICS,
+    estimate=METRICS,
+    estimate_source="300 validation images",
+    stages=STAGES,
+    recommendation=RECOMMENDATION,
+    floor=FLOOR,
+    findings=(FINDING,),
+    seconds={"scan": 0.5, "total": 12.0},
+)
+FACTS = RunFacts(
+    created="2026-01-02T03:04:05.000006+00:00",
+    strategy="partial",
+    classes=CLASSES,
+    backbone=BACKBONE,
+    preprocess=PREPROCESS,
+    head=HeadFacts(("top",), 1.25),
+    plan=PLAN,
+    seed=0,
+    command="finetune train trees",
+    data_root="/data/trees",
+    data_fingerprint="cd34",
+    versions={"python": "3.11", "torch": "2.6"},
+    accuracy=0.875,
+    accuracy_source="8 test images",
+)
+
+EXAMPLES: tuple[Any, ...] = (
+    SAMPLE,
+    FINDING,
+    Dataset("/data/trees", CLASSES, "ready", (SAMPLE,), None, (), (FINDING,)),
+    SPLITS,
+    PREPROCESS,
+    BACKBONE,
+    STAGES[0],
+    REASONS[0],
+    PROFILE.size,
+    PROFILE.similarity,
+    PROFILE,
+    AUGMENT,
+    PLAN,
+    RECOMMENDATION,
+    HISTORY[0],
+    METRICS.per_class[1],
+    METRICS,
+    FLOOR,
+    RESULT,
+    FACTS.head,
+    FACTS,
+    ClassProbability("ash", 0.75),
+    Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),
+    BackboneRow("lenet5", False, "none", "none", 61_000, 32, ("stem", "1")),
+    Request("/data/trees", options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"}),
+    Advice(RECOMMENDATION, PROFILE, STAGES, {"train": 4}, (FINDING,)),
+    Evaluation("runs/one", "/data/new", METRICS, ()),
+    RunRow("runs/one", error="damaged"),
+)
