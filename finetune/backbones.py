@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetune.errors import BackboneError, first_line
+from finetune.errors import BackboneError, first_line, safe_name
 from finetune.records import BackboneFacts, BackboneRow, Preprocess
 
 TOP = "top"
@@ -342,7 +342,7 @@ def _network(name: str, weights: str | None) -> tuple[nn.Module, str, str]:
     if weights == RANDOM:
         return _create(name), RANDOM, "none (untrained)"
     if weights is not None:
-        return _create(name), f"file {Path(weights).name}", "as the file's author says"
+        return _create(name), f"file {safe_name(Path(weights).name)}", "as the file's author says"
     embedded = BACKBONES.get(name)
     if embedded is None:
         return _from_hub(name)

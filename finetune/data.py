@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune.errors import DataError, UsageError
+from finetune.errors import DataError, UsageError, safe_name
 from finetune.records import Dataset, Finding, Sample, Severity, Splits
 
 # What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
@@ -282,11 +282,6 @@ def _is_hidden(name: str) -> bool:
 
 def _is_class_folder(path: Path) -> bool:
     return path.is_dir() and not _is_hidden(path.name)
-
-
-def safe_name(name: str) -> str:
-    r"""The name itself if it is valid Unicode, else with the stray bytes shown as \udcxx."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:

@@ -22,9 +22,9 @@ from finetune.records import Reason
 Features = npt.NDArray[np.float32]
 Layout = dict[str, tuple[int, int]]
 
-# Converting a network to OpenVINO takes about 2.5 s and saves about 20 ms an image (docs/log.md,
-# 2026-11-23), so it pays from some 150 images on.
-CONVERT_FROM_IMAGES = 150
+# Preparing OpenVINO takes about 1.7 s and saves about 9 ms an image (docs/log.md,
+# 2026-11-23), so it pays from some 180 images on.
+CONVERT_FROM_IMAGES = 180
 # Largest difference allowed between the two runtimes, relative to the features' own size.
 PARITY = 1e-3
 

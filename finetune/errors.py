@@ -49,6 +49,11 @@ class TrainingError(FinetuneError):
     """Training cannot go on."""
 
 
+def safe_name(name: str) -> str:
+    r"""The name itself if it is valid Unicode, else with the stray bytes shown as \\udcxx."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def first_line(error: BaseException) -> str:
     """What an exception says in one line; its kind where it says nothing."""
     kind, text = type(error).__name__, str(error).strip()

@@ -32,7 +32,7 @@ from finetune import (
     tune,
 )
 from finetune.backbones import TOP, Backbone
-from finetune.errors import DataError, UsageError
+from finetune.errors import DataError, UsageError, safe_name
 from finetune.records import (
     Advice,
     BackboneFacts,
@@ -162,7 +162,7 @@ def run_training(request: Request, listener: Listener) -> RunResult:
     path = runs.choose_folder(request.out, Path(request.root), model.strategy, now)
     with clock.step("save", "writing the run"):
         result = RunResult(
-            run=str(path),
+            run=safe_name(str(path)),
             strategy=model.strategy,
             requested_strategy=request.strategy,
             classes=work.dataset.classes,
@@ -236,7 +236,9 @@ def run_evaluation(
     metrics = evaluate.measure(rows, labels, loaded.facts.classes)
     leaks = data.leaks(splits.fitting, [s for s, _ in good])
     findings = dataset.findings + leaks + _unreadable([s for s, _ in bad], [m for _, m in bad])
-    return Evaluation(run=str(path), data=str(root), metrics=metrics, findings=findings)
+    return Evaluation(
+        run=safe_name(str(path)), data=safe_name(str(root)), metrics=metrics, findings=findings
+    )
 
 
 def _check(request: Request) -> None:
@@ -577,8 +579,8 @@ def _keep(
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
         seed=work.request.seed,
-        command=data.safe_name(work.request.command),
-        data_root=data.safe_name(str(Path(work.request.root).resolve())),
+        command=safe_name(work.request.command),
+        data_root=safe_name(str(Path(work.request.root).resolve())),
         data_fingerprint=data.fingerprint(work.splits.fitting),
         versions=_versions(),
         accuracy=known.accuracy,

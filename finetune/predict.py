@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, probe, runs
+from finetune import probe, runs
+from finetune.errors import safe_name
 from finetune.records import ClassProbability, Prediction
 
 
@@ -29,9 +30,9 @@ def predict(
         progress: Called with (done, total).
     """
     table_probabilities, kept, faults = _probabilities(run, paths, device, progress)
-    names = [data.safe_name(str(path)) for path in paths]
+    names = [safe_name(str(path)) for path in paths]
     answers: dict[int, Prediction] = {
-        i: Prediction(path=names[i], error=data.safe_name(message)) for i, message in faults
+        i: Prediction(path=names[i], error=safe_name(message)) for i, message in faults
     }
     for row, i in enumerate(kept):
         best = np.argsort(-table_probabilities[row], kind="stable")[:top]

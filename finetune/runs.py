@@ -22,7 +22,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from finetune.errors import RunError
+from finetune.errors import RunError, safe_name
 from finetune.records import (
     SCHEMA_VERSION,
     EpochRecord,
@@ -58,7 +58,9 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
     """
     if out is None:
         _require_writable(HOME)
-        stem = f"{now:%Y%m%d-%H%M%S}-{data_root.resolve().name[:60]}-{strategy}"
+        # a name may have 255 bytes at most
+        name = os.fsencode(data_root.resolve().name)[:100].decode(errors="ignore")
+        stem = f"{now:%Y%m%d-%H%M%S}-{name}-{strategy}"
         path, n = HOME / stem, 2
         while path.exists():
             path, n = HOME / f"{stem}-{n}", n + 1
@@ -93,7 +95,7 @@ def save(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        aside = Path(tempfile.mkdtemp(prefix=".finetune-", dir=path.parent))
         try:
             texts = {
                 "run.json": _pretty(facts),
@@ -192,11 +194,11 @@ def rows(home: Path = HOME) -> list[RunRow]:
         try:
             facts = load_facts(path)
         except RunError as error:
-            found.append(RunRow(run=str(path), error=error.message))
+            found.append(RunRow(run=safe_name(str(path)), error=safe_name(error.message)))
             continue
         found.append(
             RunRow(
-                run=str(path),
+                run=safe_name(str(path)),
                 created=facts.created,
                 strategy=facts.strategy,
                 backbone=facts.backbone.name,
