@@ -141,25 +141,17 @@ def run_training(request: Request, listener: Listener) -> RunResult:
     clock = _Clock(listener)
     _check(request)
     now = datetime.now(UTC)
-    runs.choose_folder(request.out, Path(request.root), request.strategy, now)  # fail early
+    # a place that is taken is told before the work, not after it
+    runs.choose_folder(request.out, Path(request.root), request.strategy, now)
     work = _prepare(request, listener, clock)
     probes = _fit_probes(
         work, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
     )
     measured, advice = _decide(work, probes)
-    unused = sorted(set(request.options) - {k for k, v in advice.plan.why.items() if v == "user"})
-    if unused:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        listener.note(f"{given}: no effect, {advice.strategy} does not tune")
-    for reason in advice.reasons:
-        listener.note(reason.text)
-    for text in _plan_lines(advice.plan):
-        listener.note(text)
-    if advice.warning and request.strategy == "auto":
-        listener.note(advice.warning)
+    _announce(request, advice, listener)
     model = _realise(work, probes, advice, clock)
     test, leaks = _examine(work, model, clock)
-    path = runs.choose_folder(request.out, Path(request.root), model.strategy, now)
+    path = runs.choose_folder(request.out, Path(request.root), model.strategy, now.astimezone())
     with clock.step("save", "writing the run"):
         result = RunResult(
             run=safe_name(str(path)),
@@ -441,7 +433,12 @@ def _realise(work: _Work, probes: _Probes, advice: Recommendation, clock: _Clock
     inside = work.in_train
     enough = tune.TELLING_IMAGES if plan.strategy != "scratch" else 1
     split = work.dataset.val is not None or np.count_nonzero(~inside) >= enough
-    halves = "" if split else " on halves, to be judged on the other half"
+    halves = "" if split else " on halves"
+    if not split:
+        work.listener.note(
+            f"fewer than {tune.TELLING_IMAGES} validation images cannot tell a better model from a "
+            "luckier one: each half is judged by a model tuned on the other, without early stopping"
+        )
     with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
         if split:
             trial = tune.on_split(material, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
@@ -613,14 +610,24 @@ def _unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Fin
     )
 
 
-def _plan_lines(plan: Plan) -> list[str]:
-    """The settings of tuning that people ask about, each with its reason."""
+def _announce(request: Request, advice: Recommendation, listener: Listener) -> None:
+    """Say what will be done and why, before it is done."""
+    for reason in advice.reasons:
+        listener.note(reason.text)
+    if advice.warning and request.strategy == "auto":
+        listener.note(advice.warning)
+    plan = advice.plan
+    unused = sorted(set(request.options) - {k for k, v in plan.why.items() if v == "user"})
+    if unused:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        listener.note(f"{given}: no effect, {plan.strategy} does not tune")
     if plan.strategy not in strategy.TUNED:
-        return []
+        return
     shown = ("tuned_stages", "side_px", "epochs", "batch_size", "optimiser", "lr")
     values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
-    return [f"{name.replace('_', ' ')} {value}: {plan.why[name]}" for name, value in values.items()]
+    for name, value in values.items():
+        listener.note(f"{name.replace('_', ' ')} {value}: {plan.why[name]}")
 
 
 def _counts(splits: Splits) -> dict[str, int]:

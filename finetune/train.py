@@ -110,7 +110,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
     loop = _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
     history: list[EpochRecord] = []
-    best = _Best(plan.patience)
+    best = _Best()
     if val is not None and start is not None:
         best.offer(0, _val_loss(backbone, head, val, device), backbone, head, plan)
     for epoch in range(1, plan.epochs + 1):
@@ -212,7 +212,6 @@ def schedule(done: int, total: int, warmup: float) -> float:
 class _Best:
     """The best weights so far, by validation log loss; epoch 0 is the probe's own head."""
 
-    patience: int
     epoch: int = 0
     loss: float = math.inf
     tensors: dict[str, Tensor] = field(default_factory=dict)
