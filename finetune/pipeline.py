@@ -368,10 +368,12 @@ def _decide(work: _Work, probes: _Probes) -> tuple[DatasetProfile, Recommendatio
         for s in work.samples[:: max(1, len(work.samples) // SIZE_SAMPLE)]
         if (shape := batches.size_of(Path(request.root) / s.path)) is not None
     ]
-    singles = {c.score.name: c.right for c in probes.others if len(c.score.taps) == 1}
+    lower = {
+        c.score.name: c.right for c in probes.others if work.backbone.probed_top not in c.score.taps
+    }
     measured = DatasetProfile(
         size=profile.size(work.labels, len(classes)),
-        similarity=profile.similarity(probes.top.right, singles),
+        similarity=profile.similarity(probes.top.right, lower),
         median_side_px=int(np.median(sides)) if sides else None,
         symbols=looks,
         symbols_reason=why,

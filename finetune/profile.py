@@ -56,7 +56,7 @@ def similarity(top: Right, lower: Mapping[str, Right]) -> SimilarityProfile:
 
     Args:
         top: Which images a probe on the top features classified rightly out of fold, bool[N].
-        lower: The same for each single stage below the top; empty where none was fitted.
+        lower: The same for stages below the top, alone or together; empty where none was fitted.
     """
     if not lower:
         text = "not measured: only the top features were asked for; taken as similar"
@@ -69,11 +69,11 @@ def similarity(top: Right, lower: Mapping[str, Right]) -> SimilarityProfile:
     verdict: Similarity = "different" if gain > noise else "similar"
     best, highest = 100 * float(lower[name].mean()), 100 * float(top.mean())
     text = (
-        f"a linear classifier on the top features gets {highest:.1f} %, on the best lower stage "
-        f"({name}) {best:.1f} % (cross-validated); "
+        f"a linear classifier on the top features gets {highest:.1f} %, on the best features below "
+        f"it ({name}) {best:.1f} % (cross-validated); "
     )
     text += (
-        f"a lead of the lower one by more than {100 * noise:.1f} points would mean different"
+        f"a lead of the lower ones by more than {100 * noise:.1f} points would mean different"
         if verdict == "similar"
         else f"the lead of {100 * gain:.1f} points is more than noise ({100 * noise:.1f}): what "
         "the last layers learnt on ImageNet does not fit these images"
