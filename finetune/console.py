@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -36,7 +37,7 @@ class ConsoleListener:
     """Draws progress with time left on a terminal, plain lines elsewhere; all on stderr."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -83,7 +84,11 @@ class ConsoleListener:
 
     def note(self, text: str) -> None:
         """Something a person should know."""
-        self._console.print(f"          [dim]·[/dim] {escape(text)}")
+        line = f"[dim]·[/dim] {escape(text)}"
+        if self._console.is_terminal:
+            self._console.print(Padding(line, (0, 0, 0, 10)))
+        else:
+            self._console.print(" " * 10 + line)
 
 
 def show_error(error: FinetuneError) -> None:
