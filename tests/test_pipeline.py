@@ -310,7 +310,6 @@ def test_recommendation_of_a_folder_trains_nothing(
 @pytest.mark.parametrize(
     "name", ["alexnet", "vgg11", "resnet18", "mobilenetv3_small_100", "convnext_atto"]
 )
-@pytest.mark.slow
 def test_every_family_goes_through_the_same_code(name: str, image_folder, tmp_path: Path) -> None:
     """Random weights, asked for, take every family through probes and tuning."""
     root = image_folder({"a": 8, "b": 8})
