@@ -35,7 +35,7 @@ RANKING_IMAGES = 800
 # All blocks of features together get this mean squared norm, which puts the best penalty near the
 # middle of the grid for any backbone.
 SCALE = 30.0
-# Loose while penalties are compared (within 0.001 nats of the exact loss), exact for the head kept.
+# Loose while penalties are compared (docs/log.md, 2026-11-23), exact for the head that is kept.
 ROUGH = {"maxiter": 60, "gtol": 1e-5, "ftol": 1e-9}
 EXACT = {"maxiter": 2000, "gtol": 1e-7, "ftol": 1e-13}
 
