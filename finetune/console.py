@@ -26,9 +26,10 @@ from finetune.records import (
     Recommendation,
     RunResult,
     RunRow,
+    Size,
     StageScore,
 )
-from finetune.strategy import RULES, TUNED
+from finetune.strategy import TUNED, rule_for
 
 _PATHS_SHOWN = 3
 _PIPE_WIDTH = 160  # into a file or pipe: wide enough that no name is cut
@@ -258,10 +259,11 @@ def _decision_table(advice: Recommendation) -> Table:
     table.add_column("")
     table.add_column("similar to ImageNet")
     table.add_column("different from ImageNet")
-    for size, name in (("small", "very little data"), ("large", "quite a lot of data")):
+    names: dict[Size, str] = {"small": "very little data", "large": "quite a lot of data"}
+    for size, name in names.items():
         cells = []
         for kind in ("similar", "different"):
-            rule = next(r for r in RULES if (r.size, r.similarity) == (size, kind))
+            rule = rule_for(size, kind)
             text = f"{rule.id} {rule.action}"
             here = (advice.size, advice.similarity) == (size, kind)
             cells.append(f"[bold green]→ {text}[/]" if here else text)

@@ -24,7 +24,6 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 VALIDATION_NAMES = ("val", "valid", "validation")
-SPLIT_NAMES = ("train", "test", *VALIDATION_NAMES)
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -47,10 +46,7 @@ def scan(root: Path) -> Dataset:
         DataError: no folder, fewer than two classes with images, or classes that do not agree
             between ready-made splits.
     """
-    if not root.is_dir():
-        raise DataError(
-            f"no folder at {root}", hint="Give the folder that holds one folder per class."
-        )
+    _require_folder(root)
     folders = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir()}
     if "train" in folders and any(_is_class_folder(p) for p in folders["train"].iterdir()):
         return _scan_ready(root, folders)
@@ -125,10 +121,7 @@ def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
     Raises:
         DataError: no folder, no images, or a class folder that is not among `classes`.
     """
-    if not root.is_dir():
-        raise DataError(
-            f"no folder at {root}", hint="Give the folder that holds one folder per class."
-        )
+    _require_folder(root)
     top = root / "test" if _is_class_folder(root / "test") and "test" not in classes else root
     listing = _walk(root, top)
     unknown = sorted(set(listing.classes) - set(classes))
@@ -221,6 +214,13 @@ def digest_file(path: Path) -> str:
         raise DataError(
             f"cannot read {path}: {error.strerror}", hint="Check that you may read the file."
         ) from error
+
+
+def _require_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(
+            f"no folder at {root}", hint="Give the folder that holds one folder per class."
+        )
 
 
 def _walk(root: Path, top: Path) -> _Listing:

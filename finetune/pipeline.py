@@ -311,7 +311,7 @@ def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distin
             f"no readable training image of {', '.join(empty[:5])} in {dataset.root}",
             hint="Add images of it, or remove the class folder.",
         )
-    if len(labels) < 2 * len(dataset.classes) or distinct < 2 * len(dataset.classes):
+    if distinct < 2 * len(dataset.classes):
         raise DataError(
             f"{dataset.root} has {distinct} different training images for "
             f"{len(dataset.classes)} classes",
@@ -420,6 +420,7 @@ def _realise(work: _Work, probes: _Probes, advice: Recommendation, clock: _Clock
     if plan.strategy not in strategy.TUNED:
         chosen = probes.top if plan.strategy == "linear-probe" else probes.best
         return _probe_model(work, chosen, plan.strategy)
+    same_side = plan.side_px == work.facts.preprocess.side_px
     with clock.step("decode", f"decoding {len(work.samples)} images at {plan.side_px} px"):
         material = tune.prepare(
             [Path(work.request.root) / s.path for s in work.samples],
@@ -431,6 +432,7 @@ def _realise(work: _Work, probes: _Probes, advice: Recommendation, clock: _Clock
             classes=len(work.dataset.classes),
             seed=work.request.seed,
             listener=work.listener,
+            top=work.table.columns((TOP,)) if same_side else None,
         )
     inside = work.in_train
     enough = tune.TELLING_IMAGES if plan.strategy != "scratch" else 1
@@ -486,13 +488,8 @@ def _tuned_model(
 def _probe_model(work: _Work, chosen: probe.CrossValidation, name: Strategy) -> _Model:
     """Fit the head on every image that is not test; its estimate is the cross-validated one."""
     everything = np.arange(len(work.labels))
-    head = probe.fit(
-        _blocks(work.table, chosen.score.taps, everything),
-        work.labels,
-        len(work.dataset.classes),
-        probe.carried_over(chosen.score.penalty, len(chosen.labels), len(work.labels)),
-        chosen.temperature,
-    )
+    blocks = _blocks(work.table, chosen.score.taps, everything)
+    head = probe.refit(chosen, blocks, work.labels, len(work.dataset.classes))
     probabilities = probe.probabilities(chosen.scores, chosen.temperature)
     return _Model(
         strategy=name,
@@ -515,9 +512,7 @@ def _floor(work: _Work, probes: _Probes, trial: tune.Trial) -> Floor:
     best, scores = probes.best, []
     for rows, held in trial.parts:
         blocks = _blocks(work.table, best.score.taps, rows)
-        penalty = probe.carried_over(best.score.penalty, len(best.labels), len(rows))
-        classes = len(work.dataset.classes)
-        head = probe.fit(blocks, work.labels[rows], classes, penalty, best.temperature)
+        head = probe.refit(best, blocks, work.labels[rows], len(work.dataset.classes))
         scores.append(probe.score(head, _blocks(work.table, best.score.taps, held).rows))
     labels = work.labels[trial.held]
     calibrated = [
@@ -594,7 +589,7 @@ def _keep(
         tensors=runs.pack(tensors, head.weight.astype(np.float32), head.bias.astype(np.float32)),
         history=model.history,
         splits=work.splits,
-        report=report.to_html(facts, result, measured, model.history),
+        report=report.to_html(facts, result, measured, model.history, strategy.actions()),
     )
 
 

@@ -132,6 +132,12 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
     return Head(weight=raw, bias=b - raw @ shift, temperature=temperature)
 
 
+def refit(found: CrossValidation, blocks: Blocks, labels: Labels, classes: int) -> Head:
+    """Fit a head as cross-validation chose it, on other (often more) images."""
+    penalty = carried_over(found.score.penalty, len(found.labels), len(labels))
+    return fit(blocks, labels, classes, penalty, found.temperature)
+
+
 def score(head: Head, rows: npt.NDArray[np.float32]) -> Array:
     """Scores float64[N, C] before temperature, from raw features float32[N, D]."""
     return rows.astype(np.float64) @ head.weight.T + head.bias

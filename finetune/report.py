@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from finetune.records import (
@@ -11,6 +11,8 @@ from finetune.records import (
     Metrics,
     RunFacts,
     RunResult,
+    Similarity,
+    Size,
 )
 
 _MATRIX_CLASSES = 50  # a larger matrix is no longer read, and grows with the square
@@ -32,9 +34,13 @@ svg { width: 100%; height: 10rem; }
 
 
 def to_html(
-    facts: RunFacts, result: RunResult, profile: DatasetProfile, history: Sequence[EpochRecord]
+    facts: RunFacts,
+    result: RunResult,
+    profile: DatasetProfile,
+    history: Sequence[EpochRecord],
+    actions: Mapping[tuple[Size, Similarity], str],
 ) -> str:
-    """The report of one run."""
+    """The report of one run; `actions` is the decision table, a text for each of its cells."""
     name = escape(facts.data_root.rstrip("/").rpartition("/")[2])
     metrics = result.test or result.estimate
     source = f"{metrics.n} test images" if result.test else result.estimate_source
@@ -44,7 +50,7 @@ def to_html(
         f'<p class="big">{metrics.accuracy:.1%}</p>',
         f'<p class="soft">accuracy on {escape(source)}, 95 % interval {low:.1%} to {high:.1%}; '
         f"always answering the commonest class gives {metrics.majority_baseline:.1%}</p>",
-        _why(result, profile),
+        _why(result, profile, actions),
         _stages(result),
         _history(history),
         _classes(metrics),
@@ -62,19 +68,15 @@ def to_html(
     )
 
 
-def _why(result: RunResult, profile: DatasetProfile) -> str:
+def _why(
+    result: RunResult, profile: DatasetProfile, actions: Mapping[tuple[Size, Similarity], str]
+) -> str:
     advice = result.recommendation
-    cells = {
-        ("small", "similar"): "linear classifier on the top layer",
-        ("small", "different"): "linear classifiers from different stages",
-        ("large", "similar"): "fine-tune a few layers",
-        ("large", "different"): "fine-tune a larger number of layers",
-    }
     body = "".join(
         f"<tr><th>{size}</th>"
         + "".join(
             f"<td{' class=here' if (size, kind) == (advice.size, advice.similarity) else ''}>"
-            f"{cells[size, kind]}</td>"
+            f"{escape(actions[size, kind])}</td>"
             for kind in ("similar", "different")
         )
         + "</tr>"

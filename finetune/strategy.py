@@ -180,9 +180,14 @@ def rule_for(size: Size, similarity: Similarity) -> Rule:
     return next(r for r in RULES if (r.size, r.similarity) == (size, similarity))
 
 
+def actions() -> dict[tuple[Size, Similarity], str]:
+    """What the table says in each cell, for those who draw it."""
+    return {(r.size, r.similarity): r.action for r in RULES}
+
+
 @dataclass(frozen=True)
 class Facts:
-    """What the rules for a plan look at; `classes` counts per class, rarest and commonest."""
+    """What the rules for a plan look at; `rarest` and `commonest` count images of a class."""
 
     images: int
     similarity: Similarity

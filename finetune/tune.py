@@ -73,13 +73,15 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     classes: int,
     seed: int,
     listener: Listener,
+    top: npt.NDArray[np.float32] | None = None,
 ) -> Material:
-    """Decode the images at the plan's resolution and take the top features there."""
+    """Decode the images at the plan's resolution; take the top features there unless given."""
     threads = torch.get_num_threads()
     large = batches.load(paths, train.canvas_px(plan.side_px), threads)
     plain = batches.load(paths, plan.side_px, threads)
-    top = None
-    if plan.strategy != "scratch":
+    if plan.strategy == "scratch":
+        top = None
+    elif top is None:
         top = top_features(backbone, device, plain)
     return Material(backbone, device, large, plain, top, labels, groups, classes, seed, listener)
 
@@ -155,6 +157,4 @@ def _start(
     fold = probe.folds(labels, groups)[ranked]
     blocks = probe.Blocks(top[ranked], spans)
     found = probe.cross_validate(TOP, (TOP,), blocks, labels[ranked], fold)
-    penalty = probe.carried_over(found.score.penalty, len(ranked), len(labels))
-    everything = probe.Blocks(top, spans)
-    return probe.fit(everything, labels, material.classes, penalty, found.temperature)
+    return probe.refit(found, probe.Blocks(top, spans), labels, material.classes)

@@ -420,7 +420,7 @@ def test_ready_made_splits_are_kept(tmp_path: Path) -> None:
     """Whatever the fractions, the images of train/, val/ and test/ stay where they are."""
     root = lay(
         tmp_path,
-        *(f"{p}/{c}/{i}.png" for p in data.SPLIT_NAMES[:3] for c in "ab" for i in range(5)),
+        *(f"{p}/{c}/{i}.png" for p in ("train", "test", "val") for c in "ab" for i in range(5)),
     )
 
     splits = cut(data.scan(root), seed=7, val=0.5, test=0.5)

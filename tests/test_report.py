@@ -75,7 +75,7 @@ def page(
     facts: RunFacts = FACTS, result: RunResult = RESULT, history: Sequence[EpochRecord] = HISTORY
 ) -> Page:
     """The report, parsed."""
-    return Page(report.to_html(facts, result, PROFILE, history))
+    return Page(report.to_html(facts, result, PROFILE, history, strategy.actions()))
 
 
 def hostile() -> tuple[RunFacts, RunResult]:
@@ -141,7 +141,7 @@ def test_every_report_is_a_whole_page(
 def test_hostile_names_stay_text() -> None:
     """Names of classes, files, folders and commands are shown, and none becomes a tag."""
     facts, result = hostile()
-    source = report.to_html(facts, result, PROFILE, HISTORY)
+    source = report.to_html(facts, result, PROFILE, HISTORY, strategy.actions())
 
     found = Page(source)
 
@@ -275,7 +275,7 @@ def test_the_report_of_a_thousand_classes_can_be_opened() -> None:
     metrics = evaluate.measure(rows, labels, [f"c{i}" for i in range(n)])
     result = replace(RESULT, classes=tuple(f"c{i}" for i in range(n)), test=metrics)
 
-    source = report.to_html(FACTS, result, PROFILE, ())
+    source = report.to_html(FACTS, result, PROFILE, (), strategy.actions())
 
     assert len(source) < 5e6
     assert "true answered images c1 c0 1 c0 c1 1" in Page(source).words
