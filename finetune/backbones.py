@@ -29,6 +29,7 @@ DEFAULT = "tf_efficientnet_lite0"
 # target length and gives wide layers global averages only; its target of 512 is the bound here.
 GRID_CHANNELS = 512
 MAX_STAGES = 6
+IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,20 @@ class AlexNet(nn.Module):
         return last
 
 
+@dataclass(frozen=True)
+class LayerDrift:
+    """One BatchNorm layer on some images.
+
+    `drift` is the root of the mean squared distance of the channels' means from the stored means,
+    averaged over channels, in stored standard deviations; `diversity` the variance between images
+    of a channel's mean as a share of the stored variance, averaged over channels.
+    """
+
+    stage: str
+    drift: float
+    diversity: float
+
+
 class Backbone(nn.Module):
     """A network without its classifier, its parameters and outputs grouped into stages.
 
@@ -171,6 +186,43 @@ class Backbone(nn.Module):
         """Normalised float32[N,3,H,W] → the ImageNet classifier's float32[N,1000]."""
         out: Tensor = self.net.get_classifier()(self(x))
         return out
+
+    def imagenet_head(self) -> nn.Linear | None:
+        """The ImageNet classifier on top features; None where it is no linear layer to 1000."""
+        head = self.net.get_classifier() if hasattr(self.net, "get_classifier") else None
+        fits = isinstance(head, nn.Linear) and head.out_features == IMAGENET_CLASSES
+        return head if fits else None
+
+    def batchnorm_inputs(self, x: Tensor) -> tuple[LayerDrift, ...]:
+        """How the inputs of each BatchNorm layer differ from its stored statistics.
+
+        Args:
+            x: Normalised float32[N,3,H,W], N at least 2.
+
+        Returns:
+            One record per layer, in the order of the forward pass; none without BatchNorm.
+        """
+        found: list[LayerDrift] = []
+
+        def look(name: str) -> Any:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                found.append(_layer_drift(self._stage_of.get(name, ""), module, inputs[0]))
+
+            return hook
+
+        handles = [
+            module.register_forward_pre_hook(look(name))
+            for name, module in self.net.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and module.running_var is not None
+        ]
+        try:
+            with torch.inference_mode():
+                self(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return tuple(found)
 
     def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
         """Normalised float32[N,3,H,W] → pooled features of every stage, then `top`, float32[N,F].
@@ -259,6 +311,11 @@ def build(name: str, weights: str | None = None) -> tuple[Backbone, BackboneFact
         digest=digest(backbone.state()),
     )
     return backbone, facts
+
+
+def pretrained_on_imagenet(facts: BackboneFacts) -> bool:
+    """Whether the weights, classifier and all, are the published ones for ImageNet."""
+    return facts.weights != RANDOM and not facts.weights.startswith("file ")
 
 
 def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
@@ -490,6 +547,17 @@ def _assign(net: nn.Module, boundaries: dict[str, str]) -> dict[str, str]:
             continue
         owner[name] = next((s for s, end in ends.items() if i <= end), last)
     return owner
+
+
+def _layer_drift(stage: str, module: Any, x: Tensor) -> LayerDrift:
+    """Means over images and places against the stored ones, without what chance adds to them."""
+    means = x.mean(dim=tuple(range(2, x.dim())))
+    between = means.var(dim=0)
+    # the epsilon is the layer's own: some channels are dead, their stored variance is zero
+    stored = module.running_var + module.eps
+    squared = (means.mean(dim=0) - module.running_mean).square() - between / len(x)
+    drift = (squared.clamp(min=0) / stored).sqrt().mean()
+    return LayerDrift(stage, float(drift), float((between / stored).mean()))
 
 
 def _pool(x: Tensor, prefix_tokens: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shlex
 import sys
 import traceback
@@ -64,6 +65,22 @@ BadImage = Annotated[
     Literal["skip", "error"], typer.Option(help="Leave unreadable images out, or stop.")
 ]
 
+Policy = Annotated[
+    Literal["measured", "table"],
+    typer.Option(
+        help="measured: short trials of tuning may overrule the classic table; table: its letter."
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="What does not fit is not started: 90s, 10m, 1h30m; default: 30m, unless you name "
+        "the strategy."
+    ),
+]
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s?)?")
 _PLAN_NAMES = frozenset(
     {
         *("epochs", "batch_size", "optimiser", "lr", "patience", "side_px", "label_smoothing"),
@@ -97,8 +114,10 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
     strategy: Annotated[
         Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"],
-        typer.Option(help="How far to fine-tune; auto looks it up in the decision table."),
+        typer.Option(help="How far to fine-tune; auto decides by --policy."),
     ] = "auto",
+    policy: Policy = "measured",
+    budget: Budget = None,
     size: Size = None,
     similarity: Kind = None,
     backbone: Backbone = "tf_efficientnet_lite0",
@@ -153,6 +172,8 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     directory: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="Look at this data.")
     ] = None,
+    policy: Policy = "measured",
+    budget: Budget = None,
     size: Size = None,
     similarity: Kind = None,
     backbone: Backbone = "tf_efficientnet_lite0",
@@ -196,6 +217,34 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
         console.show_line(to_json(flat.pop("recommendation") | flat))
     else:
         console.show_advice(found)
+
+
+@app.command()
+def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
+    size: Size = None,
+    similarity: Kind = None,
+    backbone: Backbone = "tf_efficientnet_lite0",
+    weights: Weights = None,
+    seed: Seed = 0,
+    max_per_class: MaxPerClass = None,
+    val_fraction: ValFraction = 0.2,
+    test_fraction: TestFraction = 0.2,
+    on_bad_image: BadImage = "skip",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Train every strategy on one split of DIR and say what the table's choice cost."""
+    given = dict(locals())
+    from finetune import console, pipeline  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    with console.ConsoleListener() as listener:
+        found = pipeline.run_comparison(_request(given, []), listener)
+    if json:
+        console.show_line(to_json(found))
+    else:
+        console.show_comparison(found)
 
 
 @app.command()
@@ -322,16 +371,31 @@ def _request(given: dict[str, Any], option_names: list[str]) -> Any:
     plain = {
         name: value
         for name, value in given.items()
-        if name not in {"directory", "out", "json", *_PLAN_NAMES}
+        if name not in {"directory", "out", "json", "budget", *_PLAN_NAMES}
     }
     out = given.get("out")
     return Request(
         root=str(given["directory"]),
         out=None if out is None else str(out),
+        budget_s=_seconds(given.get("budget")),
         options=options,
         command=shlex.join(["finetune", *sys.argv[1:]]),
         **plain,
     )
+
+
+def _seconds(text: str | None) -> float | None:
+    """`1h30m`, `10m`, `90s` or `90` → seconds; None where nothing was given."""
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip().lower())
+    seconds = 0.0
+    if found is not None:
+        hours, minutes, rest = (float(part or 0) for part in found.groups())
+        seconds = 3600 * hours + 60 * minutes + rest
+    if seconds <= 0:
+        raise UsageError(f"--budget is '{text}'", hint="Give a time such as 90s, 10m or 1h30m.")
+    return seconds
 
 
 def _write_csv(path: Path, answers: list[Any]) -> None:

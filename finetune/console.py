@@ -17,15 +17,18 @@ from finetune.errors import FinetuneError
 from finetune.records import (
     Advice,
     BackboneRow,
+    Comparison,
     EpochRecord,
     Evaluation,
     Finding,
+    Forecast,
     Metrics,
     Plan,
     Prediction,
     Recommendation,
     RunResult,
     RunRow,
+    SimilarityProfile,
     Size,
     StageScore,
 )
@@ -140,6 +143,8 @@ def show_recommendation(advice: Recommendation) -> None:
         out.print(f"What would flip it: {escape(flip)}", style="dim")
     if advice.warning:
         out.print(f"[bold yellow]Warning:[/] {escape(advice.warning)}")
+    if len(advice.forecasts) > 1:
+        out.print(_forecast_table(advice.forecasts))
     out.print(_plan_table(advice.plan))
 
 
@@ -149,7 +154,38 @@ def show_advice(advice: Advice) -> None:
     for finding in advice.findings:
         _print_finding(out, finding)
     out.print(_stage_table(advice.stages))
+    out.print(_parts_table(advice.profile.similarity))
     show_recommendation(advice.recommendation)
+
+
+def show_comparison(found: Comparison) -> None:
+    """The answer of `compare`."""
+    out = _out()
+    for finding in found.findings:
+        _print_finding(out, finding)
+    table = Table(
+        title=f"every strategy, tested on the same {found.counts['test']} images",
+        title_justify="left",
+    )
+    table.add_column("strategy")
+    for name in ("accuracy", "95 %", f"against {found.table}", "95 %", "log loss", "seconds"):
+        table.add_column(name, justify="right")
+    for c in found.contenders:
+        mark = " (table)" if c.strategy == found.table else ""
+        mark += " (measured)" if c.strategy == found.chosen else ""
+        same = c.strategy == found.table
+        table.add_row(
+            c.strategy + mark,
+            f"{c.accuracy:.1%}",
+            f"{c.interval[0]:.1%} to {c.interval[1]:.1%}",
+            "" if same else f"{100 * c.difference:+.1f} points",
+            "" if same else f"{100 * c.low:+.1f} to {100 * c.high:+.1f}",
+            f"{c.log_loss:.3f}",
+            f"{c.seconds:.0f}",
+            style="bold green" if c.strategy == found.best else None,
+        )
+    out.print(table)
+    out.print(found.verdict)
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
@@ -268,6 +304,38 @@ def _decision_table(advice: Recommendation) -> Table:
             here = (advice.size, advice.similarity) == (size, kind)
             cells.append(f"[bold green]→ {text}[/]" if here else text)
         table.add_row(name, *cells)
+    return table
+
+
+def _parts_table(similarity: SimilarityProfile) -> Table:
+    table = Table(title="distance from ImageNet, part by part", title_justify="left")
+    table.add_column("part")
+    for name in ("measured", "similar", "different"):
+        table.add_column(name, justify="right")
+    table.add_column("says")
+    table.add_column("what it is", style="dim")
+    for p in similarity.parts:
+        rising = p.similar is None or p.different is None or p.similar < p.different
+        says = p.verdict if p.different is not None else "no vote"
+        table.add_row(
+            p.name,
+            "–" if p.value is None else f"{p.value:.2f}",
+            "" if p.similar is None else f"{'to' if rising else 'from'} {p.similar:.2f}",
+            "" if p.different is None else f"{'from' if rising else 'to'} {p.different:.2f}",
+            says if p.value is not None else "not measured",
+            escape(p.text),
+        )
+    return table
+
+
+def _forecast_table(forecasts: Sequence[Forecast]) -> Table:
+    table = Table(title="forecast from here to the test", title_justify="left")
+    table.add_column("strategy")
+    table.add_column("seconds", justify="right")
+    table.add_column("because", style="dim")
+    for f in forecasts:
+        shown = f"{f.seconds:.0f}" if f.fits else f"[red]{f.seconds:.0f}[/]"
+        table.add_row(f.strategy, shown, escape(f.text))
     return table
 
 

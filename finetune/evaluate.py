@@ -102,8 +102,7 @@ def floor(
     """
     right = [(p.argmax(axis=1) == labels).astype(float) for p in (tuned, probed)]
     losses = [_log_losses(p, labels) for p in (tuned, probed)]
-    gain, gain_noise = _paired(right[0] - right[1])
-    less, less_noise = _paired(losses[1] - losses[0])
+    gain, gain_noise, less, less_noise = lead(tuned, probed, labels)
     better = gain > gain_noise or (gain >= 0 and less > less_noise)
     measured = (
         f"on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
@@ -120,6 +119,21 @@ def floor(
         probe_log_loss=float(losses[1].mean()),
         reason=f"{measured}: {'tuned model' if better else 'probe'} kept",
     )
+
+
+def lead(
+    tuned: npt.NDArray[np.float64],
+    probed: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+) -> tuple[float, float, float, float]:
+    """How much more accurate `tuned` is than `probed`, with its noise, and how much less its loss.
+
+    Noise is the standard error of the paired difference; both are float64[N, C] probabilities of
+    the same images.
+    """
+    right = [(p.argmax(axis=1) == labels).astype(float) for p in (tuned, probed)]
+    losses = [_log_losses(p, labels) for p in (tuned, probed)]
+    return *_paired(right[0] - right[1]), *_paired(losses[1] - losses[0])
 
 
 def _log_losses(

@@ -1,43 +1,43 @@
-"""Linear classifiers on frozen features: exact, fast, cross-validated.
+"""Linear classifiers on frozen features: ridge regression, each image left out exactly.
 
-A head is multinomial logistic regression with an L2 penalty,
+A head minimises, over one-hot labels y and features x scaled to a mean squared norm of one,
 
-    minimise  1/N Σ_i −log softmax(x_i W + b)[y_i]  +  λ/2 ‖W‖²
+    Σ_i ‖y_i − b − x_i W‖²  +  λ ‖W‖²
 
-fitted by L-BFGS (scipy) in float64, on one thread: two were slower (docs/log.md). Features of one
-stage are brought to a common scale first. With fewer images than features the problem is rotated
-into the span of the images, which holds the exact solution (the representer theorem), so its size
-is N rather than D.
+and its scores, divided by a fitted temperature, go through a softmax. In the dual the features of
+several stages side by side are the mean of their kernels. With the centred kernel K = V diag(s) Vᵀ
+the fit at any λ is one product, and leaving image i out turns its residual r_i into r_i / (1 − h_i)
+with h_i = 1/N + Σ_j V_ij² s_j / (s_j + λ): exact while the scaling is taken as fixed. So every
+penalty and every choice of stages is judged on images it has not seen, for one eigendecomposition
+of each choice.
+Logistic regression cross-validated in folds was no better and 25 times slower (docs/log.md,
+2026-11-23).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize, minimize_scalar
-from threadpoolctl import threadpool_limits
+from scipy.linalg import solve
+from scipy.optimize import minimize_scalar
 
 from finetune.records import StageScore
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-# Strong → weak, so that each fit starts from the last one's solution. Half decades: log loss is
-# flat to within noise between neighbours (docs/log.md, 2026-11-23).
-PENALTIES = tuple(float(10.0**e) for e in np.arange(0.5, -4.51, -0.5))
+# Rows have a mean squared norm of one and residuals are summed, so that a penalty means the same
+# for any backbone and any number of images. Choices centre on 0.1; a wider grid changed none.
+PENALTIES = tuple(float(10.0**e) for e in np.arange(1.0, -3.01, -0.5))
 FOLDS = 5
 # Candidates are ranked on at most about so many images; the winner is fitted on all of them. The
-# cost grows with the square of the number (docs/log.md, 2026-11-23).
+# cost grows with the cube of the number.
 RANKING_IMAGES = 800
-# All blocks of features together get this mean squared norm, which puts the best penalty near the
-# middle of the grid for any backbone.
-SCALE = 30.0
-# Loose while penalties are compared (docs/log.md, 2026-11-23), exact for the head that is kept.
-ROUGH = {"maxiter": 60, "gtol": 1e-5, "ftol": 1e-9}
-EXACT = {"maxiter": 2000, "gtol": 1e-7, "ftol": 1e-13}
+CURVE_SHARES = (0.25, 0.5, 1.0)
+CURVE_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Head:
 
 
 @dataclass(frozen=True)
-class CrossValidation:
-    """Out-of-fold result for one set of features: scores float64[N, C] before temperature."""
+class LeftOut:
+    """Leave-one-out result for one set of features: scores float64[N, C] before temperature."""
 
     score: StageScore
     scores: Array
@@ -74,6 +74,105 @@ class CrossValidation:
         """Which images were classified rightly, bool[N]."""
         out: npt.NDArray[np.bool_] = self.scores.argmax(axis=1) == self.labels
         return out
+
+
+def distinct(groups: Sequence[str], labels: Labels) -> Labels:
+    """Rows of the first of each group of copies: one of them would answer for the one left out.
+
+    Copies under two labels both stay, so that no class is lost.
+    """
+    seen = {
+        (group, int(label)): i
+        for i, (group, label) in reversed([*enumerate(zip(groups, labels, strict=True))])
+    }
+    return np.array(sorted(seen.values()))
+
+
+def ranking_sample(labels: Labels) -> Labels:
+    """Rows on which candidates are ranked: all, or a stratified part when there are many."""
+    if len(labels) <= RANKING_IMAGES:
+        return np.arange(len(labels))
+    rng = np.random.default_rng(0)
+    share = RANKING_IMAGES / len(labels)
+    keep: list[int] = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        keep += list(members[: max(FOLDS, round(share * len(members)))])
+    return np.sort(np.array(keep))
+
+
+def kernels(
+    rows: npt.NDArray[np.float32], layout: Mapping[str, tuple[int, int]]
+) -> dict[str, Array]:
+    """Centred kernel of each stage's features, float64[N, N], its diagonal one on average.
+
+    Within a stage the network's own relative scales are kept (standardising them cost 1.7 points on
+    average, docs/log.md 2026-11-23); stages are brought to the same mean squared norm, so that wide
+    ones do not drown narrow ones.
+    """
+    return {
+        stage: _unit(_gram(rows[:, start:stop] - rows[:, start:stop].mean(axis=0)))
+        for stage, (start, stop) in layout.items()
+    }
+
+
+def combined(known: Mapping[str, Array], taps: Sequence[str]) -> Array:
+    """The kernel of several stages side by side, float64[N, N]."""
+    total: Array = np.mean([known[tap] for tap in taps], axis=0)
+    return total
+
+
+def leave_out(
+    name: str, taps: tuple[str, ...], kernel: Array, labels: Labels, dimensions: int
+) -> LeftOut:
+    """Leave-one-out scores at the penalty with the least calibrated log loss.
+
+    Args:
+        name: What the stage table calls these features.
+        taps: The stages they come from.
+        kernel: From `combined`, of different images: a copy would answer for the one left out.
+        labels: int64[N] in 0..C-1.
+        dimensions: Number of features, for the table.
+    """
+    tried = []
+    for penalty, scores in _path(kernel, labels):
+        temperature = fit_temperature(scores, labels)
+        tried.append((log_loss(scores / temperature, labels), penalty, temperature, scores))
+    loss, penalty, temperature, scores = min(tried, key=lambda t: t[0])
+    right = scores.argmax(axis=1) == labels
+    score = StageScore(
+        name=name,
+        taps=taps,
+        dimensions=dimensions,
+        accuracy=float(right.mean()),
+        log_loss=loss,
+        penalty=penalty,
+        standard_error=float(right.std() / np.sqrt(len(right))),
+    )
+    return LeftOut(score, scores, temperature, labels)
+
+
+def learning_curve(kernel: Array, labels: Labels) -> tuple[tuple[int, float], ...]:
+    """Leave-one-out error when a quarter, a half and all of each class's images are there.
+
+    Args:
+        kernel: From `combined`, float64[N, N].
+        labels: int64[N].
+
+    Returns:
+        Images and error, a fraction of 1; the mean over three draws.
+    """
+    rng = np.random.default_rng(0)
+    points = []
+    for share in CURVE_SHARES:
+        errors, rows = [], np.arange(len(labels))
+        for _ in range(1 if share == 1 else CURVE_DRAWS):
+            rows = _draw(rng, labels, share)
+            part = _centred(kernel[np.ix_(rows, rows)])
+            found = leave_out("", (), _unit(part), labels[rows], 0)
+            errors.append(1.0 - found.score.accuracy)
+        points.append((len(rows), float(np.mean(errors))))
+    return tuple(points)
 
 
 def folds(labels: Labels, groups: Sequence[str], count: int = FOLDS) -> Labels:
@@ -91,51 +190,23 @@ def folds(labels: Labels, groups: Sequence[str], count: int = FOLDS) -> Labels:
     return fold
 
 
-def cross_validate(
-    name: str, taps: tuple[str, ...], blocks: Blocks, labels: Labels, fold: Labels
-) -> CrossValidation:
-    """Out-of-fold scores of a head on these features, at the penalty with the least log loss.
-
-    Args:
-        name: What the stage table calls these features.
-        taps: The stages they come from.
-        blocks: Features, float32[N, D].
-        labels: int64[N] in 0..C-1.
-        fold: int64[N], from `folds`.
-    """
-    weight, shift = _scaling(blocks)
-    with threadpool_limits(1, "blas"):
-        z = _rotate((blocks.rows - shift) * weight)[0]
-        best, scores = _best_penalty(z, labels, fold)
-    right = scores.argmax(axis=1) == labels
-    temperature = fit_temperature(scores, labels)
-    score = StageScore(
-        name=name,
-        taps=taps,
-        dimensions=blocks.rows.shape[1],
-        accuracy=float(right.mean()),
-        log_loss=log_loss(scores / temperature, labels),
-        penalty=best,
-        standard_error=float(right.std() / np.sqrt(len(right))),
-    )
-    return CrossValidation(score, scores, temperature, labels)
-
-
 def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperature: float) -> Head:
-    """Fit a head on all rows at a known penalty; scaling is folded into its weights."""
-    weight, shift = _scaling(blocks)
-    with threadpool_limits(1, "blas"):
-        z, basis = _rotate((blocks.rows - shift) * weight)
-        w, b = _solve(z, labels, classes, penalty, None, EXACT)
-    full = w if basis is None else basis @ w
-    raw = (full * weight[:, None]).T
-    return Head(weight=raw, bias=b - raw @ shift, temperature=temperature)
+    """Fit a head on all rows at a known penalty; scaling is folded into its weights.
 
-
-def refit(found: CrossValidation, blocks: Blocks, labels: Labels, classes: int) -> Head:
-    """Fit a head as cross-validation chose it, on other (often more) images."""
-    penalty = carried_over(found.score.penalty, len(found.labels), len(labels))
-    return fit(blocks, labels, classes, penalty, found.temperature)
+    One linear system whose side is the number of rows or of features, whichever is less.
+    """
+    factor, shift = _scaling(blocks)
+    x = ((blocks.rows - shift) * factor).astype(np.float32)
+    hot = np.eye(classes)[labels]
+    mean = hot.mean(axis=0)
+    wide = x.shape[1] >= x.shape[0]
+    inner = _gram(x if wide else x.T)
+    inner[np.diag_indices_from(inner)] += penalty
+    side = hot - mean if wide else x.T @ (hot - mean)
+    solved = solve(inner, side, assume_a="pos", overwrite_a=True)
+    w = x.T @ solved if wide else solved
+    weight = (w * factor[:, None]).T
+    return Head(weight=weight, bias=mean - weight @ shift, temperature=temperature)
 
 
 def score(head: Head, rows: npt.NDArray[np.float32]) -> Array:
@@ -176,109 +247,52 @@ def fit_temperature(scores: Array, labels: Labels) -> float:
     return float(np.exp(found.x))
 
 
-def ranking_sample(labels: Labels) -> Labels:
-    """Rows on which candidates are ranked: all, or a stratified part when there are many."""
-    if len(labels) <= RANKING_IMAGES:
-        return np.arange(len(labels))
-    rng = np.random.default_rng(0)
-    share = RANKING_IMAGES / len(labels)
-    keep: list[int] = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        keep += list(members[: max(FOLDS, round(share * len(members)))])
-    return np.sort(np.array(keep))
-
-
-def carried_over(penalty: float, ranked: int, fitted: int) -> float:
-    """The penalty for `fitted` images that equals one chosen on `ranked`.
-
-    The loss is a mean over images, so the prior behind a penalty weighs less the more there are.
-    """
-    return penalty * ranked / fitted
-
-
 def _scaling(blocks: Blocks) -> tuple[Array, Array]:
-    """Per-feature factor and shift, float64[D] each.
-
-    Within the top features the network's own relative scales are kept (standardising them cost
-    1.7 points on average, docs/log.md 2026-11-23); each block is brought to the same mean squared
-    norm, so that wide stages do not drown narrow ones.
-    """
+    """Per-feature factor and shift, float64[D] each; the same scaling as that of `kernels`."""
     shift = blocks.rows.mean(axis=0, dtype=np.float64)
     factor = np.empty(blocks.rows.shape[1])
     for start, stop in blocks.spans:
         spread = blocks.rows[:, start:stop].std(axis=0, dtype=np.float64)
         norm = np.sqrt(np.square(spread).sum())
         factor[start:stop] = 1.0 / max(float(norm), 1e-12)
-    return factor * SCALE / np.sqrt(len(blocks.spans)), shift
+    return factor / np.sqrt(len(blocks.spans)), shift
 
 
-def _rotate(x: Array) -> tuple[Array, Array | None]:
-    """Rows in an orthonormal basis of their span, and that basis float64[D, R] (None: as is)."""
-    if x.shape[0] >= x.shape[1]:
-        return x, None
-    values, vectors = np.linalg.eigh(x @ x.T)
-    keep = values > max(float(values[-1]), 1e-30) * 1e-10
-    root = np.sqrt(values[keep])
-    basis: Array = (x.T @ vectors[:, keep]) / root
-    return vectors[:, keep] * root, basis
+def _gram(x: npt.NDArray[np.float32]) -> Array:
+    return (x @ x.T).astype(np.float64)
 
 
-def _best_penalty(z: Array, labels: Labels, fold: Labels) -> tuple[float, Array]:
-    """The penalty with the least out-of-fold log loss, and its scores float64[N, C].
-
-    All folds go down the path of penalties in step, so it ends for all where the loss, once below
-    that of guessing, has risen twice: weaker penalties only overfit more.
-    """
-    classes = int(labels.max()) + 1
-    paths = [_path(z, labels, classes, fold == f) for f in np.unique(fold)]
-    tried: list[tuple[float, float, Array]] = []
-    for penalty, row in zip(PENALTIES, zip(*paths, strict=True), strict=True):
-        scores = np.zeros((len(labels), classes))
-        for held, part in row:
-            scores[held] = part
-        tried.append((log_loss(scores, labels), penalty, scores))
-        rising = len(tried) >= 3 and tried[-1][0] > tried[-2][0] > tried[-3][0]
-        if rising and min(t[0] for t in tried) < np.log(classes):
-            break
-    _, best, scores = min(tried, key=lambda t: t[0])
-    return best, scores
+def _unit(kernel: Array) -> Array:
+    """Divided by its mean diagonal, which brings the rows to a mean squared norm of one."""
+    scaled: Array = kernel / max(float(np.trace(kernel)) / len(kernel), 1e-12)
+    return scaled
 
 
-def _path(
-    z: Array, labels: Labels, classes: int, held: npt.NDArray[np.bool_]
-) -> Iterator[tuple[npt.NDArray[np.bool_], Array]]:
-    """Scores of the held-out rows for each penalty in turn, each fit started from the last."""
-    start = None
+def _centred(kernel: Array) -> Array:
+    """The kernel of the same rows with their mean taken off."""
+    rows = kernel - kernel.mean(axis=0)
+    out: Array = rows - rows.mean(axis=1, keepdims=True)
+    return out
+
+
+def _draw(rng: np.random.Generator, labels: Labels, share: float) -> Labels:
+    """A share of each class's rows by chance, two of each class at least."""
+    keep: list[int] = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        keep += members[: max(2, round(share * len(members)))].tolist()
+    return np.array(sorted(keep))
+
+
+def _path(kernel: Array, labels: Labels) -> Iterator[tuple[float, Array]]:
+    """Leave-one-out scores float64[N, C] at each penalty."""
+    hot = np.eye(int(labels.max()) + 1)[labels]
+    mean = hot.mean(axis=0)
+    values, vectors = np.linalg.eigh(kernel)
+    values = np.maximum(values, 0.0)
+    turned, squares = vectors.T @ (hot - mean), np.square(vectors)
     for penalty in PENALTIES:
-        w, b = _solve(z[~held], labels[~held], classes, penalty, start, ROUGH)
-        start = np.concatenate([w.ravel(), b])
-        yield held, z[held] @ w + b
-
-
-def _solve(
-    z: Array,
-    labels: Labels,
-    classes: int,
-    penalty: float,
-    start: Array | None,
-    options: dict[str, float],
-) -> tuple[Array, Array]:
-    """Minimise the penalised log loss; returns W float64[D, C] and b float64[C]."""
-    n, width = z.shape
-    hot = np.eye(classes)[labels]
-
-    def objective(flat: Array) -> tuple[float, Array]:
-        w, b = flat[:-classes].reshape(width, classes), flat[-classes:]
-        scores = z @ w + b
-        scores -= scores.max(axis=1, keepdims=True)
-        exp = np.exp(scores)
-        total = exp.sum(axis=1, keepdims=True)
-        loss = -(hot * (scores - np.log(total))).sum() / n + 0.5 * penalty * np.square(w).sum()
-        slope = (exp / total - hot) / n
-        gradient = np.concatenate([(z.T @ slope + penalty * w).ravel(), slope.sum(axis=0)])
-        return float(loss), gradient
-
-    first = np.zeros(width * classes + classes) if start is None else start
-    found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
-    return found.x[:-classes].reshape(width, classes), found.x[-classes:]
+        kept = values / (values + penalty)
+        residual = hot - mean - vectors @ (kept[:, None] * turned)
+        own = 1.0 / len(labels) + squares @ kept
+        yield penalty, hot - residual / np.maximum(1.0 - own, 1e-9)[:, None]

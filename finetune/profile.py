@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune.records import Reason, Similarity, SimilarityProfile, Size, SizeProfile
+from finetune.records import (
+    CurvePoint,
+    Part,
+    Reason,
+    Similarity,
+    SimilarityProfile,
+    Size,
+    SizeProfile,
+    Verdict,
+)
 
 Labels = npt.NDArray[np.int64]
 Right = npt.NDArray[np.bool_]
 
-# Below about 1,000 images tuning's lead over probes is unsure, above it is the rule: VTAB at 1,000
-# images and Kornblith et al. 2019 from 2,000 on bracket it. Ten of the rarest class is where
-# one-in-ten errors begin to be visible at all.
-LARGE_IMAGES = 1000
+# Fewer images are few and more are many whatever they show; between, the learning curve decides.
+# VTAB at 1,000 images and Kornblith et al. 2019 from 2,000 on bracket where tuning's lead over
+# probes becomes the rule. Ten of the rarest class is where one-in-ten errors begin to be visible.
+SMALL_BELOW = 1000
+LARGE_FROM = 5000
 LARGE_RAREST = 10
+# The learning curve is fitted as error = a + b / sqrt(images): where the part that more images
+# would not remove is at least half of the error, the features limit it.
+REPRESENTATION_SHARE = 0.5
+CURVE_PER_CLASS = 8  # so that a quarter of the images has two of each class
+
+# Thresholds of the parts, (similar, different), read off twelve sets and checked by leaving one
+# out: 7 of 9 near and far sets right, 2 uncertain, none wrong (docs/log.md, 2026-11-23).
+APPEARANCE = (0.60, 0.40)
+AGREEMENT = (0.22, 0.17)
+LEADS = 2.0  # standard errors
+FEWEST_IMAGES = 30  # with fewer, drift cannot be told from narrowness
+NARROW = 0.04
+SMOOTHING = 0.03  # images of the prior for each ImageNet class; more hides what few images tell
+OVERLAP = 0.5
+OVERLAP_IMAGES = 5
 
 _PREFIX = "class|digit|letter|char|character|num|number|sym|symbol|glyph|sign|label"
 # a lone letter or number, perhaps after a prefix; `charm` is a word, `char_m` and `char7` are not
@@ -34,51 +60,204 @@ _DIRECTION = re.compile(
 )
 
 
-def size(labels: Labels, classes: int) -> SizeProfile:
-    """Small or large, by the number of images and of those of the rarest class."""
+def size(labels: Labels, classes: int, curve: Sequence[tuple[int, float]] = ()) -> SizeProfile:
+    """Small or large, by the number of images, of those of the rarest class, and the curve.
+
+    Args:
+        labels: int64[N].
+        classes: Number of classes.
+        curve: (images, error of the probe) in rising order, from `probe.learning_curve`.
+    """
     counts = np.bincount(labels, minlength=classes)
-    rarest = int(counts.min())
-    large = len(labels) >= LARGE_IMAGES and rarest >= LARGE_RAREST
-    verdict: Size = "large" if large else "small"
+    rarest, images = int(counts.min()), len(labels)
+    limit = _limit(curve)
+    many = images >= LARGE_FROM or (images >= SMALL_BELOW and limit == "representation")
+    verdict: Size = "large" if many and rarest >= LARGE_RAREST else "small"
     text = (
-        f"{len(labels)} images to learn from, {rarest} of the rarest class; large means at least "
-        f"{LARGE_IMAGES} and {LARGE_RAREST}"
+        f"{images} images to learn from, {rarest} of the rarest class: {verdict} (small below "
+        f"{SMALL_BELOW} or with fewer than {LARGE_RAREST} of a class, large from {LARGE_FROM} on; "
+        "between, large where the features and not the images limit the probe)"
     )
-    return SizeProfile(verdict, len(labels), rarest, classes, Reason("size", text))
+    if limit is not None:
+        errors = ", ".join(f"{100 * error:.1f} % from {n}" for n, error in curve)
+        text += f". The probe's error is {errors}: " + (
+            "more images would help it most"
+            if limit == "data"
+            else "more images would hardly help it, other features would"
+        )
+    points = tuple(CurvePoint(n, error) for n, error in curve)
+    return SizeProfile(verdict, images, rarest, classes, points, limit, Reason("size", text))
 
 
-def similarity(top: Right, lower: Mapping[str, Right]) -> SimilarityProfile:
-    """Similar or different, by the depth profile of the stage probes.
+def _limit(curve: Sequence[tuple[int, float]]) -> Literal["data", "representation"] | None:
+    """What keeps the probe's error up; None where there is no curve or no error."""
+    if len(curve) < 3 or curve[-1][1] == 0:
+        return None
+    roots = np.array([1 / np.sqrt(n) for n, _ in curve])
+    errors = np.array([error for _, error in curve])
+    slope, rest = np.polyfit(roots, errors, 1)
+    if slope <= 0:
+        return "representation"
+    return "representation" if rest >= REPRESENTATION_SHARE * errors[-1] else "data"
 
-    If a classifier on a lower stage beats the one on the top features by more than one standard
-    error of the paired difference, the last layers have specialised on something else: the data is
-    different.
+
+def appearance(drift: float | None, noise: float | None) -> Part:
+    """How near the images look to what the first two thirds of the layers were trained on.
+
+    Args:
+        drift: Mean over these BatchNorm layers of the distance from the stored statistics, in
+            stored standard deviations; None where the network has none.
+        noise: The same of uniform noise, which makes the scale the same for any network.
+    """
+    text = "1 - drift of BatchNorm's inputs from their stored statistics / that of noise"
+    value = None if drift is None or not noise else 1.0 - drift / noise
+    return _part("BatchNorm drift", value, *APPEARANCE, text)
+
+
+def agreement(probabilities: npt.NDArray[np.float32] | None, labels: Labels, fold: Labels) -> Part:
+    """How much of the labels the ImageNet classes tell, out of fold.
+
+    The predictor is p(y|x) = sum over ImageNet classes z of p(y|z) p(z|x), as in LEEP (Nguyen et
+    al. 2020), but p(y|z) is estimated on the other folds.
+
+    Args:
+        probabilities: The ImageNet classifier's softmax, float32[N, 1000]; None without one.
+        labels: int64[N].
+        fold: int64[N].
+    """
+    text = "share of the labels' entropy that the ImageNet classes predict, out of fold"
+    value = None if probabilities is None else _told(probabilities, labels, fold)
+    return _part("label agreement", value, *AGREEMENT, text)
+
+
+def confidence(probabilities: npt.NDArray[np.float32] | None) -> Part:
+    """How sure the ImageNet classifier is; shown, without a vote, for networks differ in it."""
+    value = None if probabilities is None else float(probabilities.max(axis=1).mean())
+    text = "mean probability of the likeliest ImageNet class; shown only, networks differ in it"
+    return Part("ImageNet confidence", value, None, None, "uncertain", text)
+
+
+def depth(top: Right, lower: Mapping[str, Right]) -> Part:
+    """Whether a linear classifier on lower stages beats the one on the top features.
+
+    If it does, what the last layers learnt on ImageNet does not fit; if not, that proves nothing.
 
     Args:
         top: Which images a probe on the top features classified rightly out of fold, bool[N].
-        lower: The same for stages below the top, alone or together; empty where none was fitted.
+        lower: The same for stages below the top; empty where none was fitted.
     """
-    if not lower:
-        text = "not measured: only the top features were asked for; taken as similar"
-        return SimilarityProfile("similar", None, None, Reason("stage-profile", text))
-    name = max(lower, key=lambda n: float(lower[n].mean()))
-    difference = lower[name].astype(float) - top.astype(float)
-    gain = float(difference.mean())
-    # a lead of one image is never more than noise, whichever way the division rounds
-    noise = max(float(difference.std(ddof=1) / np.sqrt(len(top))), 1 / len(top)) * (1 + 1e-9)
-    verdict: Similarity = "different" if gain > noise else "similar"
-    best, highest = 100 * float(lower[name].mean()), 100 * float(top.mean())
-    text = (
-        f"a linear classifier on the top features gets {highest:.1f} %, on the best features below "
-        f"it ({name}) {best:.1f} % (cross-validated); "
+    value, text = None, "lead of the best lower stage over the top, in standard errors"
+    if lower:
+        name = max(lower, key=lambda n: float(lower[n].mean()))
+        difference = lower[name].astype(float) - top.astype(float)
+        gain = float(difference.mean())
+        # a lead of one image is never more than noise
+        noise = max(float(difference.std(ddof=1) / np.sqrt(len(top))), 1 / len(top))
+        value = gain / noise if len(top) >= FEWEST_IMAGES else None
+        text += f" ({name}: {100 * gain:+.1f} points, noise {100 * noise:.1f}); never says similar"
+    return _part("stage profile", value, None, LEADS, text)
+
+
+def similarity(
+    parts: Sequence[Part], images: int, drift: Mapping[str, float], diversity: float | None
+) -> SimilarityProfile:
+    """What the parts say together: each votes, a tie is settled by the stage profile.
+
+    Args:
+        parts: From `appearance`, `agreement`, `confidence` and `depth`.
+        images: How many images were measured; too few make the verdict uncertain.
+        drift: Mean drift of BatchNorm's inputs by stage.
+        diversity: Variance between the images as a share of ImageNet's.
+    """
+    vote = {"similar": 1, "different": -1, "uncertain": 0}
+    two = [p for p in parts if p.similar is not None]
+    total = sum(vote[p.verdict] for p in two)
+    deeper = any(p.similar is None and p.verdict == "different" for p in parts)
+    lean = sum(_lean(p) for p in two)
+    column: Similarity = "different" if lean < 0 or (not lean and deeper) else "similar"
+    verdict: Verdict = "similar" if total > 0 else "different"
+    if not total:
+        verdict = "different" if deeper else "uncertain"
+        column = "different" if deeper else column
+    elif images >= FEWEST_IMAGES:
+        column = "similar" if total > 0 else "different"
+    if images < FEWEST_IMAGES:
+        verdict = "uncertain"
+    told = [f"{p.name} {p.value:.2f} says {p.verdict}" for p in parts if _votes(p)]
+    text = f"{'; '.join(told) or 'nothing could be measured'}: {verdict}"
+    if verdict == "uncertain":
+        why = f"only {images} images" if images < FEWEST_IMAGES else "the parts do not agree"
+        text += f" ({why}), taken as {column}"
+    if diversity is not None and diversity < NARROW:
+        text += (
+            f". The images differ little from each other (diversity {diversity:.3f}, narrow below "
+            f"{NARROW}), which makes them look farther than they are"
+        )
+    return SimilarityProfile(
+        verdict, column, tuple(parts), dict(drift), diversity, Reason("similarity", text)
     )
-    text += (
-        f"a lead of the lower ones by more than {100 * noise:.1f} points would mean different"
-        if verdict == "similar"
-        else f"the lead of {100 * gain:.1f} points is more than noise ({100 * noise:.1f}): what "
-        "the last layers learnt on ImageNet does not fit these images"
-    )
-    return SimilarityProfile(verdict, gain, noise, Reason("stage-profile", text))
+
+
+def overlap(
+    probabilities: npt.NDArray[np.float32], labels: Labels, classes: Sequence[str]
+) -> dict[str, int]:
+    """Classes that are ImageNet classes under another name: class → number of the ImageNet class.
+
+    At least half of the images of the class, and five, are called by one ImageNet class, which
+    calls mostly them.
+    """
+    called = probabilities.argmax(axis=1)
+    found = {}
+    for label, name in enumerate(classes):
+        own = called[labels == label]
+        values, counts = np.unique(own, return_counts=True)
+        likeliest, count = int(values[counts.argmax()]), int(counts.max())
+        alone = count / int((called == likeliest).sum())
+        if count >= OVERLAP_IMAGES and count >= OVERLAP * len(own) and alone > OVERLAP:
+            found[name] = likeliest
+    return found
+
+
+def _part(
+    name: str, value: float | None, similar: float | None, different: float, text: str
+) -> Part:
+    """Hold a value against its thresholds."""
+    verdict: Verdict = "uncertain"
+    if value is not None:
+        up = similar is None or similar < different  # larger values mean different
+        if (value >= different) if up else (value <= different):
+            verdict = "different"
+        elif similar is not None and ((value <= similar) if up else (value >= similar)):
+            verdict = "similar"
+    return Part(name, value, similar, different, verdict, text)
+
+
+def _votes(part: Part) -> bool:
+    return part.value is not None and part.different is not None
+
+
+def _lean(part: Part) -> float:
+    """How far a part is on the similar side of the middle between its thresholds, in halves."""
+    if part.value is None or part.similar is None or part.different is None:
+        return 0.0
+    middle, half = (part.similar + part.different) / 2, (part.similar - part.different) / 2
+    return float(np.clip((part.value - middle) / half, -2, 2))
+
+
+def _told(probabilities: npt.NDArray[np.float32], labels: Labels, fold: Labels) -> float:
+    """1 - cross-entropy out of fold / entropy of the labels."""
+    hot = np.eye(int(labels.max()) + 1)[labels]
+    chosen = np.empty(len(labels))
+    for f in np.unique(fold):
+        rest, held = fold != f, fold == f
+        prior = (hot[rest].sum(axis=0) + 1) / (rest.sum() + hot.shape[1])
+        joint = probabilities[rest].T.astype(np.float64) @ hot[rest]
+        given = (joint + SMOOTHING * prior) / (joint.sum(axis=1, keepdims=True) + SMOOTHING)
+        predicted = probabilities[held] @ given
+        chosen[held] = predicted[np.arange(int(held.sum())), labels[held]]
+    share = hot.mean(axis=0)
+    entropy = -float((share[share > 0] * np.log(share[share > 0])).sum())
+    return 1.0 + float(np.log(np.maximum(chosen, 1e-12)).mean()) / entropy
 
 
 def symbols(classes: Sequence[str]) -> tuple[bool, str]:

@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 Strategy = Literal["linear-probe", "stage-probe", "partial", "deep", "scratch"]
 Size = Literal["small", "large"]
 Similarity = Literal["similar", "different"]
+Verdict = Literal["similar", "different", "uncertain"]
+Policy = Literal["measured", "table"]
 Severity = Literal["note", "warning"]
 
 T = TypeVar("T")
@@ -132,23 +134,61 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """Cross-validated error of the probe when it learns from so many images, a fraction of 1."""
+
+    images: int
+    error: float
+
+
+@dataclass(frozen=True)
 class SizeProfile:
-    """How much data there is."""
+    """How much data there is, and whether more of it would help the probe.
+
+    `limit` is `data` where the learning curve still falls and `representation` where it has come
+    to rest above zero; None where there are too few images to tell.
+    """
 
     verdict: Size
     images: int
     rarest_class: int
     classes: int
+    curve: tuple[CurvePoint, ...]
+    limit: Literal["data", "representation"] | None
     reason: Reason
 
 
 @dataclass(frozen=True)
-class SimilarityProfile:
-    """How near the data is to ImageNet; the gain is in accuracy, a fraction of 1."""
+class Part:
+    """One measurement of the distance from ImageNet, with the two thresholds it is held against.
 
-    verdict: Similarity
-    lower_stage_gain: float | None
-    noise: float | None
+    At `similar` or beyond, seen from `different`, the verdict is similar, and the other way round;
+    between the two it is uncertain. Without `similar` it can only say different; without both it
+    is shown, but has no vote. `value` is None where it could not be measured.
+    """
+
+    name: str
+    value: float | None
+    similar: float | None
+    different: float | None
+    verdict: Verdict
+    text: str
+
+
+@dataclass(frozen=True)
+class SimilarityProfile:
+    """How near the data is to ImageNet.
+
+    `column` is the column of the table; where the verdict is uncertain, the one the parts lean to.
+    `drift` is the distance of BatchNorm's inputs from its stored statistics by stage, in stored
+    standard deviations; `diversity` the spread of the images as a share of ImageNet's.
+    """
+
+    verdict: Verdict
+    column: Similarity
+    parts: tuple[Part, ...]
+    drift: dict[str, float]
+    diversity: float | None
     reason: Reason
 
 
@@ -209,16 +249,66 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Recommendation:
-    """A strategy with its reasons, what would flip it, and the plan it leads to."""
+class TrialResult:
+    """A short tuning against the best probe: both learnt from the same images, judged on others.
+
+    `gain` is the tuned model's lead in accuracy, a fraction of 1, `noise` its standard error.
+    """
 
     strategy: Strategy
+    learnt_from: int
+    judged_on: int
+    side_px: int
+    epochs: int
+    gain: float
+    noise: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds a strategy will take from here to its test, and whether that is in the budget."""
+
+    strategy: Strategy
+    seconds: float
+    fits: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What is believed of tuning's lead in accuracy over the best probe, after all evidence.
+
+    `prior` is what to expect of such data before any trial (mean and spread), `mean` and `spread`
+    the same with the trials counted in; fractions of 1.
+    """
+
+    prior: float
+    prior_spread: float
+    mean: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A strategy with its reasons, what would flip it, and the plan it leads to.
+
+    `table` is what the classic table says in cell `rule`, whatever was chosen.
+    """
+
+    strategy: Strategy
+    policy: Policy
+    rule: str
+    table: Strategy
     size: Size
     similarity: Similarity
     reasons: tuple[Reason, ...]
     flips: tuple[str, ...]
     warning: str | None
     plan: Plan
+    lead: Lead | None = None
+    trials: tuple[TrialResult, ...] = ()
+    forecasts: tuple[Forecast, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -365,6 +455,8 @@ class Request:
     root: str
     out: str | None = None
     strategy: str = "auto"
+    policy: Policy = "measured"
+    budget_s: float | None = None
     size: Size | None = None
     similarity: Similarity | None = None
     backbone: str = "tf_efficientnet_lite0"
@@ -388,6 +480,43 @@ class Advice:
     stages: tuple[StageScore, ...]
     counts: dict[str, int]
     findings: tuple[Finding, ...]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One strategy in a comparison; differences are to the table's choice, fractions of 1.
+
+    `low` and `high` bound the difference of the accuracies with 95 % confidence, on the same test
+    images.
+    """
+
+    strategy: Strategy
+    accuracy: float
+    interval: tuple[float, float]
+    log_loss: float
+    difference: float
+    low: float
+    high: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer of `finetune compare`: every strategy trained and tested on one split."""
+
+    data: str
+    rule: str
+    table: Strategy
+    chosen: Strategy
+    best: Strategy
+    contenders: tuple[Contender, ...]
+    profile: DatasetProfile
+    counts: dict[str, int]
+    findings: tuple[Finding, ...]
+    verdict: str
+    seconds: dict[str, float]
+    schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ the prior: a tuned model is still returned only if it beats the probe on images 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from finetune.errors import UsageError
 from finetune.records import (
     Augment,
+    Lead,
     Plan,
     Reason,
     Recommendation,
@@ -22,6 +23,7 @@ from finetune.records import (
     Size,
     SizeProfile,
     Strategy,
+    TrialResult,
 )
 
 
@@ -104,6 +106,31 @@ NO_BATCHNORM_FACTOR = 0.1
 HEAD_FACTOR = 3.0  # the head is new, the body is not; measured with the rates above
 SCRATCH_FACTOR = 4.0  # nothing to preserve: torch's own 2e-3 or so for Adam at this batch
 WEIGHT_DECAY = {"adamw": 1e-2, "adam": 0.0, "sgd": 1e-4, "adadelta": 0.0, "adagrad": 0.0}
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What other data sets have shown of tuning, as shares of the best probe's error.
+
+    `lead` and `spread` are mean and standard deviation of deep tuning's lead over the best probe;
+    `handicap` is what a short tuning on half of the images falls short of that, and
+    `trial_spread` how far its word may be off beside its own noise.
+    """
+
+    lead: float
+    spread: float
+    handicap: float
+    trial_spread: float
+
+
+# Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
+BELIEFS: dict[Similarity, Belief] = {
+    "similar": Belief(0.0, 0.3, 0.3, 0.2),
+    "different": Belief(0.3, 0.4, 0.2, 0.2),
+}
+SURE = 2.0  # spreads; about one chance in forty beyond
+LEAST_SPREAD = 0.005  # no belief and no trial is surer than half a point
+TRIAL_STEPS = 100
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
 EPOCHS = {"fewest": 10, "most": 40, "scratch": 60}
 LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
@@ -154,30 +181,158 @@ def recommend(
     plan: Plan,
     *,
     forced: Strategy | None = None,
+    instead: str | None = None,
 ) -> Recommendation:
-    """Place the data in the table and say why; `forced` is a strategy the user named."""
-    rule = rule_for(_verdict(size), _verdict(similarity))
-    reasons = [_axis_reason("--size", size), _axis_reason("--similarity", similarity)]
-    if forced is None:
-        reasons.append(Reason(rule.id, f"{rule.action}: {rule.reason}"))
+    """Place the data in the table and say why.
+
+    Args:
+        size: Measured, or the user's word.
+        similarity: The same.
+        plan: Of the table's strategy, of `forced`, or of what is done `instead`.
+        forced: A strategy the user named.
+        instead: Why neither the table nor the user is followed.
+    """
+    rule = rule_for(_row(size), _column(similarity))
+    if instead is not None:
+        last = Reason("budget", instead)
+    elif forced is None:
+        last = Reason(rule.id, f"{rule.action}: {rule.reason}")
     else:
-        reasons.append(
-            Reason("user", f"--strategy {forced}; the table says {rule.strategy} ({rule.id})")
-        )
+        text = f"--strategy {forced}; the table says {rule.strategy} ({rule.id})"
+        last = Reason("user", text)
     return Recommendation(
-        strategy=forced or rule.strategy,
+        strategy=plan.strategy,
+        policy="table",
+        rule=rule.id,
+        table=rule.strategy,
         size=rule.size,
         similarity=rule.similarity,
-        reasons=tuple(reasons),
-        flips=tuple(_flips(rule)),
+        reasons=(*_axes(size, similarity), last),
+        flips=tuple(_flips(rule, size, similarity)),
         warning=rule.warning,
         plan=plan,
     )
 
 
+def by_evidence(
+    size: SizeProfile | Size,
+    similarity: SimilarityProfile | Similarity,
+    plan: Plan,
+    *,
+    probed: Strategy,
+    lead: Lead,
+    trials: Sequence[TrialResult],
+    untried: str | None,
+) -> Recommendation:
+    """Choose between the best probe and tuning by what is believed of tuning's lead, and say why.
+
+    Args:
+        size: Where the data stands in the table.
+        similarity: The same.
+        plan: Of the strategy that is chosen.
+        probed: The strategy that the best probe is.
+        lead: What is believed of tuning's lead over it.
+        trials: What was tried.
+        untried: Why no trial was run, where none was.
+    """
+    rule = rule_for(_row(size), _column(similarity))
+    said = Reason(rule.id, f"the classic table says {rule.strategy} ({rule.action})")
+    before = Reason(
+        "prior",
+        f"before any trial, tuning is expected to lead the best probe by "
+        f"{_points(lead.prior)} points (give or take {100 * lead.prior_spread:.1f}): what it "
+        f"gained on {_column(similarity)} data of this probe error (docs/log.md)",
+    )
+    evidence = [_trial_reason(t, probed) for t in trials]
+    if untried is not None:
+        evidence.append(Reason("trial", untried))
+    sure = f"{_points(lead.mean)} points (give or take {100 * lead.spread:.1f})"
+    if plan.strategy in TUNED:
+        verdict = f"{plan.strategy}: with all evidence its lead over the best probe is {sure}"
+    else:
+        verdict = f"{plan.strategy}: with all evidence tuning's lead over it is {sure}"
+    if plan.strategy == rule.strategy:
+        verdict += "; the table agrees"
+    else:
+        verdict += f"; this overrules the table, which says {rule.strategy}"
+    against = "no more than" if plan.strategy in TUNED else "more than"
+    flip = f"were tuning's expected lead {against} zero: " + (
+        probed if plan.strategy in TUNED else "deep"
+    )
+    return Recommendation(
+        strategy=plan.strategy,
+        policy="measured",
+        rule=rule.id,
+        table=rule.strategy,
+        size=rule.size,
+        similarity=rule.similarity,
+        reasons=(*_axes(size, similarity), said, before, *evidence, Reason("evidence", verdict)),
+        flips=(flip, *_flips(rule, size, similarity)),
+        warning=rule.warning if plan.strategy not in TUNED else None,
+        plan=plan,
+        lead=lead,
+        trials=tuple(trials),
+    )
+
+
+def weigh(belief: Belief, probe_error: float, trials: Sequence[TrialResult]) -> Lead:
+    """What to believe of tuning's lead over the best probe: a prior, and trials counted in.
+
+    Prior and trials are taken as normal, so the result is their mean weighted by precision.
+
+    Args:
+        belief: What other data sets of this column have shown.
+        probe_error: Cross-validated error of the best probe, a fraction of 1.
+        trials: Short tunings, each judged on other images.
+    """
+    prior = belief.lead * probe_error
+    spread = max(belief.spread * probe_error, LEAST_SPREAD)
+    if not trials:
+        return Lead(prior, spread, prior, spread)
+    # one image more or less is never beyond noise, even where all happened to agree
+    weights = [1 / max(t.noise, 1 / t.judged_on, LEAST_SPREAD) ** 2 for t in trials]
+    gain = sum(w * t.gain for w, t in zip(weights, trials, strict=True)) / sum(weights)
+    told = gain + belief.handicap * probe_error
+    variance = 1 / sum(weights) + (belief.trial_spread * probe_error) ** 2
+    precision = 1 / spread**2 + 1 / variance
+    mean = (prior / spread**2 + told / variance) / precision
+    return Lead(prior, spread, mean, math.sqrt(1 / precision))
+
+
+def worth_trying(lead: Lead) -> bool:
+    """Whether tuning may win at all: its lead could be above zero."""
+    return lead.mean + SURE * lead.spread > 0
+
+
+def settled(lead: Lead) -> bool:
+    """Whether the sign of the lead is beyond reasonable doubt, so that no more need be tried."""
+    return abs(lead.mean) > lead.spread
+
+
+def short(plan: Plan, images: int) -> Plan:
+    """The plan of a trial that learns from so many images: few steps, low resolution."""
+    steps = math.ceil(images / plan.batch_size)
+    epochs = min(plan.epochs, max(1, round(TRIAL_STEPS / steps)))
+    return replace(plan, epochs=epochs, side_px=min(plan.side_px, TUNE_SIDE_PX))
+
+
 def rule_for(size: Size, similarity: Similarity) -> Rule:
     """The cell of the table."""
     return next(r for r in RULES if (r.size, r.similarity) == (size, similarity))
+
+
+def named(name: str) -> Strategy:
+    """The strategy of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found: Strategy | None = next((s for s in STRATEGIES if s == name), None)
+    if found is None:
+        raise UsageError(
+            f"unknown strategy '{name}'", hint=f"Use auto or one of {', '.join(STRATEGIES)}."
+        )
+    return found
 
 
 def actions() -> dict[tuple[Size, Similarity], str]:
@@ -311,27 +466,61 @@ def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan
     )
 
 
-def _verdict(axis: Any) -> Any:
-    return axis if isinstance(axis, str) else axis.verdict
+def _row(size: SizeProfile | Size) -> Size:
+    return size.verdict if isinstance(size, SizeProfile) else size
 
 
-def _axis_reason(option: str, axis: Any) -> Reason:
-    if isinstance(axis, str):
-        return Reason("user", f"{option} {axis}")
-    reason: Reason = axis.reason
-    return reason
+def _column(similarity: SimilarityProfile | Similarity) -> Similarity:
+    return similarity.column if isinstance(similarity, SimilarityProfile) else similarity
 
 
-def _flips(rule: Rule) -> list[str]:
-    """What the neighbouring cells would do."""
+def _axes(
+    size: SizeProfile | Size, similarity: SimilarityProfile | Similarity
+) -> tuple[Reason, Reason]:
+    """Why the data has its place in the table."""
+    return (
+        size.reason if isinstance(size, SizeProfile) else Reason("user", f"--size {size}"),
+        similarity.reason
+        if isinstance(similarity, SimilarityProfile)
+        else Reason("user", f"--similarity {similarity}"),
+    )
+
+
+def _flips(
+    rule: Rule, size: SizeProfile | Size, similarity: SimilarityProfile | Similarity
+) -> list[str]:
+    """How far the neighbouring cells of the table are, and what they would do."""
     other_size: Size = "large" if rule.size == "small" else "small"
     other_kind: Similarity = "different" if rule.similarity == "similar" else "similar"
     across = rule_for(other_size, rule.similarity)
     beside = rule_for(rule.size, other_kind)
+    away = "" if isinstance(size, str) else f" ({size.images} images now)"
+    parts = () if isinstance(similarity, str) else similarity.parts
+    nearest = "; ".join(
+        f"{p.name} {p.value:.2f}, {other_kind} from {getattr(p, other_kind):.2f} on"
+        for p in parts
+        if p.value is not None and getattr(p, other_kind) is not None and p.verdict != other_kind
+    )
     return [
-        f"were the data {other_size}: {across.strategy} ({across.action})",
-        f"were it {other_kind}: {beside.strategy} ({beside.action})",
+        f"were the data {other_size}{away}, the table would say {across.strategy} "
+        f"({across.action})",
+        f"were it {other_kind}{f' ({nearest})' if nearest else ''}, it would say "
+        f"{beside.strategy} ({beside.action})",
     ]
+
+
+def _trial_reason(trial: TrialResult, probed: Strategy) -> Reason:
+    ahead = "ahead of" if trial.gain >= 0 else "behind"
+    return Reason(
+        "trial",
+        f"{trial.strategy}, tried for {trial.epochs} epochs at {trial.side_px} px on "
+        f"{trial.learnt_from} images, is {100 * abs(trial.gain):.1f} points {ahead} {probed} on "
+        f"{trial.judged_on} others (noise {100 * trial.noise:.1f}; took {trial.seconds:.0f} s)",
+    )
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}"
 
 
 def _stages(strategy: Strategy, stages: tuple[str, ...]) -> tuple[str, ...]:

@@ -98,17 +98,8 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         TrainingError: the loss is no number any more.
     """
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    backbone = copy.deepcopy(backbone)
-    backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    head = _head(backbone, start, classes, plan, device)
-    optimiser, base = _optimiser(plan, backbone, head)
-    criterion = nn.CrossEntropyLoss(
-        weight=_class_weights(train.labels, classes).to(device) if plan.class_weights else None,
-        label_smoothing=plan.label_smoothing,
-    )
-    scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
-    loop = _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
+    loop = _loop(plan, copy.deepcopy(backbone), start, train, classes, device, seed=seed)
+    backbone, head = loop.backbone, loop.head
     history: list[EpochRecord] = []
     best = _Best()
     if val is not None and start is not None:
@@ -132,6 +123,30 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     return Tuned(backbone, probe.Head(weight, bias, 1.0), tuple(history))
 
 
+def seconds_per_step(
+    plan: Plan, backbone: Backbone, classes: int, device: torch.device, steps: int = 2
+) -> float:
+    """Time a few training steps of a plan on noise, after one that is not counted.
+
+    Nothing that is given is changed. On a GPU the clock waits for the work to be done, since each
+    step reads its loss.
+    """
+    torch.manual_seed(0)
+    side = canvas_px(plan.side_px)
+    batch = np.random.default_rng(0).integers(
+        0, 256, (plan.batch_size, side, side, 3), dtype=np.uint8
+    )
+    noise = Split(batch, np.arange(plan.batch_size, dtype=np.int64) % classes)
+    loop = _loop(plan, copy.deepcopy(backbone), None, noise, classes, device, seed=0)
+    loop.train_mode()
+    labels = torch.from_numpy(noise.labels)
+    loop.step(noise.pixels, labels)
+    began = time.perf_counter()
+    for _ in range(steps):
+        loop.step(noise.pixels, labels)
+    return (time.perf_counter() - began) / steps
+
+
 class _Head(nn.Module):
     """Dropout and a linear layer on float32[N,F]."""
 
@@ -143,6 +158,29 @@ class _Head(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         out: Tensor = self.linear(self.dropout(features))
         return out
+
+
+def _loop(
+    plan: Plan,
+    backbone: Backbone,
+    start: probe.Head | None,
+    train: Split,
+    classes: int,
+    device: torch.device,
+    *,
+    seed: int,
+) -> _Loop:
+    """Everything that a step needs; the backbone's parameters are frozen as planned."""
+    backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head = _head(backbone, start, classes, plan, device)
+    optimiser, base = _optimiser(plan, backbone, head)
+    criterion = nn.CrossEntropyLoss(
+        weight=_class_weights(train.labels, classes).to(device) if plan.class_weights else None,
+        label_smoothing=plan.label_smoothing,
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
+    generator = torch.Generator().manual_seed(seed)
+    return _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
 
 
 @dataclass
@@ -163,15 +201,14 @@ class _Loop:
 
     def epoch(self, number: int, train: Split, listener: Listener) -> float:
         """Go once through the training pictures in random order; returns the mean loss."""
-        self.backbone.train(self.plan.strategy == "scratch")
-        self.head.train()
+        self.train_mode()
         order = torch.randperm(len(train.labels), generator=self.generator).numpy()
         chunks = np.array_split(order, math.ceil(len(order) / self.plan.batch_size))
         total = len(chunks) * self.plan.epochs
         loss_sum = 0.0
         for chunk in chunks:
             self.factor = schedule(self.done, total, self.plan.warmup)
-            loss = self._step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
+            loss = self.step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} at step {self.done + 1} of epoch {number}",
@@ -182,7 +219,13 @@ class _Loop:
             listener.progress(self.done, total)
         return loss_sum / len(order)
 
-    def _step(self, pixels: npt.NDArray[np.uint8], labels: Tensor) -> float:
+    def train_mode(self) -> None:
+        """The backbone stays in eval mode, so that BatchNorm's statistics do not move."""
+        self.backbone.train(self.plan.strategy == "scratch")
+        self.head.train()
+
+    def step(self, pixels: npt.NDArray[np.uint8], labels: Tensor) -> float:
+        """One update on pictures uint8[B,S,S,3]; returns the loss."""
         for group, rate in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = rate * self.factor
         images = to_device(pixels, self.device)

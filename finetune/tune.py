@@ -99,14 +99,24 @@ def on_halves(material: Material, plan: Plan) -> Trial:
     So every image is held out once, and few images tell as much as they can. Learning from half of
     them favours the probe, which needs fewer: the safe side.
     """
-    half = probe.folds(material.labels, material.groups, 2)
-    parts = tuple((np.flatnonzero(half != h), np.flatnonzero(half == h)) for h in (0, 1))
+    parts = halves(material)
     scores = []
     for number, (rows, held) in enumerate(parts, start=1):
         material.listener.note(f"half {number} of 2: {len(rows)} to learn, {len(held)} to judge")
-        scores.append(_scores(material, _fit(material, plan, rows, None), held))
-    how = f"{len(half)} images, each classified by a model tuned on the other half"
+        scores.append(on_part(material, plan, rows, held))
+    how = f"{len(material.labels)} images, each classified by a model tuned on the other half"
     return Trial(parts, np.concatenate(scores), None, how)
+
+
+def halves(material: Material) -> tuple[tuple[Rows, Rows], ...]:
+    """The images in two stratified halves, copies together: each to learn from, then to judge."""
+    half = probe.folds(material.labels, material.groups, 2)
+    return tuple((np.flatnonzero(half != h), np.flatnonzero(half == h)) for h in (0, 1))
+
+
+def on_part(material: Material, plan: Plan, rows: Rows, held: Rows) -> probe.Array:
+    """Tune on `rows` for all epochs; scores float64[M,C] of `held` before temperature."""
+    return _scores(material, _fit(material, plan, rows, None), held)
 
 
 def on_everything(material: Material, plan: Plan) -> train.Tuned:
@@ -152,9 +162,10 @@ def _start(
     top: npt.NDArray[np.float32], labels: Rows, groups: Sequence[str], material: Material
 ) -> probe.Head:
     """The head that tuning starts from: a probe on the top features as the network has them."""
-    spans = ((0, top.shape[1]),)
-    ranked = probe.ranking_sample(labels)
-    fold = probe.folds(labels, groups)[ranked]
-    blocks = probe.Blocks(top[ranked], spans)
-    found = probe.cross_validate(TOP, (TOP,), blocks, labels[ranked], fold)
-    return probe.refit(found, probe.Blocks(top, spans), labels, material.classes)
+    rows = probe.distinct(groups, labels)
+    rows = rows[probe.ranking_sample(labels[rows])]
+    span = (0, top.shape[1])
+    kernel = probe.kernels(top[rows], {TOP: span})[TOP]
+    found = probe.leave_out(TOP, (TOP,), kernel, labels[rows], top.shape[1])
+    blocks = probe.Blocks(top, (span,))
+    return probe.fit(blocks, labels, material.classes, found.score.penalty, found.temperature)

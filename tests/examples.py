@@ -11,14 +11,20 @@ from finetune.records import (
     BackboneRow,
     ClassMetrics,
     ClassProbability,
+    Comparison,
+    Contender,
+    CurvePoint,
     Dataset,
     DatasetProfile,
     EpochRecord,
     Evaluation,
     Finding,
     Floor,
+    Forecast,
     HeadFacts,
+    Lead,
     Metrics,
+    Part,
     Plan,
     Prediction,
     Preprocess,
@@ -33,6 +39,7 @@ from finetune.records import (
     SizeProfile,
     Splits,
     StageScore,
+    TrialResult,
 )
 
 CLASSES = ("ash", "bäy & co")
@@ -77,21 +84,41 @@ PLAN = Plan(
 )
 REASONS = (
     Reason("size", "1200 images to learn from"),
-    Reason("stage-profile", "the top leads"),
+    Reason("similarity", "the parts say similar"),
     Reason("T3", "fine-tune a few layers"),
+)
+LEAD = Lead(prior=0.0, prior_spread=0.06, mean=0.031, spread=0.02)
+TRIAL = TrialResult("deep", 600, 600, 128, 5, 0.04, 0.015, 33.5)
+FORECASTS = (
+    Forecast("linear-probe", 1.5, True, "about 2 s: 8 test images to read; the budget is 60 s"),
+    Forecast("deep", 99.0, False, "about 99 s: 900 steps of 16 images; the budget is 60 s"),
 )
 RECOMMENDATION = Recommendation(
     strategy="partial",
+    policy="measured",
+    rule="T3",
+    table="partial",
     size="large",
     similarity="similar",
     reasons=REASONS,
     flips=("were the data small: linear-probe",),
     warning=None,
     plan=PLAN,
+    lead=LEAD,
+    trials=(TRIAL,),
+    forecasts=FORECASTS,
+)
+CURVE = (CurvePoint(200, 0.3), CurvePoint(400, 0.25), CurvePoint(800, 0.1875))
+PARTS = (
+    Part("BatchNorm drift", 0.75, 0.6, 0.4, "similar", "1 - drift / that of noise"),
+    Part("ImageNet confidence", 0.5, None, None, "uncertain", "shown only"),
+    Part("stage profile", None, None, 2.0, "uncertain", "lead of the best lower stage"),
 )
 PROFILE = DatasetProfile(
-    size=SizeProfile("large", 1200, 500, 2, REASONS[0]),
-    similarity=SimilarityProfile("similar", -0.25, 0.02, REASONS[1]),
+    size=SizeProfile("large", 1200, 500, 2, CURVE, "representation", REASONS[0]),
+    similarity=SimilarityProfile(
+        "uncertain", "similar", PARTS, {"stem": 0.25, "1": 0.5}, 0.125, REASONS[1]
+    ),
     median_side_px=100,
     symbols=False,
     symbols_reason="ordinary names",
@@ -145,6 +172,24 @@ FACTS = RunFacts(
     accuracy_source="8 test images",
 )
 
+CONTENDER = Contender("partial", 0.875, (0.529, 0.978), 0.3, 0.0, 0.0, 0.0, 10.5)
+COMPARISON = Comparison(
+    data="/data/trees",
+    rule="T3",
+    table="partial",
+    chosen="partial",
+    best="deep",
+    contenders=(
+        CONTENDER,
+        Contender("deep", 0.9375, (0.6, 0.99), 0.25, 0.0625, -0.05, 0.175, 20.0),
+    ),
+    profile=PROFILE,
+    counts={"train": 900, "val": 300, "test": 8},
+    findings=(FINDING,),
+    verdict="The table said partial, best was deep.",
+    seconds={"total": 31.0},
+)
+
 EXAMPLES: tuple[Any, ...] = (
     SAMPLE,
     FINDING,
@@ -154,11 +199,16 @@ EXAMPLES: tuple[Any, ...] = (
     BACKBONE,
     STAGES[0],
     REASONS[0],
+    CURVE[0],
     PROFILE.size,
+    PARTS[0],
     PROFILE.similarity,
     PROFILE,
     AUGMENT,
     PLAN,
+    TRIAL,
+    FORECASTS[1],
+    LEAD,
     RECOMMENDATION,
     HISTORY[0],
     METRICS.per_class[1],
@@ -170,8 +220,15 @@ EXAMPLES: tuple[Any, ...] = (
     ClassProbability("ash", 0.75),
     Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),
     BackboneRow("lenet5", False, "none", "none", 61_000, 32, ("stem", "1")),
-    Request("/data/trees", options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"}),
-    Advice(RECOMMENDATION, PROFILE, STAGES, {"train": 4}, (FINDING,)),
+    Request(
+        "/data/trees",
+        policy="table",
+        budget_s=90.5,
+        options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"},
+    ),
+    Advice(RECOMMENDATION, PROFILE, STAGES, {"train": 4}, (FINDING,), {"total": 2.5}),
+    CONTENDER,
+    COMPARISON,
     Evaluation("runs/one", "/data/new", METRICS, ()),
     RunRow("runs/one", error="damaged"),
 )

@@ -14,9 +14,11 @@ import finetune
 PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 LAYERS = {
-    7: {"cli"},
-    6: {"pipeline", "console"},
-    5: {"predict", "export", "tune"},
+    9: {"cli"},
+    8: {"pipeline", "console"},
+    7: {"decide"},
+    6: {"realise"},
+    5: {"predict", "tune", "survey"},
     4: {"features", "train", "runs"},
     3: {"batches", "engine"},
     2: {"data", "profile", "backbones", "strategy", "probe", "evaluate", "report"},

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import SAMPLE
 
-from finetune import pipeline
+from finetune import cli, pipeline
 
 
 @pytest.fixture
@@ -82,7 +82,69 @@ def test_recommend_folder_json(run_cli, image_folder) -> None:
 
     answer = json.loads(done.out)
     assert {"strategy", "size", "similarity", "reasons", "plan"} <= set(answer)
-    assert {"profile", "stages", "counts", "findings"} <= set(answer)
+    assert {"policy", "rule", "table", "lead", "trials", "forecasts", "flips"} <= set(answer)
+    assert {"profile", "stages", "counts", "findings", "seconds"} <= set(answer)
+    assert answer["policy"] == "measured"
+    assert answer["trials"] == []
+    assert [f["strategy"] for f in answer["forecasts"]] == [
+        *("linear-probe", "stage-probe", "partial", "deep")
+    ]
+    assert all(f["seconds"] > 0 and f["fits"] and f["text"] for f in answer["forecasts"])
+    parts = {p["name"]: p for p in answer["profile"]["similarity"]["parts"]}
+    assert set(parts) == {
+        *("BatchNorm drift", "label agreement", "ImageNet confidence", "stage profile")
+    }
+    assert parts["BatchNorm drift"]["similar"] > parts["BatchNorm drift"]["different"]
+    assert set(answer["profile"]["similarity"]["drift"]) == {"stem", "1", "2", "3", "4", "5"}
+    assert {"images", "rarest_class", "curve", "limit"} <= set(answer["profile"]["size"])
+    assert {"name", "accuracy", "standard_error", "log_loss"} <= set(answer["stages"][0])
+
+
+def test_recommend_folder_shows_people_all_that_was_measured(run_cli, image_folder) -> None:
+    """The table with the place in it, the parts with thresholds, the stages and the forecasts."""
+    done = run_cli("recommend", image_folder({"a": 12, "b": 12}))
+
+    assert done.code == 0
+    for title in ("linear classifiers by stage", "distance from ImageNet", "the classic table"):
+        assert title in done.out
+    assert "forecast from here to the test" in done.out
+    assert "→ T" in done.out
+
+
+def test_compare_trains_all_and_says_what_the_table_cost(run_cli, image_folder) -> None:
+    """Four strategies on one split, differences to the table's choice, and one sentence."""
+    root = image_folder({"a": 14, "b": 14}, size=(32, 32))
+
+    done = run_cli("compare", root, "--json", "--backbone", "test_resnet", "--weights", "random")
+
+    answer = json.loads(done.out)
+    rows = {c["strategy"]: c for c in answer["contenders"]}
+    assert set(rows) == {"linear-probe", "stage-probe", "partial", "deep"}
+    assert rows[answer["table"]]["difference"] == 0
+    for row in rows.values():
+        assert row["low"] <= row["difference"] <= row["high"]
+        same = row["accuracy"] - rows[answer["table"]]["accuracy"]
+        assert row["difference"] == pytest.approx(same)
+        assert row["seconds"] > 0
+    assert answer["verdict"].startswith(f"The table said {answer['table']}, best was ")
+    assert rows[answer["best"]]["accuracy"] == max(r["accuracy"] for r in rows.values())
+
+
+@pytest.mark.parametrize("budget", ["soon", "-5m", "0", "", "10 minutes"])
+def test_a_budget_that_is_no_time_is_refused(run_cli, budget: str) -> None:
+    """Anything but a positive time is a usage fault with examples."""
+    done = run_cli("train", SAMPLE, f"--budget={budget}")
+
+    assert done.code == 2
+    assert "--budget" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("90", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800)]
+)
+def test_a_budget_is_read_as_people_write_it(text: str, seconds: float) -> None:
+    """Seconds, minutes and hours, alone or together."""
+    assert cli._seconds(text) == seconds
 
 
 def test_recommend_needs_a_folder_or_both_axes(run_cli) -> None:

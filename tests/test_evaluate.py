@@ -259,3 +259,65 @@ def test_a_lead_of_one_image_keeps_the_probe(n: int) -> None:
     tuned, probed = answers([True] * n, sure=0.6), answers([True] * (n - 1) + [False], sure=0.6)
 
     assert compare(tuned, probed).kept == "probe"
+
+
+def test_the_lead_equals_a_count_by_hand() -> None:
+    """Eight more right and two fewer of forty: 15 points, with the error of the paired mean."""
+    tuned = answers([True] * 28 + [False] * 2 + [False] * 10)
+    probed = answers([True] * 20 + [False] * 8 + [True] * 2 + [False] * 10)
+
+    gain, noise, less, less_noise = evaluate.lead(tuned, probed, np.zeros(40, np.int64))
+
+    pairs = np.array([0] * 20 + [1] * 8 + [-1] * 2 + [0] * 10)
+    assert gain == pytest.approx(6 / 40)
+    assert noise == pytest.approx(pairs.std(ddof=1) / math.sqrt(40))
+    step = math.log(0.8 / 0.2)  # what one answer set right takes off the loss
+    assert less == pytest.approx(6 / 40 * step)
+    assert less_noise == pytest.approx(pairs.std(ddof=1) / math.sqrt(40) * step)
+
+
+def test_the_leads_noise_is_that_of_pairs() -> None:
+    """Models that err on the same images are compared more exactly than their rates alone allow."""
+    tuned = answers([True] * 56 + [False] * 44)
+    probed = answers([True] * 50 + [False] * 50)
+
+    gain, noise, _, _ = evaluate.lead(tuned, probed, np.zeros(100, np.int64))
+
+    assert gain == pytest.approx(0.06)
+    assert noise < math.sqrt(2 * 0.25 / 100) / 2
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 40))
+def test_the_lead_of_one_over_the_other_is_that_ones_lag(seed: int, n: int) -> None:
+    """Changing places turns both signs around and leaves the noise, and nothing leads itself."""
+    tuned, labels = random_case(n, 3, seed)
+    probed = random_case(n, 3, seed + 1)[0]
+
+    ahead = evaluate.lead(tuned, probed, labels)
+    behind = evaluate.lead(probed, tuned, labels)
+
+    assert behind == pytest.approx((-ahead[0], ahead[1], -ahead[2], ahead[3]))
+    assert evaluate.lead(tuned, tuned, labels)[::2] == (0, 0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 59])
+def test_a_lead_of_one_image_is_within_its_noise(n: int) -> None:
+    """One image more right than the other, whatever the number: never beyond the noise."""
+    tuned, probed = answers([True] * n), answers([True] * (n - 1) + [False])
+
+    gain, noise, less, less_noise = evaluate.lead(tuned, probed, np.zeros(n, np.int64))
+
+    assert 0 < gain <= noise
+    assert 0 < less <= less_noise
+
+
+def test_the_floor_says_what_the_lead_says() -> None:
+    """The floor's sentence has the lead, its noise, and that of the log loss with its sign."""
+    tuned = answers([True] * 28 + [False] * 12, 0.9)
+    probed = answers([True] * 20 + [False] * 20, 0.7)
+    gain, noise, less, less_noise = evaluate.lead(tuned, probed, np.zeros(40, np.int64))
+
+    reason = compare(tuned, probed).reason
+
+    assert f"{100 * gain:+.1f} points (noise {100 * noise:.1f})" in reason
+    assert f"log loss {-less:+.3f} (noise {less_noise:.3f})" in reason

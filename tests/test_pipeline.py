@@ -45,7 +45,7 @@ def test_sample_data_is_learnt_but_not_perfectly(leaves_run: tuple[RunResult, Pa
 
     assert result.test is not None
     assert result.test.majority_baseline + 0.3 < result.test.accuracy < 1.0
-    assert result.strategy == "linear-probe"
+    assert result.strategy == result.recommendation.table
     assert result.requested_strategy == "auto"
 
 
@@ -295,7 +295,7 @@ def test_recommendation_of_a_folder_trains_nothing(
     before = fingerprint(tmp_path)
 
     advice = pipeline.run_recommendation(
-        Request(root=str(root), size="large", similarity="different"), Recorder()
+        Request(root=str(root), policy="table", size="large", similarity="different"), Recorder()
     )
 
     assert fingerprint(tmp_path) == before

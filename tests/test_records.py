@@ -1,12 +1,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import MISSING, FrozenInstanceError, fields, is_dataclass, replace
 from typing import Any
 
 import msgspec
 import pytest
-from examples import EXAMPLES, FACTS, FINDING, HISTORY, METRICS, PLAN, PREPROCESS, SAMPLE, SPLITS
+from examples import (
+    COMPARISON,
+    EXAMPLES,
+    FACTS,
+    FINDING,
+    FORECASTS,
+    HISTORY,
+    LEAD,
+    METRICS,
+    PARTS,
+    PLAN,
+    PREPROCESS,
+    PROFILE,
+    RECOMMENDATION,
+    SAMPLE,
+    SPLITS,
+    TRIAL,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,8 +87,12 @@ def test_text_that_is_no_such_json_is_refused(text: str) -> None:
     ("kind", "name"),
     [
         (type(example), f.name)
-        for example in (SAMPLE, PLAN, METRICS, FACTS.head, HISTORY[0])
+        for example in (
+            *(SAMPLE, PLAN, METRICS, FACTS.head, HISTORY[0], TRIAL, LEAD, FORECASTS[0]),
+            *(PARTS[0], PROFILE.size, PROFILE.similarity, RECOMMENDATION, COMPARISON),
+        )
         for f in fields(example)
+        if f.default is MISSING
     ],
     ids=lambda v: v if isinstance(v, str) else v.__name__,
 )
@@ -98,6 +119,16 @@ def test_a_missing_key_is_refused_and_named(kind: Any, name: str) -> None:
         (FINDING, {"severity": "fatal"}),
         (METRICS, {"confusion": [[1, "2"]]}),
         (HISTORY[0], {"train_loss": None}),
+        (PROFILE.size, {"verdict": "uncertain"}),
+        (PROFILE.size, {"limit": "time"}),
+        (PROFILE.size, {"curve": [[200, 0.3]]}),
+        (PROFILE.similarity, {"column": "uncertain"}),
+        (PROFILE.similarity, {"verdict": "near"}),
+        (PARTS[0], {"verdict": None}),
+        (RECOMMENDATION, {"policy": "coin"}),
+        (RECOMMENDATION, {"trials": [{}]}),
+        (TRIAL, {"gain": None}),
+        (COMPARISON, {"best": "auto"}),
     ],
     ids=str,
 )
@@ -131,3 +162,36 @@ def test_any_number_survives_to_the_last_bit(value: float) -> None:
 def test_probes_are_fitted_on_train_and_validation() -> None:
     """`fitting` is every image that is not test."""
     assert [s.path for s in SPLITS.fitting] == ["ash/1.png", "ash/2.png"]
+
+
+def test_a_table_has_no_uncertain_column() -> None:
+    """A verdict on similarity may be uncertain, its column of the table is read back as one."""
+    found = from_json(to_json(PROFILE.similarity), type(PROFILE.similarity))
+
+    assert (found.verdict, found.column) == ("uncertain", "similar")
+
+
+def test_a_part_that_was_not_measured_stays_so() -> None:
+    """No value and no thresholds come back as None, not as zero."""
+    part = replace(PARTS[0], value=None, similar=None, different=None)
+
+    assert from_json(to_json(part), type(part)) == part
+    assert json.loads(to_json(part))["value"] is None
+
+
+def test_a_recommendation_may_do_without_evidence() -> None:
+    """What the table alone says has no lead, no trials and no forecasts, and reads back so."""
+    plain = to_builtins(RECOMMENDATION)
+    for name in ("lead", "trials", "forecasts"):
+        del plain[name]
+
+    found = from_json(json.dumps(plain), type(RECOMMENDATION))
+
+    assert (found.lead, found.trials, found.forecasts) == (None, (), ())
+
+
+def test_a_request_leaves_the_choice_to_measurement() -> None:
+    """Without a word from the user the policy is `measured` and no budget is named."""
+    asked = records.Request("/data/trees")
+
+    assert (asked.strategy, asked.policy, asked.budget_s) == ("auto", "measured", None)

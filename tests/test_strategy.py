@@ -12,6 +12,8 @@ from finetune import cli, strategy
 from finetune.errors import UsageError
 from finetune.records import (
     Augment,
+    Lead,
+    Part,
     Plan,
     Reason,
     Similarity,
@@ -19,18 +21,26 @@ from finetune.records import (
     Size,
     SizeProfile,
     Strategy,
+    TrialResult,
 )
 from finetune.strategy import (
+    BELIEFS,
     LOW_RESOLUTION_PX,
     OPTIMISERS,
     RULES,
     STRATEGIES,
     TUNE_SIDE_PX,
     TUNED,
+    Belief,
     Facts,
+    by_evidence,
     recommend,
     resolve,
     rule_for,
+    settled,
+    short,
+    weigh,
+    worth_trying,
 )
 
 CELLS: dict[tuple[Size, Similarity], Strategy] = {
@@ -42,6 +52,13 @@ CELLS: dict[tuple[Size, Similarity], Strategy] = {
 PROBES: tuple[Strategy, ...] = ("linear-probe", "stage-probe")
 PLAN_FIELDS = {f.name for f in fields(Plan)} - {"augment", "why"}
 AUGMENT_FIELDS = {f.name for f in fields(Augment)}
+
+PARTS = (
+    Part("near part", 0.75, 0.6, 0.4, "similar", "of two thresholds"),
+    Part("far part", 3.0, None, 2.0, "different", "of one"),
+    Part("shown part", 0.5, None, None, "uncertain", "of none"),
+)
+BELIEF = Belief(lead=0.2, spread=0.3, handicap=0.1, trial_spread=0.2)
 
 # A value for each option of the command line that no rule would choose.
 USER: dict[str, Any] = {
@@ -78,8 +95,10 @@ def value_of(plan: Plan, name: str) -> Any:
 def measured(size: Size, similarity: Similarity) -> tuple[SizeProfile, SimilarityProfile]:
     """Profiles as `profile` would give them."""
     return (
-        SizeProfile(size, 123, 7, 3, Reason("size", "counted 123 images")),
-        SimilarityProfile(similarity, 0.1, 0.02, Reason("stage-profile", "measured a gain")),
+        SizeProfile(size, 123, 7, 3, (), None, Reason("size", "counted 123 images")),
+        SimilarityProfile(
+            "uncertain", similarity, PARTS, {}, None, Reason("similarity", "measured parts")
+        ),
     )
 
 
@@ -168,6 +187,144 @@ def test_a_forced_strategy_is_taken_and_the_tables_choice_is_named() -> None:
     assert advice.reasons[2].rule == "user"
     assert "--strategy deep" in advice.reasons[2].text
     assert "linear-probe (T1)" in advice.reasons[2].text
+
+
+def trial(gain: float, noise: float = 0.03) -> TrialResult:
+    """A trial of deep tuning on one half of 200 images."""
+    return TrialResult("deep", 100, 100, 128, 14, gain, noise, 30.0)
+
+
+def test_flips_name_how_far_each_threshold_is() -> None:
+    """A part that votes otherwise is shown with its value and the threshold it would have to pass.
+
+    Parts without a threshold that way, or past it already, are not.
+    """
+    advice = recommend(*measured("small", "similar"), resolve("linear-probe", facts(), {}))
+
+    assert "near part 0.75, different from 0.40 on" in advice.flips[1]
+    assert "far part" not in advice.flips[1]
+    assert "shown part" not in advice.flips[1]
+    assert "123 images now" in advice.flips[0]
+
+
+def test_without_trials_the_prior_is_believed() -> None:
+    """Before any trial the lead is other data sets' share of this probe's error."""
+    assert weigh(BELIEF, 0.25, ()) == Lead(0.05, 0.075, 0.05, 0.075)
+
+
+@pytest.mark.parametrize("column", ["similar", "different"])
+def test_one_sure_trial_overrules_any_prior(column: Similarity) -> None:
+    """A trial far beyond its noise decides, for tuning and against it."""
+    error = 0.3
+
+    assert weigh(BELIEFS[column], error, [trial(0.3, 0.005)]).mean > 0
+    assert weigh(BELIEFS[column], error, [trial(-0.5, 0.005)]).mean < 0
+
+
+@given(
+    gains=st.lists(st.floats(-0.9, 0.9), min_size=1, max_size=2),
+    noise=st.floats(0.0, 0.3),
+    error=st.floats(0.0, 1.0),
+)
+def test_belief_lies_between_prior_and_trials_and_is_surer(
+    gains: list[float], noise: float, error: float
+) -> None:
+    """Counting trials in moves the mean toward them, never past, and never widens the spread."""
+    lead = weigh(BELIEF, error, [trial(g, noise) for g in gains])
+    told = sum(gains) / len(gains) + BELIEF.handicap * error
+
+    low, high = sorted((lead.prior, told))
+    assert low - 1e-9 <= lead.mean <= high + 1e-9
+    assert lead.spread <= lead.prior_spread + 1e-12
+
+
+def test_a_second_trial_counts_by_its_noise() -> None:
+    """Of two trials the less noisy one weighs more."""
+    noisy_good = weigh(BELIEF, 0.3, [trial(0.2, 0.2), trial(-0.2, 0.02)])
+    noisy_bad = weigh(BELIEF, 0.3, [trial(0.2, 0.02), trial(-0.2, 0.2)])
+
+    assert noisy_good.mean < 0 < noisy_bad.mean
+
+
+def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
+    """No noise among ten images is not certainty: one image more is a tenth."""
+    agreed = TrialResult("deep", 10, 10, 128, 14, 0.0, 0.0, 1.0)
+
+    assert weigh(BELIEF, 0.5, [agreed]).spread > 0.05
+
+
+def test_tuning_is_tried_unless_it_hardly_ever_wins() -> None:
+    """Two spreads below zero no trial is worth its time; nearer it is."""
+    assert worth_trying(Lead(-0.19, 0.1, -0.19, 0.1))
+    assert not worth_trying(Lead(-0.21, 0.1, -0.21, 0.1))
+
+
+def test_a_choice_is_settled_beyond_one_spread() -> None:
+    """Within one spread of zero another half judges, beyond it the choice is made."""
+    assert settled(Lead(0, 1, 0.11, 0.1))
+    assert settled(Lead(0, 1, -0.11, 0.1))
+    assert not settled(Lead(0, 1, 0.09, 0.1))
+
+
+@given(images=st.integers(2, 5000), epochs=st.integers(1, 60))
+def test_a_trial_is_short_and_small(images: int, epochs: int) -> None:
+    """It has at most as many epochs and pixels as the plan, and about a hundred steps."""
+    plan = resolve("deep", facts(images=images), {"epochs": epochs})
+
+    trial_plan = short(plan, images)
+
+    assert 1 <= trial_plan.epochs <= plan.epochs
+    assert trial_plan.side_px <= min(plan.side_px, TUNE_SIDE_PX)
+    steps = trial_plan.epochs * math.ceil(images / plan.batch_size)
+    assert steps <= max(1.5 * strategy.TRIAL_STEPS, math.ceil(images / plan.batch_size))
+
+
+def test_evidence_that_overrules_the_table_says_so() -> None:
+    """What the table said, what was measured, and by how much it was overruled are all told."""
+    size, similarity = measured("small", "different")
+    trials = (trial(0.12),)
+    lead = weigh(BELIEF, 0.2, trials)
+
+    advice = by_evidence(
+        *(size, similarity, resolve("deep", facts(), {})),
+        probed="stage-probe",
+        lead=lead,
+        trials=trials,
+        untried=None,
+    )
+
+    assert (advice.policy, advice.rule, advice.table) == ("measured", "T2", "stage-probe")
+    assert (advice.strategy, advice.trials, advice.lead) == ("deep", trials, lead)
+    told = {r.rule: r.text for r in advice.reasons}
+    assert "the classic table says stage-probe" in told["T2"]
+    assert "12.0 points ahead of stage-probe on 100 others (noise 3.0" in told["trial"]
+    assert "overrules the table, which says stage-probe" in told["evidence"]
+    assert f"{100 * lead.mean:+.1f} points" in told["evidence"]
+    assert "stage-probe" in advice.flips[0]
+
+
+def test_evidence_that_agrees_with_the_table_says_so_too() -> None:
+    """Where the probe is chosen as the table has it, the reason says so; untried has a reason."""
+    size, similarity = measured("small", "different")
+
+    advice = by_evidence(
+        *(size, similarity, resolve("stage-probe", facts(), {})),
+        probed="stage-probe",
+        lead=Lead(0, 1, -0.1, 0.1),
+        trials=(),
+        untried="not tried: no time",
+    )
+
+    assert "the table agrees" in advice.reasons[-1].text
+    assert any(r.text == "not tried: no time" for r in advice.reasons)
+    assert advice.flips[0].endswith("deep")
+
+
+def test_a_strategy_is_found_by_its_name_or_refused() -> None:
+    """Every strategy has its name; another name is a usage fault that lists them."""
+    assert [strategy.named(s) for s in STRATEGIES] == list(STRATEGIES)
+    with pytest.raises(UsageError, match="magic"):
+        strategy.named("magic")
 
 
 @given(

@@ -228,6 +228,59 @@ def test_class_weights_favour_rare_classes_at_mean_one() -> None:
     assert weights[labels].mean() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("kind", ["partial", "deep", "scratch"])
+def test_timing_a_step_changes_nothing_that_is_given(tiny: Backbone, kind: Strategy) -> None:
+    """Seconds of a step are positive, and the network keeps its weights, mode and gradients."""
+    before = {n: t.clone() for n, t in tiny.net.state_dict().items()}
+    wanted = [p.requires_grad for p in tiny.net.parameters()]
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in tiny.modules()]
+
+    seconds = train.seconds_per_step(plan_for(kind, tiny), tiny, 2, torch.device("cpu"), steps=1)
+
+    assert seconds > 0
+    after = tiny.net.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert [p.requires_grad for p in tiny.net.parameters()] == wanted
+    assert all(p.grad is None for p in tiny.net.parameters())
+    assert not any(m.training for m in tiny.net.modules())
+    assert wanted
+    assert hooks == [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in tiny.modules()]
+
+
+def test_the_step_that_is_timed_is_the_one_that_is_trained(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full batch of pictures of the plan's size goes through; the first step is not counted."""
+    plan = plan_for("deep", tiny, batch_size=5, side_px=96)
+    seen: list[tuple[int, ...]] = []
+    clock = iter([10.0, 16.0])
+    step = train._Loop.step
+
+    def spy(self: train._Loop, pixels: np.ndarray, labels: torch.Tensor) -> float:
+        seen.append((*pixels.shape, len(labels), int(labels.max())))
+        assert not self.backbone.training
+        assert self.head.training
+        return step(self, pixels, labels)
+
+    monkeypatch.setattr(train._Loop, "step", spy)
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock))
+
+    seconds = train.seconds_per_step(plan, tiny, 3, torch.device("cpu"), steps=3)
+
+    side = train.canvas_px(96)
+    assert seen == [(5, side, side, 3, 5, 2)] * 4
+    assert seconds == pytest.approx(2.0)
+
+
+def test_timing_a_step_takes_few_classes_and_many(tiny: Backbone) -> None:
+    """A batch smaller than the number of classes, and weights for rare classes, are no fault."""
+    plan = plan_for("deep", tiny, class_weights=True)
+
+    for classes in (2, 50):
+        seconds = train.seconds_per_step(plan, tiny, classes, torch.device("cpu"), steps=1)
+        assert seconds > 0
+
+
 @pytest.mark.gpu
 def test_tuning_on_a_gpu_follows_the_cpu(tiny: Backbone) -> None:
     """With mixed precision on a GPU the loss falls as on a CPU."""

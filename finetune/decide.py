@@ -1,0 +1,240 @@
+"""Take the choice: the table is the prior, short trials of tuning are the evidence."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from finetune import probe, realise, strategy, train, tune
+from finetune.errors import UsageError
+from finetune.records import (
+    DatasetProfile,
+    Forecast,
+    Plan,
+    Recommendation,
+    Size,
+    SizeProfile,
+    Strategy,
+    TrialResult,
+)
+from finetune.survey import Clock, Probes, Survey, plan_for
+
+# Nobody waits for hours without having asked for it.
+DEFAULT_BUDGET_S = 1800.0
+FORWARD_SHARE = 0.3  # of a training step: forward, without backward and update (docs/log.md)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The choice, and what was made on the way to it that its realisation can use.
+
+    `proof` is the trial in which the chosen tuning beat the probe; `made` its images, where they
+    have the resolution of the plan.
+    """
+
+    advice: Recommendation
+    made: tune.Material | None = None
+    proof: tune.Trial | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Short trials of tuning: the images at their resolution, held-out scores, and the outcomes."""
+
+    made: tune.Material
+    trial: tune.Trial
+    results: tuple[TrialResult, ...]
+
+
+def decide(
+    survey: Survey, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
+) -> Decision:
+    """Choose a strategy and resolve its plan.
+
+    Args:
+        survey: The data.
+        probes: Linear classifiers, cross-validated.
+        measured: The two axes.
+        clock: Times the steps.
+        trials: Whether short trials of tuning may be run; without them the prior decides.
+
+    Raises:
+        UsageError: the strategy that the user named does not fit the budget that the user gave.
+    """
+    request = survey.request
+    size: SizeProfile | Size = request.size or measured.size
+    similarity = request.similarity or measured.similarity
+    column = request.similarity or measured.similarity.column
+    rule = strategy.rule_for(request.size or measured.size.verdict, column)
+    forced = None if request.strategy == "auto" else strategy.named(request.strategy)
+    by_table = forced is not None or request.policy == "table"
+    wanted = forced or rule.strategy
+    if not by_table:
+        return _by_evidence(survey, probes, measured, clock, trials=trials)
+    names = (wanted,) if trials else strategy.STRATEGIES[:4]
+    forecasts = forecast(survey, measured, probes, names, clock)
+    instead = None
+    if not _forecast(forecasts, wanted).fits:
+        wanted, instead = _cheaper(survey, wanted, probes, forecasts, forced=forced is not None)
+    plan = plan_for(survey, measured, probes, wanted)
+    advice = strategy.recommend(size, similarity, plan, forced=forced, instead=instead)
+    return Decision(replace(advice, forecasts=forecasts))
+
+
+def _by_evidence(
+    survey: Survey, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
+) -> Decision:
+    """Try tuning where it may win and the budget allows it; choose by all that is known then."""
+    request = survey.request
+    belief = strategy.BELIEFS[request.similarity or measured.similarity.column]
+    error = 1.0 - probes.best.score.accuracy
+    lead = strategy.weigh(belief, error, ())
+    worth = strategy.worth_trying(lead)
+    names: tuple[Strategy, ...] = (probes.name, "deep") if worth else (probes.name,)
+    forecasts = forecast(
+        survey, measured, probes, names if trials else strategy.STRATEGIES[:4], clock
+    )
+    attempt, untried = None, None
+    if not worth:
+        untried = "not tried: tuning hardly ever wins on such data"
+    elif not _forecast(forecasts, "deep").fits:
+        untried = f"not tried: deep does not fit the budget ({_forecast(forecasts, 'deep').text})"
+    elif not trials:
+        untried = "not tried here: `finetune train` settles it by a short trial"
+    else:
+        attempt = attempt_tuning(survey, probes, measured, clock, belief)
+        lead = strategy.weigh(belief, error, attempt.results)
+    fits = worth and _forecast(forecasts, "deep").fits
+    chosen: Strategy = "deep" if lead.mean > 0 and fits else probes.name
+    plan = plan_for(survey, measured, probes, chosen)
+    advice = strategy.by_evidence(
+        request.size or measured.size,
+        request.similarity or measured.similarity,
+        plan,
+        probed=probes.name,
+        lead=lead,
+        trials=attempt.results if attempt else (),
+        untried=untried,
+    )
+    advice = replace(advice, forecasts=forecasts)
+    if attempt is None or chosen != "deep":
+        return Decision(advice)
+    same = len(attempt.made.labels) == len(survey.labels) and (
+        attempt.made.plain.shape[1] == plan.side_px
+    )
+    return Decision(advice, attempt.made if same else None, attempt.trial)
+
+
+def attempt_tuning(
+    survey: Survey,
+    probes: Probes,
+    measured: DatasetProfile,
+    clock: Clock,
+    belief: strategy.Belief | None = None,
+    most: int = 2,
+) -> Attempt:
+    """Tune for a short while on one half of the images and judge on the other.
+
+    Args:
+        survey: The data; where there are many images, a stratified part of them is used.
+        probes: What is to be beaten.
+        measured: For the plan.
+        clock: Times the steps.
+        belief: Where given, the other way round is tried only if that leaves the choice open;
+            without it `most` halves judge.
+        most: How many halves may judge.
+    """
+    full = plan_for(survey, measured, probes, "deep")
+    rows = probe.ranking_sample(survey.labels)
+    made = realise.material(survey, strategy.short(full, len(rows)), clock, rows)
+    error = 1.0 - probes.best.score.accuracy
+    parts, scores, results = [], [], []
+    for learn, held in tune.halves(made)[:most]:
+        began = time.perf_counter()
+        plan = strategy.short(full, len(learn))
+        with clock.step("trial", f"trying deep: {plan.epochs} epochs at {plan.side_px} px"):
+            found = tune.on_part(made, plan, learn, held)
+            part = (rows[learn], rows[held])
+            gain, noise, _, _ = realise.lead(survey, probes, tune.Trial((part,), found, None, ""))
+        seconds = time.perf_counter() - began
+        sizes = (len(learn), len(held), plan.side_px, plan.epochs)
+        results.append(TrialResult("deep", *sizes, gain, noise, seconds))
+        parts.append(part)
+        scores.append(found)
+        if belief is not None and strategy.settled(strategy.weigh(belief, error, results)):
+            break
+    judged = sum(len(held) for _, held in parts)
+    how = f"images, each classified after a short trial on {len(parts[0][0])} others"
+    trial = tune.Trial(tuple(parts), np.concatenate(scores), None, f"{judged} {how}")
+    return Attempt(made, trial, tuple(results))
+
+
+def _cheaper(
+    survey: Survey, wanted: Strategy, probes: Probes, forecasts: Sequence[Forecast], *, forced: bool
+) -> tuple[Strategy, str | None]:
+    """What is done instead of a strategy that does not fit the budget.
+
+    The user's own word, a named strategy, outweighs a budget that nobody gave.
+    """
+    text = _forecast(forecasts, wanted).text
+    if forced and survey.request.budget_s is None:
+        survey.listener.note(f"{wanted} takes {text}: started because it was asked for")
+        return wanted, None
+    if forced:
+        raise UsageError(
+            f"--strategy {wanted} does not fit --budget: {text}",
+            hint="Give a larger --budget, fewer --epochs or a smaller --side-px.",
+        )
+    return probes.name, f"{wanted} does not fit the budget ({text}): {probes.name} instead"
+
+
+def forecast(
+    survey: Survey,
+    measured: DatasetProfile,
+    probes: Probes,
+    names: Sequence[Strategy],
+    clock: Clock,
+) -> tuple[Forecast, ...]:
+    """What each strategy will cost from here; for tuning, two batches are timed."""
+    budget = survey.request.budget_s or DEFAULT_BUDGET_S
+    test = len(survey.splits.test) * survey.seconds_per_image
+    found = []
+    with clock.step("forecast", f"forecasting the time of {', '.join(names)}"):
+        for name in names:
+            seconds, text = test, f"{len(survey.splits.test)} test images to read"
+            if name in strategy.TUNED:
+                plan = plan_for(survey, measured, probes, name)
+                tuning, text = _tuning_seconds(survey, plan)
+                seconds += tuning
+            text = f"about {seconds:.0f} s: {text}; the budget is {budget:.0f} s"
+            found.append(Forecast(name, seconds, seconds <= budget, text))
+    return tuple(found)
+
+
+def _tuning_seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
+    """Seconds of decoding, of every step, and of judging; and how they were found."""
+    images = len(survey.samples)
+    step = train.seconds_per_step(plan, survey.backbone, len(survey.dataset.classes), survey.device)
+    full = plan.epochs * math.ceil(images / plan.batch_size)
+    if survey.request.strategy == "auto" and survey.request.policy == "measured":
+        half = min(images, probe.RANKING_IMAGES) // 2
+        short = strategy.short(plan, half)
+        again = 2.0 * short.epochs * math.ceil(half / plan.batch_size)
+        again *= (short.side_px / plan.side_px) ** 2
+    else:
+        again = full  # once more on halves, to be judged
+    if np.count_nonzero(~survey.in_train) >= tune.TELLING_IMAGES:
+        full = plan.epochs * math.ceil(np.count_nonzero(survey.in_train) / plan.batch_size)
+        again = again if survey.request.strategy == "auto" else 0
+    judging = images / plan.batch_size * FORWARD_SHARE
+    seconds = step * (full + again + judging) + images * survey.seconds_per_image
+    text = f"{full} steps of {plan.batch_size} images at {plan.side_px} px, {step:.2f} s each "
+    return seconds, text + f"(two timed), and {again:.0f} more to prove it"
+
+
+def _forecast(forecasts: Sequence[Forecast], name: Strategy) -> Forecast:
+    return next(f for f in forecasts if f.strategy == name)

@@ -1,0 +1,393 @@
+"""Look at the data once: split, one forward pass, linear probes, and the table's two axes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finetune import backbones, batches, data, engine, features, probe, profile, strategy
+from finetune.backbones import TOP, Backbone
+from finetune.errors import DataError
+from finetune.records import (
+    BackboneFacts,
+    Dataset,
+    DatasetProfile,
+    Finding,
+    Plan,
+    Request,
+    Sample,
+    SimilarityProfile,
+    Splits,
+    StageScore,
+    Strategy,
+)
+from finetune.train import Listener
+
+SIZE_SAMPLE = 200  # headers read to learn how large the images are
+# Images whose BatchNorm inputs are looked at, and images of noise to compare them with: with 32
+# the drift has settled to 5 % (docs/log.md, 2026-11-23).
+DRIFT_SAMPLE = 32
+NOISE_SAMPLE = 16
+OVERLAPS_SHOWN = 3
+
+
+@dataclass
+class Clock:
+    """Names each step to the listener and keeps its seconds."""
+
+    listener: Listener
+    began: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str, text: str) -> Iterator[None]:
+        """Time a step; steps of one name add up."""
+        self.listener.step(text)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def total(self) -> dict[str, float]:
+        """Seconds of every step, and of all since the clock was made."""
+        return {**self.seconds, "total": time.perf_counter() - self.began}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The data read and turned into features; rows of `table` stand for `samples`."""
+
+    request: Request
+    dataset: Dataset
+    splits: Splits
+    backbone: Backbone
+    facts: BackboneFacts
+    device: torch.device
+    runtime: engine.Engine
+    table: features.Table
+    samples: tuple[Sample, ...]
+    labels: npt.NDArray[np.int64]
+    fold: npt.NDArray[np.int64]
+    findings: tuple[Finding, ...]
+    seconds_per_image: float
+    listener: Listener
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images' files, in the order of the rows."""
+        return [Path(self.request.root) / s.path for s in self.samples]
+
+    @property
+    def in_train(self) -> npt.NDArray[np.bool_]:
+        """Which rows are not kept from tuning for validation, bool[N]."""
+        held = {s.path for s in self.splits.val}
+        return np.array([s.path not in held for s in self.samples])
+
+    def head(self, found: probe.LeftOut, rows: npt.NDArray[np.int64] | None = None) -> probe.Head:
+        """A head as leaving one out chose it, fitted on some rows (None: all)."""
+        labels = self.labels if rows is None else self.labels[rows]
+        blocks = self.blocks(found.score.taps, rows)
+        classes = len(self.dataset.classes)
+        return probe.fit(blocks, labels, classes, found.score.penalty, found.temperature)
+
+    def blocks(
+        self, taps: Sequence[str], rows: npt.NDArray[np.int64] | None = None
+    ) -> probe.Blocks:
+        """The features of some rows (None: all), grouped by stage."""
+        spans, start = [], 0
+        for tap in taps:
+            width = self.table.layout[tap][1] - self.table.layout[tap][0]
+            spans.append((start, start + width))
+            start += width
+        chosen = self.table.rows if rows is None else self.table.rows[rows]
+        return probe.Blocks(features.select(chosen, self.table.layout, taps), tuple(spans))
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Cross-validated linear classifiers: on the top features, and on others where wanted.
+
+    `curve` is the learning curve of the best: images and error.
+    """
+
+    top: probe.LeftOut
+    others: tuple[probe.LeftOut, ...]
+    curve: tuple[tuple[int, float], ...]
+
+    @property
+    def best(self) -> probe.LeftOut:
+        """The one with the least log loss."""
+        return min((self.top, *self.others), key=lambda c: c.score.log_loss)
+
+    @property
+    def name(self) -> Strategy:
+        """The strategy that the best one is."""
+        return "linear-probe" if self.best is self.top else "stage-probe"
+
+    @property
+    def table(self) -> tuple[StageScore, ...]:
+        """The stage table."""
+        return tuple(c.score for c in (*self.others, self.top))
+
+
+def look(request: Request, listener: Listener, clock: Clock) -> Survey:
+    """Scan, split, load the backbone, take features of every image that is not test."""
+    root = Path(request.root)
+    with clock.step("scan", f"reading {root}"):
+        dataset = data.scan(root)
+        splits = data.split(
+            dataset,
+            seed=request.seed,
+            val_fraction=request.val_fraction,
+            test_fraction=request.test_fraction,
+            max_per_class=request.max_per_class,
+        )
+    with clock.step("backbone", f"loading {request.backbone}"):
+        device, reason = engine.choose_device(request.device)
+        weights = backbones.RANDOM if request.strategy == "scratch" else request.weights
+        torch.manual_seed(request.seed)  # random weights, where they are asked for
+        backbone, facts = backbones.build(request.backbone, weights)
+        side = facts.preprocess.side_px
+        runtime = engine.make(backbone, device, side, len(splits.fitting) + len(splits.test))
+        listener.note(f"{device} ({reason.text}), {runtime.runtime} ({runtime.reason.text})")
+    with clock.step("features", f"one forward pass over {len(splits.fitting)} images"):
+        paths = [root / s.path for s in splits.fitting]
+        table = features.extract(paths, runtime, side, listener.progress)
+    bad = [splits.fitting[i] for i, _ in table.faults]
+    messages = [fault.message for _, fault in table.faults]
+    if bad and request.on_bad_image == "error":
+        raise DataError(
+            f"{len(bad)} image(s) cannot be read: " + "; ".join(messages[:5]),
+            hint="Repair or remove them, or use --on-bad-image skip.",
+        )
+    samples = tuple(splits.fitting[i] for i in table.kept)
+    labels = np.array([s.label for s in samples], np.int64)
+    _require_every_class(dataset, labels, len({s.digest for s in samples}))
+    lost = {s.path for s in bad}
+    return Survey(
+        request=request,
+        dataset=dataset,
+        splits=replace(
+            splits,
+            train=tuple(s for s in splits.train if s.path not in lost),
+            val=tuple(s for s in splits.val if s.path not in lost),
+        ),
+        backbone=backbone,
+        facts=facts,
+        device=device,
+        runtime=runtime,
+        table=table,
+        samples=samples,
+        labels=labels,
+        fold=probe.folds(labels, [s.digest for s in samples]),
+        findings=dataset.findings + data.copies(dataset.pool) + unreadable(bad, messages),
+        seconds_per_image=clock.seconds["features"] / len(splits.fitting),
+        listener=listener,
+    )
+
+
+def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Finding, ...]:
+    """A finding that names images which could not be decoded; none where there are none."""
+    if not samples:
+        return ()
+    return (
+        Finding(
+            "FT120",
+            "warning",
+            f"{len(samples)} image(s) cannot be read and were left out: {messages[0]}",
+            "Repair or remove them; --on-bad-image error stops instead.",
+            tuple(s.path for s in samples),
+        ),
+    )
+
+
+def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
+    """Cross-validate linear classifiers on the top features, each stage, and stages together.
+
+    Copies are left out: one of them would answer for the other.
+    """
+    first = survey.backbone.probed_top
+    candidates: dict[str, tuple[str, ...]] = {TOP: (first,)}
+    stages = survey.backbone.stages
+    if all_stages:
+        candidates |= {f"stage {s}" if s != "stem" else s: (s,) for s in stages}
+        candidates |= {
+            f"stages {'+'.join(stages[-2:])}": stages[-2:],
+            f"stages {'+'.join(stages[-2:])}+top": (*stages[-2:], first),
+            "all stages": (*stages, first),
+        }
+    with clock.step("probes", "cross-validating linear classifiers"):
+        rows = probe.distinct([s.digest for s in survey.samples], survey.labels)
+        rows = rows[probe.ranking_sample(survey.labels[rows])]
+        layout = survey.table.layout
+        used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
+        known = probe.kernels(survey.table.rows[rows], used)
+        found = []
+        for i, (name, taps) in enumerate(candidates.items()):
+            kernel = probe.combined(known, taps)
+            width = sum(layout[tap][1] - layout[tap][0] for tap in taps)
+            found.append(probe.leave_out(name, taps, kernel, survey.labels[rows], width))
+            survey.listener.progress(i + 1, len(candidates))
+        top, *others = found
+        best = min(found, key=lambda c: c.score.log_loss)
+        curve: tuple[tuple[int, float], ...] = ()
+        if np.bincount(best.labels).min() >= profile.CURVE_PER_CLASS:
+            curve = probe.learning_curve(probe.combined(known, best.score.taps), best.labels)
+    return Probes(top, tuple(others), curve)
+
+
+def measure(survey: Survey, probes: Probes, clock: Clock) -> DatasetProfile:
+    """Measure the two axes of the table: how much data, and how near ImageNet."""
+    with clock.step("profile", "measuring size and similarity"):
+        classes = survey.dataset.classes
+        looks, why = profile.symbols(classes)
+        every = max(1, len(survey.samples) // SIZE_SAMPLE)
+        shapes = [batches.size_of(path) for path in survey.paths[::every]]
+        sides = [min(shape) for shape in shapes if shape is not None]
+        return DatasetProfile(
+            size=profile.size(survey.labels, len(classes), probes.curve),
+            similarity=_similarity(survey, probes),
+            median_side_px=int(np.median(sides)) if sides else None,
+            symbols=looks,
+            symbols_reason=why,
+        )
+
+
+def plan_for(survey: Survey, measured: DatasetProfile, probes: Probes, wanted: Strategy) -> Plan:
+    """Every hyper-parameter of a strategy on this data."""
+    counts = np.bincount(survey.labels)
+    facts = strategy.Facts(
+        images=len(survey.samples),
+        similarity=survey.request.similarity or measured.similarity.column,
+        stages=survey.backbone.stages,
+        side_px=survey.facts.preprocess.side_px,
+        fixed_side=_takes_one_size(survey.backbone),
+        batchnorm=survey.facts.batchnorm,
+        median_side_px=measured.median_side_px,
+        symbols=measured.symbols,
+        symbols_reason=measured.symbols_reason,
+        rarest=int(counts.min()),
+        commonest=int(counts.max()),
+    )
+    taps = {"stage-probe": probes.best.score.taps, "linear-probe": probes.top.score.taps}
+    return strategy.resolve(wanted, facts, survey.request.options, taps.get(wanted, (TOP,)))
+
+
+def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
+    """The parts of the distance from ImageNet; those that need its weights only with these."""
+    trained = backbones.pretrained_on_imagenet(survey.facts)
+    layers = _drift(survey, _drift_sample(survey)) if trained else ()
+    noise = _drift(survey, None) if layers else ()
+    shallow = 2 * len(layers) // 3  # the last third tells nothing (docs/log.md)
+    seen = imagenet_probabilities(survey)
+    lower = {
+        c.score.name: c.right
+        for c in probes.others
+        if survey.backbone.probed_top not in c.score.taps
+    }
+    parts = (
+        profile.appearance(
+            float(np.mean([d.drift for d in layers[:shallow]])) if layers else None,
+            float(np.mean([d.drift for d in noise[:shallow]])) if layers else None,
+        ),
+        profile.agreement(seen, survey.labels, survey.fold),
+        profile.confidence(seen),
+        profile.depth(probes.top.right, lower),
+    )
+    by_stage = {
+        stage: float(np.mean([d.drift for d in layers if d.stage == stage]))
+        for stage in survey.backbone.stages
+        if any(d.stage == stage for d in layers)
+    }
+    diversity = float(np.mean([d.diversity for d in layers[:shallow]])) if layers else None
+    return profile.similarity(parts, len(survey.samples), by_stage, diversity)
+
+
+def _drift_sample(survey: Survey) -> npt.NDArray[np.int64]:
+    """At most `DRIFT_SAMPLE` rows, the classes in turn."""
+    order = np.random.default_rng(0).permutation(len(survey.labels))
+    turn = np.empty(len(order), np.int64)
+    for label in np.unique(survey.labels):
+        members = order[survey.labels[order] == label]
+        turn[members] = np.arange(len(members))
+    return order[np.argsort(turn[order], kind="stable")][:DRIFT_SAMPLE]
+
+
+def _drift(survey: Survey, rows: npt.NDArray[np.int64] | None) -> tuple[backbones.LayerDrift, ...]:
+    """BatchNorm's inputs on some of the images, or on noise."""
+    side = survey.facts.preprocess.side_px
+    if rows is None:
+        shape = (NOISE_SAMPLE, side, side, 3)
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    else:
+        paths = survey.paths
+        pixels = batches.load([paths[i] for i in rows], side, torch.get_num_threads())
+    if len(pixels) < 2:
+        return ()
+    x = survey.backbone.normalise(engine.to_device(pixels, survey.device))
+    return survey.backbone.batchnorm_inputs(x.contiguous(memory_format=torch.channels_last))
+
+
+def imagenet_probabilities(survey: Survey) -> npt.NDArray[np.float32] | None:
+    """The ImageNet classifier's softmax, float32[N,1000]; None where there is no such classifier.
+
+    It reads the top features, which are at hand, so it costs no forward pass.
+    """
+    head = survey.backbone.imagenet_head()
+    if head is None or not backbones.pretrained_on_imagenet(survey.facts):
+        return None
+    with torch.inference_mode():
+        top = torch.from_numpy(survey.table.columns((TOP,))).to(survey.device)
+        out: npt.NDArray[np.float32] = head(top).softmax(dim=1).cpu().numpy()
+    return out
+
+
+def overlap(survey: Survey) -> tuple[Finding, ...]:
+    """A note where classes are ImageNet classes: the accuracy then overstates."""
+    seen = imagenet_probabilities(survey)
+    if seen is None:
+        return ()
+    found = profile.overlap(seen, survey.labels, survey.dataset.classes)
+    if not found:
+        return ()
+    import timm.data  # noqa: PLC0415 - a table of names, rarely needed
+
+    names = timm.data.ImageNetInfo()  # type: ignore[attr-defined]  # not in its __all__
+    pairs = [f"{own} ({names.index_to_description(i)})" for own, i in found.items()]
+    more = f" and {len(pairs) - OVERLAPS_SHOWN} more" if len(pairs) > OVERLAPS_SHOWN else ""
+    return (
+        Finding(
+            "FT130",
+            "note",
+            f"{len(found)} of {len(survey.dataset.classes)} classes look like classes that the "
+            f"backbone was trained on: {', '.join(pairs[:OVERLAPS_SHOWN])}{more}",
+            "It has seen such pictures, perhaps these: the accuracy overstates what to expect of "
+            "classes it has not seen.",
+        ),
+    )
+
+
+def _takes_one_size(backbone: Backbone) -> bool:
+    return bool(dict(getattr(backbone.net, "pretrained_cfg", {})).get("fixed_input_size", False))
+
+
+def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    empty = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
+    if empty:
+        raise DataError(
+            f"no readable training image of {', '.join(empty[:5])} in {dataset.root}",
+            hint="Add images of it, or remove the class folder.",
+        )
+    if distinct < 2 * len(dataset.classes):
+        raise DataError(
+            f"{dataset.root} has {distinct} different training images for "
+            f"{len(dataset.classes)} classes",
+            hint="Give at least two per class; ten is a sensible least.",
+        )

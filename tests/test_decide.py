@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import Recorder, train
+
+from finetune import decide, pipeline, probe, strategy, survey
+from finetune.errors import UsageError
+from finetune.records import DatasetProfile, Request
+from finetune.strategy import Belief
+from finetune.survey import Clock, Probes, Survey
+
+FAST = {"epochs": 2, "side_px": 32, "batch_size": 8}
+HOPEFUL = dict.fromkeys(("similar", "different"), Belief(0.5, 0.5, 0.2, 0.2))
+HOPELESS = dict.fromkeys(("similar", "different"), Belief(-1.0, 0.1, 0.0, 0.1))
+Seen = tuple[Survey, Probes, DatasetProfile, Recorder]
+
+
+@pytest.fixture
+def seen(image_folder) -> Seen:
+    """A small hard folder looked at with the default backbone: shapes of noise, little to learn."""
+    root = image_folder({"a": 20, "b": 20, "c": 20, "d": 20}, size=(24, 24))
+    return looked_at(Request(root=str(root), options=FAST))
+
+
+def looked_at(request: Request) -> Seen:
+    listener = Recorder()
+    clock = Clock(listener)
+    data = survey.look(request, listener, clock)
+    probes = survey.fit_probes(data, clock, all_stages=True)
+    return data, probes, survey.measure(data, probes, clock), listener
+
+
+def with_error(probes: Probes, error: float) -> Probes:
+    """The same probes, said to be wrong so often."""
+    top = replace(probes.top, score=replace(probes.top.score, accuracy=1 - error, log_loss=0.0))
+    return replace(probes, top=top)
+
+
+def test_a_trial_judges_on_images_it_did_not_learn_from(seen: Seen) -> None:
+    """Each half is held out once, and its scores are not those of training images."""
+    data, probes, measured, listener = seen
+
+    attempt = decide.attempt_tuning(data, probes, measured, Clock(listener))
+
+    (learn_a, held_a), (learn_b, held_b) = attempt.trial.parts
+    assert not set(learn_a) & set(held_a)
+    assert not set(learn_b) & set(held_b)
+    assert sorted([*held_a, *held_b]) == list(range(len(data.labels)))
+    assert attempt.trial.scores.shape == (len(data.labels), 4)
+    assert [r.judged_on for r in attempt.results] == [len(held_a), len(held_b)]
+    assert all(r.seconds > 0 and r.noise >= 0 for r in attempt.results)
+
+
+def test_a_trial_of_many_images_uses_a_part_of_them(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more images than the ranking sample, a trial learns from and judges that sample only."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(probe, "ranking_sample", lambda labels: np.arange(0, len(labels), 2))
+
+    attempt = decide.attempt_tuning(data, probes, measured, Clock(listener))
+
+    used = {int(i) for part in attempt.trial.parts for rows in part for i in rows}
+    assert used == set(range(0, len(data.labels), 2))
+    assert len(attempt.made.labels) == len(used)
+
+
+def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
+    """When the first half leaves no doubt, the second is not tried."""
+    data, probes, measured, listener = seen
+    sure = Belief(lead=5.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
+
+    attempt = decide.attempt_tuning(data, with_error(probes, 0.5), measured, Clock(listener), sure)
+
+    assert len(attempt.results) == 1
+
+
+def test_evidence_decides_and_the_advice_shows_it(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tuning is believed to lead it is chosen, with its trials, and the table is named."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(strategy, "BELIEFS", HOPEFUL)
+    monkeypatch.setattr(strategy, "weigh", lambda *_: strategy.Lead(0.1, 0.1, 0.1, 0.01))
+
+    found = decide.decide(data, probes, measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy == found.advice.plan.strategy == "deep"
+    assert found.advice.trials
+    assert found.advice.table in ("linear-probe", "stage-probe")
+    assert found.proof is not None
+    assert found.made is not None
+
+
+def test_hopeless_tuning_is_not_tried(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tuning hardly ever wins the best probe is taken without a trial, and says why."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(strategy, "BELIEFS", HOPELESS)
+
+    found = decide.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy in ("linear-probe", "stage-probe")
+    assert found.advice.trials == ()
+    assert any("hardly ever wins" in r.text for r in found.advice.reasons)
+
+
+def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`recommend` costs no tuning, whatever is believed, and forecasts all four strategies."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(strategy, "BELIEFS", HOPEFUL)
+    monkeypatch.setattr(decide, "attempt_tuning", lambda *_: pytest.fail("tuned"))
+
+    found = decide.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=False)
+
+    assert [f.strategy for f in found.advice.forecasts] == list(strategy.STRATEGIES[:4])
+    assert any("settles it by a short trial" in r.text for r in found.advice.reasons)
+
+
+def test_what_does_not_fit_the_budget_is_not_started(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With seconds to spend, tuning is neither tried nor chosen, and the reason has the figures."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(strategy, "BELIEFS", HOPEFUL)
+    hurried = replace(data, request=replace(data.request, budget_s=0.01))
+
+    found = decide.decide(hurried, with_error(probes, 0.2), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy in ("linear-probe", "stage-probe")
+    assert any("does not fit the budget" in r.text for r in found.advice.reasons)
+    deep = next(f for f in found.advice.forecasts if f.strategy == "deep")
+    assert not deep.fits
+    assert deep.seconds > 0.01
+
+
+def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen: Seen) -> None:
+    """Naming a strategy is the user's word; naming a budget it does not fit is a contradiction."""
+    data, probes, measured, listener = seen
+    named = replace(data, request=replace(data.request, strategy="deep"))
+    free = decide.decide(named, probes, measured, Clock(listener), trials=True)
+    both = replace(named, request=replace(named.request, budget_s=0.01))
+
+    assert free.advice.strategy == "deep"
+    with pytest.raises(UsageError, match="does not fit --budget"):
+        decide.decide(both, probes, measured, Clock(listener), trials=True)
+
+
+def test_the_table_policy_steps_back_to_the_probe_when_time_is_short(image_folder) -> None:
+    """To the letter, but within the budget: the best probe instead of tuning, and it is told."""
+    root = image_folder({"a": 12, "b": 12})
+    request = Request(root=str(root), policy="table", size="large", budget_s=0.01, options=FAST)
+    data, probes, measured, listener = looked_at(request)
+
+    found = decide.decide(data, probes, measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy == probes.name
+    assert found.advice.table == "partial"
+    assert any("partial does not fit the budget" in r.text for r in found.advice.reasons)
+
+
+def test_a_run_by_evidence_is_no_worse_than_the_probe_by_its_own_trial(
+    image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tuned model that the decision let through is still held against the probe, and named."""
+    monkeypatch.setattr(strategy, "BELIEFS", HOPEFUL)
+    monkeypatch.setattr(strategy, "weigh", lambda *_: strategy.Lead(0.1, 0.1, 0.1, 0.01))
+    root = image_folder({"a": 14, "b": 14})
+
+    result = train(root, tmp_path / "run", policy="measured", options=FAST)
+
+    assert result.recommendation.strategy == "deep"
+    assert result.floor is not None
+    assert result.floor.n == sum(t.judged_on for t in result.recommendation.trials)
+    kept = "deep" if result.floor.kept == "tuned" else "probe"
+    assert result.strategy.endswith(kept)
+
+
+def test_recommendation_of_a_folder_has_seconds_of_each_step(image_folder) -> None:
+    """The answer says what looking and deciding cost."""
+    root = image_folder({"a": 12, "b": 12})
+
+    advice = pipeline.run_recommendation(Request(root=str(root)), Recorder())
+
+    assert {"features", "probes", "profile", "forecast", "total"} <= set(advice.seconds)
