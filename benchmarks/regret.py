@@ -1,317 +1,302 @@
 """How often the decision is right: every strategy on many small data sets, and what each rule gets.
 
     python benchmarks/regret.py --data FOLDER_OF_DATA_SETS [--part 0/2] [--seeds 0 1]
-    python benchmarks/regret.py --report
+    python benchmarks/regret.py --report [--plot docs/similarity-size.svg]
 
 The first form measures what is missing from regret.csv, one row at a time, and may be stopped and
 started again; `--part 0/2` and `--part 1/2` share the work between two processes (one thread each:
-two threads in one process are slower than two processes). Seconds are CPU seconds. The second form
-prints the tables from the rows alone.
+set OMP_NUM_THREADS=1). The second form prints the tables from the rows alone.
+
+Regret is the accuracy of the best strategy less that of the chosen one, in points; which is best is
+decided on other seeds than the one that is scored. Whatever a policy has fitted, it has fitted on
+the other data sets.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-ROWS = Path(__file__).with_suffix(".csv")
-EVIDENCE = Path(__file__).with_name("regret_evidence.csv")
-SIZES = (5, 20, 40, 200)
-TEST_FRACTION = 0.3
-TEST_MOST = 1000
-TRIAL_STEPS = 100
-TRIAL_SIDE_PX = 128
-# Photographs lose more by shrinking than drawings do: tuned at 160 px, the others at 128 px.
-NEAR_SIDE_PX = 160
+import numpy as np
+import truth
+from truth import SETS, SIZES, STRATEGIES, Cell, Evidence, Row
 
-# An expert's word for each set: the hand-given label that one of the rivals uses, and what the
-# tuning recipe's rate is chosen by, so that it is honest whatever the program would measure.
-SETS = {
-    "flowers5": "similar",
-    "clothing10": "similar",
-    "fruit3_tiny": "similar",
-    "sign_digits10": "different",
-    "clipart8": "different",
-    "edges16": "different",
-    "brain_mri2": "different",
-    "wbc4": "different",
-    "omniglot_greek24": "different",
-    "mathsym18": "different",
-    "mnist_5k": "different",
-    "spoken_digit_spec10": "different",
-}
-# Images of the commonest class that are not test, where there are fewer than 200 (or 40, or 20):
-# a size that adds hardly any images to the one before is left out.
-MOST = {
-    "fruit3_tiny": 5,
-    "edges16": 5,
-    "omniglot_greek24": 20,
-    "brain_mri2": 40,
-    "clipart8": 40,
-    "wbc4": 40,
-}
-LARGE = ("flowers5", "clothing10", "sign_digits10", "mnist_5k", "spoken_digit_spec10")
-ORDER = (
-    *((5, 0), (20, 0), (40, 0), (5, 1), (20, 1), (200, 0), (40, 1), (5, 2), (20, 2)),
-    *((200, 1), (40, 2)),
-)
-# The second half judges again where one half has too few images to tell.
-TRIALS_TWICE_UP_TO = 20
-KINDS = ("linear-probe", "stage-probe", "trial-1", "trial-2", "partial", "deep")
+from finetune import strategy
+from finetune.records import TrialResult
+
+TUNED = ("partial", "deep")
+LEAST_ERROR = 0.03  # below this a share of the error is a share of one or two images
+SPLIT_FROM = 500  # images: from here on a fifth of them is enough to judge, see finetune/tune.py
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measurement. Probes and tuned models: accuracy on test images. Trials: tuned on one half
-    of the training images, accuracy on the other, and the lead over the best probe on the same
-    halves with its standard error, in accuracy and in log loss (`less`: how much less).
-    """
+class Known:
+    """Rows and evidence of every cell that is complete."""
 
-    data: str
-    per_class: int
-    seed: int
-    kind: str
-    learnt_from: int
-    judged_on: int
-    accuracy: float
-    log_loss: float
-    gain: float | None
-    gain_noise: float | None
-    less: float | None
-    less_noise: float | None
-    side_px: int
-    epochs: int
-    batch_size: int
-    lr: float
-    seconds: float
+    rows: dict[Cell, dict[str, Row]]
+    evidence: dict[Cell, Evidence]
 
-    @property
-    def key(self) -> tuple[str, int, int, str]:
-        return self.data, self.per_class, self.seed, self.kind
+    def without(self, name: str) -> Known:
+        """All but one data set, to fit on."""
+        keep = [c for c in self.rows if c[0] != name]
+        return Known({c: self.rows[c] for c in keep}, {c: self.evidence[c] for c in keep})
+
+    def accuracy(self, cell: Cell, kind: str) -> float:
+        """On the test images, in points."""
+        return 100 * self.rows[cell][kind].accuracy
+
+    def seconds(self, cell: Cell, kind: str, proof: float | None = None) -> float:
+        """Of training, with its proof: on few images, tuning on both halves costs as much again."""
+        row = self.rows[cell][kind]
+        again = row.seconds if row.learnt_from < SPLIT_FROM else 0.0
+        return row.seconds + (again if proof is None else proof) * (kind in TUNED)
+
+    def everything(self, cell: Cell) -> float:
+        """Seconds of training all four."""
+        return sum(self.seconds(cell, kind) for kind in STRATEGIES[1:])
+
+    def best(self, cell: Cell) -> str:
+        """The strategy that was best on the other seeds of this set and size, else on this one."""
+        name, size, seed = cell
+        others = [c for c in self.rows if c[:2] == (name, size) and c[2] != seed] or [cell]
+        return max(STRATEGIES, key=lambda k: sum(self.accuracy(c, k) for c in others))
 
 
-def read(path: Path = ROWS) -> list[Row]:
-    """The rows measured so far."""
-    if not path.exists():
-        return []
-    types: dict[str, Callable[[str], object]] = {
-        f.name: {"str": str, "int": int}.get(str(f.type), lambda v: float(v) if v else None)
-        for f in fields(Row)
+def load() -> Known:
+    """Complete cells only."""
+    rows: dict[Cell, dict[str, Row]] = {}
+    for row in truth.read(Row, truth.ROWS):
+        rows.setdefault(row.key[:3], {})[row.kind] = row
+    found = {e.key: e for e in truth.read(Evidence, truth.EVIDENCE)}
+    whole = {
+        c: r for c, r in sorted(rows.items()) if c in found and {*STRATEGIES, "trial-1"} <= {*r}
     }
-    with path.open(newline="") as file:
-        return [
-            Row(**{k: types[k](v) for k, v in line.items()})  # type: ignore[arg-type]
-            for line in csv.DictReader(file)
-        ]
+    return Known(whole, {c: found[c] for c in whole})
 
 
-def append(row: Row | Evidence, path: Path) -> None:
-    """Add one line in one write, so that two processes may share the file."""
-    line = io.StringIO()
-    writer = csv.DictWriter(line, [f.name for f in fields(row)], lineterminator="\n")
-    if not path.exists():
-        writer.writeheader()
-    writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(row).items()})
-    with path.open("a") as file:
-        file.write(line.getvalue())
+def fitted(known: Known) -> dict[str, strategy.Belief]:
+    """What `strategy.BELIEFS` should be: means and deviations of shares of the probe's error.
 
-
-def cells(seeds: list[int]) -> Iterator[tuple[str, int, int]]:
-    """What is to be measured, the most telling for its cost first."""
-    for size, seed in ORDER:
-        for name in SETS:
-            if seed in seeds and size <= MOST.get(name, 200) and (size < 200 or name in LARGE):
-                yield name, size, seed
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the program measures of one cell before any tuning."""
-
-    data: str
-    per_class: int
-    seed: int
-    images: int
-    rarest: int
-    classes: int
-    size: str
-    limit: str
-    similarity: str
-    column: str
-    drift: float | None
-    agreement: float | None
-    leads: float | None
-    diversity: float
-    best_probe: str
-    probe_accuracy: float
-    top_accuracy: float
-    deciding_seconds: float
-
-
-def measure(root: Path, name: str, per_class: int, seed: int, missing: set[str]) -> Iterator[Row]:
-    """Measure what is missing of one cell; its evidence is kept beside the rows."""
-    import numpy as np
-    import torch
-
-    from finetune import batches, decide, evaluate, probe, realise, strategy, survey, tune
-    from finetune.survey import Clock
-
-    seen, lookup = look(root, name, per_class, seed)
-    clock, labels, classes = Clock(Quiet()), seen.labels, seen.dataset.classes
-    began = time.process_time()
-    probes = survey.fit_probes(seen, clock, all_stages=True)
-    probing = time.process_time() - began
-    measured = survey.measure(seen, probes, clock)
-    append(evidence(name, per_class, seed, seen, probes, measured, clock), EVIDENCE)
-
-    rng = np.random.default_rng(seed)
-    some = sorted(rng.permutation(len(seen.splits.test))[:TEST_MOST].tolist())
-    tests = [seen.splits.test[i] for i in some]
-    test_paths = [root / name / s.path for s in tests]
-    test_labels = np.array([s.label for s in tests])
-
-    def row(kind, scores, temperature, truth, plan, seconds, learnt, lead=(None,) * 4) -> Row:
-        found = evaluate.measure(probe.probabilities(scores, temperature), truth, classes)
-        return Row(
-            *(name, per_class, seed, kind, learnt, len(truth), found.accuracy, found.log_loss),
-            *(*lead, plan.side_px, plan.epochs, plan.batch_size, plan.lr, seconds),
+    Every cell counts alike: where the error is large, leads are large and vary much.
+    """
+    out = {}
+    for column in ("similar", "different"):
+        cells = [c for c in known.rows if known.evidence[c].column == column]
+        error = np.array([max(1 - known.evidence[c].probe_accuracy, LEAST_ERROR) for c in cells])
+        rows = [known.rows[c] for c in cells]
+        lead = np.array([r["deep"].accuracy - r["stage-probe"].accuracy for r in rows]) / error
+        trials = [pooled([r[k] for k in truth.TRIALS if k in r]) for r in rows]
+        gain, noise = np.array(trials).T / error
+        handicap = float((lead - gain).mean())
+        off = float(((lead - gain - handicap) ** 2 - noise**2).mean())
+        trial_spread = max(off, 0.0) ** 0.5
+        out[column] = strategy.Belief(
+            float(lead.mean()), float(lead.std(ddof=1)), handicap, trial_spread
         )
-
-    for kind, chosen in (("linear-probe", probes.top), ("stage-probe", probes.best)):
-        if kind in missing:
-            plan = survey.plan_for(seen, measured, probes, kind)
-            head = seen.head(chosen)
-            scores = probe.score(head, lookup(test_paths).columns(chosen.score.taps))
-            yield row(kind, scores, head.temperature, test_labels, plan, probing, len(labels))
-
-    if missing & {"trial-1", "trial-2"}:
-        began = time.process_time()
-        most = 2 if "trial-2" in missing else 1
-        tried = decide.attempt_tuning(seen, probes, measured, clock, most=most)
-        seconds = (time.process_time() - began) / len(tried.results)
-        full = survey.plan_for(seen, measured, probes, "deep")
-        start = 0
-        for number, (result, (_, held)) in enumerate(
-            zip(tried.results, tried.trial.parts, strict=True), start=1
-        ):
-            scores = tried.trial.scores[start : start + len(held)]
-            start += len(held)
-            part = tune.Trial((tried.trial.parts[number - 1],), scores, None, "")
-            lead = realise.lead(seen, probes, part)
-            temperature = probe.fit_temperature(scores, labels[held])
-            plan = strategy.short(full, result.learnt_from)
-            kind, learnt = f"trial-{number}", result.learnt_from
-            yield row(kind, scores, temperature, labels[held], plan, seconds, learnt, lead)
-
-    for kind in ("partial", "deep"):
-        if kind not in missing:
-            continue
-        plan = survey.plan_for(seen, measured, probes, kind)
-        began = time.process_time()
-        made = realise.material(seen, plan, clock)
-        tuned = tune.on_everything(made, plan)
-        seconds = time.process_time() - began
-        pixels = batches.load(test_paths, plan.side_px, 1)
-        device = torch.device("cpu")
-        scores = probe.score(tuned.head, tune.top_features(tuned.backbone, device, pixels))
-        temperature = probe.fit_temperature(scores, test_labels)
-        yield row(kind, scores, temperature, test_labels, plan, seconds, len(labels))
+    return out
 
 
-def look(root: Path, name: str, per_class: int, seed: int):
-    """A survey of one cell from remembered features, and the memory."""
-    import numpy as np
-    import torch
+def pooled(trials: list[Row]) -> tuple[float, float]:
+    """Gain and noise of one or two trials together."""
+    weights = [1 / max(t.gain_noise or 0.0, 1 / t.judged_on) ** 2 for t in trials]
+    gains = [t.gain or 0.0 for t in trials]
+    return sum(w * g for w, g in zip(weights, gains, strict=True)) / sum(weights), sum(
+        weights
+    ) ** -0.5
 
-    from finetune import data, probe
-    from finetune.records import Request
-    from finetune.survey import Survey
 
-    backbone, facts, runtime, lookup = _backbone()
-    label = SETS[name]
-    side = NEAR_SIDE_PX if label == "similar" else TRIAL_SIDE_PX
-    request = Request(
-        root=str(root / name),
-        seed=seed,
-        similarity=label,
-        test_fraction=TEST_FRACTION,
-        max_per_class=per_class,
-        options={"side_px": side},
+# A policy looks at one cell of the known and answers with a strategy and its seconds of training.
+Policy = Callable[[Known, Cell], tuple[str, float]]
+
+
+def always(kind: str) -> Policy:
+    """One strategy, whatever the data."""
+    return lambda known, cell: (kind, known.seconds(cell, kind))
+
+
+def by_table(size: Callable[[Evidence], str], column: Callable[[Evidence], str]) -> Policy:
+    """The cell of the classic table that the two axes name."""
+
+    def policy(known: Known, cell: Cell) -> tuple[str, float]:
+        seen = known.evidence[cell]
+        kind = strategy.rule_for(size(seen), column(seen)).strategy  # type: ignore[arg-type]
+        return kind, known.seconds(cell, kind)
+
+    return policy
+
+
+def measured(known: Known, cell: Cell, *, trials: bool = True) -> tuple[str, float]:
+    """What `--policy measured` does, with beliefs fitted on the other data sets."""
+    seen, rows = known.evidence[cell], known.rows[cell]
+    belief = fitted(known.without(cell[0]))[seen.column]
+    error = 1 - seen.probe_accuracy
+    tried: list[TrialResult] = []
+    seconds = 0.0
+    lead = strategy.weigh(belief, error, tried)
+    if trials and strategy.worth_trying(lead):
+        for kind in ("trial-1", "trial-2"):
+            if kind in rows and not (tried and strategy.settled(lead)):
+                r = rows[kind]
+                sizes = (r.learnt_from, r.judged_on, r.side_px, r.epochs)
+                gain, noise = r.gain or 0.0, r.gain_noise or 0.0
+                tried.append(TrialResult("deep", *sizes, gain, noise, r.seconds))
+                seconds += r.seconds
+                lead = strategy.weigh(belief, error, tried)
+    if lead.mean > 0:
+        return "deep", seconds + known.seconds(cell, "deep", 0.0 if tried else None)
+    return "stage-probe", seconds + known.seconds(cell, "stage-probe")
+
+
+POLICIES: dict[str, Policy] = {
+    "measured (the default)": measured,
+    "measured, no trials": partial(measured, trials=False),
+    "classic table, measured axes (`--policy table`)": by_table(
+        lambda e: e.size, lambda e: e.column
+    ),
+    "classic table, hand-given labels": by_table(lambda e: e.size, lambda e: SETS[e.data]),
+    "size only (small: linear probe, large: deep)": by_table(
+        lambda e: e.size, lambda e: "similar" if e.size == "small" else "different"
+    ),
+    "similarity only (similar: linear probe, different: deep)": by_table(
+        lambda e: "small" if e.column == "similar" else "large", lambda e: e.column
+    ),
+    "cross-validated probe = always stage-probe": always("stage-probe"),
+    "always linear-probe": always("linear-probe"),
+    "always partial": always("partial"),
+    "always deep": always("deep"),
+}
+
+
+def regrets(known: Known, policy: Policy) -> tuple[dict[Cell, float], float]:
+    """Points lost against the best strategy by cell, and the share of the cost of trying all."""
+    lost, spent, total = {}, 0.0, 0.0
+    for cell in known.rows:
+        kind, seconds = policy(known, cell)
+        lost[cell] = known.accuracy(cell, known.best(cell)) - known.accuracy(cell, kind)
+        spent, total = spent + seconds, total + known.everything(cell)
+    return lost, spent / total
+
+
+def interval(lost: dict[Cell, float], statistic: Callable[[list[float]], float]) -> str:
+    """95 % bootstrap interval over data sets."""
+    rng = np.random.default_rng(0)
+    by_set: dict[str, list[float]] = {}
+    for cell, value in lost.items():
+        by_set.setdefault(cell[0], []).append(value)
+    names = sorted(by_set)
+    drawn = [
+        statistic([v for i in rng.integers(len(names), size=len(names)) for v in by_set[names[i]]])
+        for _ in range(2000)
+    ]
+    return f"{np.quantile(drawn, 0.025):.1f} to {np.quantile(drawn, 0.975):.1f}"
+
+
+def report(known: Known) -> None:
+    """Everything the rows say, as Markdown."""
+    sets = {c[0] for c in known.rows}
+    alone = sum(all(o == c or o[:2] != c[:2] for o in known.rows) for c in known.rows)
+    print(
+        f"{len(known.rows)} cells: {len(sets)} data sets, sizes {sorted({c[1] for c in known.rows})}"
     )
-    dataset = data.scan(root / name)
-    splits = data.split(
-        dataset, seed=seed, test_fraction=TEST_FRACTION, max_per_class=per_class, val_fraction=0.2
+    print(
+        f"a class; {alone} cells have one seed only, where the oracle is picked on what it scores."
     )
-    labels = np.array([s.label for s in splits.fitting])
-    survey = Survey(
-        request=request,
-        dataset=dataset,
-        splits=splits,
-        backbone=backbone,
-        facts=facts,
-        device=torch.device("cpu"),
-        runtime=runtime,
-        table=lookup([root / name / s.path for s in splits.fitting]),
-        samples=splits.fitting,
-        labels=labels,
-        fold=probe.folds(labels, [s.digest for s in splits.fitting]),
-        findings=(),
-        seconds_per_image=0.0,
-        listener=Quiet(),
-    )
-    return survey, lookup
+    print("\n| policy | mean regret | 95 % | p90 | 95 % | within 1 point | cost of trying all |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    results = {name: regrets(known, policy) for name, policy in POLICIES.items()}
+    for name, (lost, cost) in results.items():
+        values = list(lost.values())
+        near = float(np.mean([v <= 1 for v in values]))
+        print(
+            f"| {name} | {np.mean(values):.2f} | {interval(lost, np.mean)} | "
+            f"{np.quantile(values, 0.9):.1f} | {interval(lost, lambda v: np.quantile(v, 0.9))} | "
+            f"{near:.0%} | {cost:.0%} |"
+        )
+    own = sum(known.seconds(c, known.best(c)) for c in known.rows)
+    share = own / sum(known.everything(c) for c in known.rows)
+    print(f"\nThe best strategy alone, known beforehand, costs {share:.0%} of trying all.")
+    print("\n| distance | a class | cells | linear-probe | stage-probe | partial | deep |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for label in ("similar", "different"):
+        for size in SIZES:
+            cells = [c for c in known.rows if SETS[c[0]] == label and c[1] == size]
+            if cells:
+                means = [np.mean([known.accuracy(c, k) for c in cells]) for k in STRATEGIES]
+                shown = " | ".join(f"{m:.1f}" for m in means)
+                print(f"| {label} | {size} | {len(cells)} | {shown} |")
+    print()
+    for label, wanted in (("similar", "near"), ("different", "far")):
+        gains = [
+            known.accuracy(c, "stage-probe") - known.accuracy(c, "linear-probe")
+            for c in known.rows
+            if SETS[c[0]] == label
+        ]
+        print(f"stage-probe over linear-probe on {wanted} sets: {np.mean(gains):+.2f} points")
+    agree = [e.column == SETS[e.data] for e in known.evidence.values()]
+    unsure = [e.similarity == "uncertain" for e in known.evidence.values()]
+    print(f"the measured column is the expert's in {np.mean(agree):.0%} of cells", end="; ")
+    print(f"{np.mean(unsure):.0%} of cells are called uncertain")
+    slowest = max(known.evidence.values(), key=lambda e: e.deciding_seconds)
+    print(f"probes took at most {slowest.deciding_seconds:.1f} s ({slowest.images} images)")
+    print("beliefs fitted on all sets (strategy.BELIEFS has the same, rounded):")
+    for column, belief in fitted(known).items():
+        print(f"  {column}: {belief}")
+    lost, _ = results["measured (the default)"]
+    print(f"mean regret {np.mean(list(lost.values())):.2f} points")
 
 
-def evidence(name, per_class, seed, seen, probes, measured, clock) -> Evidence:
-    """What was measured, as a row."""
-    parts = {p.name: p.value for p in measured.similarity.parts}
-    return Evidence(
-        *(name, per_class, seed, measured.size.images, measured.size.rarest_class),
-        *(measured.size.classes, measured.size.verdict, measured.size.limit or ""),
-        *(measured.similarity.verdict, measured.similarity.column),
-        *(parts["BatchNorm drift"], parts["label agreement"], parts["stage profile"]),
-        *(measured.similarity.diversity, probes.name, probes.best.score.accuracy),
-        *(probes.top.score.accuracy, clock.seconds["probes"]),
-    )
+def plot(known: Known, path: Path) -> None:
+    """Similarity against size with every set in its place, as SVG."""
+    left, top, wide, high = 70, 40, 640, 380
+    low, most = np.log10(8), np.log10(2500)
 
+    def place(cell: Cell) -> tuple[float, float]:
+        seen = known.evidence[cell]
+        x = left + wide * (np.clip(seen.drift or 0.0, -0.05, 0.85) + 0.05) / 0.9
+        return float(x), float(top + high * (1 - (np.log10(seen.images) - low) / (most - low)))
 
-class Quiet:
-    """Hears nothing."""
-
-    def step(self, name: str) -> None: ...
-    def progress(self, done: int, total: int) -> None: ...
-    def epoch(self, record: object) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
-@cache
-def _backbone():
-    """The default backbone, its engine, and a memory of the features of each image."""
-    import numpy as np
-    import torch
-
-    from finetune import backbones, engine, features
-
-    torch.set_num_threads(1)
-    backbone, facts = backbones.build(backbones.DEFAULT)
-    runtime = engine.make(backbone, torch.device("cpu"), facts.preprocess.side_px, 10_000)
-    known: dict[Path, object] = {}
-
-    def lookup(paths: list[Path]):
-        new = [p for p in paths if p not in known]
-        if new:
-            table = features.extract(new, runtime, facts.preprocess.side_px, lambda _a, _b: None)
-            known.update(zip(new, table.rows, strict=True))
-        rows = np.stack([known[p] for p in paths])
-        return features.Table(rows, np.arange(len(rows)), runtime.layout, ())
-
-    return backbone, facts, runtime, lookup
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + wide + 20} {top + high + 90}"'
+        ' font-family="sans-serif" font-size="11">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        f'<rect x="{left}" y="{top}" width="{wide}" height="{high}" fill="none" stroke="#999"/>',
+    ]
+    for value in (0.40, 0.60):
+        x = left + wide * (value + 0.05) / 0.9
+        lines.append(f'<path d="M{x} {top}V{top + high}" stroke="#bbb" stroke-dasharray="4"/>')
+        lines.append(f'<text x="{x}" y="{top - 6}" text-anchor="middle">{value:.2f}</text>')
+    for images in (10, 30, 100, 300, 1000, 2000):
+        y = top + high * (1 - (np.log10(images) - low) / (most - low))
+        lines.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{images}</text>')
+        lines.append(f'<path d="M{left - 4} {y}h4" stroke="#999"/>')
+    named: set[tuple[str, int]] = set()
+    for cell in sorted(known.rows, key=lambda c: (c[0], -c[1], c[2])):
+        x, y = place(cell)
+        gain = known.accuracy(cell, "deep") - known.accuracy(cell, "stage-probe")
+        colour = "#1a7f37" if gain > 1 else "#b35900" if gain < -1 else "#777"
+        shape = f'<circle cx="{x:.0f}" cy="{y:.0f}" r="5"'
+        if known.evidence[cell].column == "different":
+            shape = f'<rect x="{x - 4.5:.0f}" y="{y - 4.5:.0f}" width="9" height="9"'
+        lines.append(f'{shape} fill="{colour}" fill-opacity="0.75"/>')
+        if (cell[0], 0) not in named:
+            named.add((cell[0], 0))
+            lines.append(f'<text x="{x + 8:.0f}" y="{y + 4:.0f}">{cell[0]}</text>')
+    middle, below = left + wide / 2, top + high
+    lines += [
+        f'<text x="{middle}" y="{below + 22}" text-anchor="middle">different ←  BatchNorm drift part '
+        "(1 - drift / drift of noise)  → similar</text>",
+        f'<text x="16" y="{top + high / 2}" transform="rotate(-90 16 {top + high / 2})" '
+        'text-anchor="middle">training images</text>',
+        f'<text x="{left}" y="{below + 46}">○ placed in the column similar, □ in different.</text>',
+        f'<text x="{left}" y="{below + 64}"><tspan fill="#1a7f37">Green</tspan>: deep tuning beat '
+        'the best probe by more than a point; <tspan fill="#b35900">orange</tspan>: lost by more; '
+        "grey: neither.</text>",
+        "</svg>",
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -322,16 +307,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    if options.plot:
+        plot(load(), options.plot)
+    if options.report:
+        report(load())
+    if options.plot or options.report:
+        return
     part, parts = (int(v) for v in options.part.split("/"))
-    for number, (name, size, seed) in enumerate(cells(options.seeds)):
-        if number % parts != part or size not in options.sizes:
-            continue
-        done = {r.kind for r in read() if r.key[:3] == (name, size, seed)}
-        missing = set(KINDS) - done - ({"trial-2"} if size > TRIALS_TWICE_UP_TO else set())
-        if missing:
-            for row in measure(options.data, name, size, seed, missing):
-                append(row, ROWS)
+    for number, cell in enumerate(truth.cells(options.seeds)):
+        if number % parts == part and cell[1] in options.sizes:
+            for row in truth.fill(options.data, cell):
                 print(row, flush=True)
 
 

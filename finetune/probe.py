@@ -75,6 +75,11 @@ class LeftOut:
         out: npt.NDArray[np.bool_] = self.scores.argmax(axis=1) == self.labels
         return out
 
+    @property
+    def losses(self) -> Array:
+        """Log loss of each image, float64[N], in nats, after temperature."""
+        return _surprises(self.scores / self.temperature)[np.arange(len(self.labels)), self.labels]
+
 
 def distinct(groups: Sequence[str], labels: Labels) -> Labels:
     """Rows of the first of each group of copies: one of them would answer for the one left out.
@@ -224,9 +229,14 @@ def probabilities(scores: Array, temperature: float) -> Array:
 
 def log_loss(scores: Array, labels: Labels) -> float:
     """Mean of −log softmax(scores)[label], in nats."""
-    top = scores.max(axis=1)
-    total = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
-    return float((total - scores[np.arange(len(labels)), labels]).mean())
+    return float(_surprises(scores)[np.arange(len(labels)), labels].mean())
+
+
+def _surprises(scores: Array) -> Array:
+    """−log softmax(scores), float64[N, C]."""
+    top = scores.max(axis=1, keepdims=True)
+    total: Array = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True)) - scores
+    return total
 
 
 def fit_temperature(scores: Array, labels: Labels) -> float:
@@ -238,10 +248,9 @@ def fit_temperature(scores: Array, labels: Labels) -> float:
     n = len(labels)
 
     def loss(log_t: float) -> float:
-        z = scores / np.exp(log_t)
-        top = z.max(axis=1, keepdims=True)
-        surprise = (top + np.log(np.exp(z - top).sum(axis=1, keepdims=True)) - z).mean()
-        return float((n * log_loss(z, labels) + surprise) / (n + 1))
+        surprises = _surprises(scores / np.exp(log_t))
+        right = surprises[np.arange(n), labels].mean()
+        return float((n * right + surprises.mean()) / (n + 1))
 
     found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(np.exp(found.x))

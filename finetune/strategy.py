@@ -129,6 +129,7 @@ BELIEFS: dict[Similarity, Belief] = {
     "different": Belief(0.3, 0.4, 0.2, 0.2),
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
+SETTLED = 0.5  # spreads; a second half changed no choice beyond (docs/log.md)
 LEAST_SPREAD = 0.005  # no belief and no trial is surer than half a point
 TRIAL_STEPS = 100
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
@@ -306,7 +307,7 @@ def worth_trying(lead: Lead) -> bool:
 
 def settled(lead: Lead) -> bool:
     """Whether the sign of the lead is beyond reasonable doubt, so that no more need be tried."""
-    return abs(lead.mean) > lead.spread
+    return abs(lead.mean) > SETTLED * lead.spread
 
 
 def short(plan: Plan, images: int) -> Plan:
@@ -442,7 +443,7 @@ def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan
         "side_px": "the backbone's input size",
         "taps": "the top features"
         if strategy == "linear-probe"
-        else "the features with the least cross-validated log loss",
+        else "the features with the least cross-validated log loss, by a standard error at least",
     }
     return Plan(
         strategy=strategy,

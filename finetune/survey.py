@@ -122,8 +122,15 @@ class Probes:
 
     @property
     def best(self) -> probe.LeftOut:
-        """The one with the least log loss."""
-        return min((self.top, *self.others), key=lambda c: c.score.log_loss)
+        """The one with the least log loss, if it beats the top features by a standard error.
+
+        Else the top features: the simplest that is not clearly worse (Breiman et al. 1984). Without
+        the margin, luck among ten costs near sets 1.4 points (docs/log.md, 2026-11-23).
+        """
+        best = min((self.top, *self.others), key=lambda c: c.score.log_loss)
+        less = self.top.losses - best.losses
+        noise = float(less.std(ddof=1)) / len(less) ** 0.5
+        return best if float(less.mean()) > noise else self.top
 
     @property
     def name(self) -> Strategy:
@@ -234,12 +241,12 @@ def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
             width = sum(layout[tap][1] - layout[tap][0] for tap in taps)
             found.append(probe.leave_out(name, taps, kernel, survey.labels[rows], width))
             survey.listener.progress(i + 1, len(candidates))
-        top, *others = found
-        best = min(found, key=lambda c: c.score.log_loss)
-        curve: tuple[tuple[int, float], ...] = ()
-        if np.bincount(best.labels).min() >= profile.CURVE_PER_CLASS:
-            curve = probe.learning_curve(probe.combined(known, best.score.taps), best.labels)
-    return Probes(top, tuple(others), curve)
+        probes = Probes(found[0], tuple(found[1:]), ())
+        best = probes.best
+        if np.bincount(best.labels).min() < profile.CURVE_PER_CLASS:
+            return probes
+        curve = probe.learning_curve(probe.combined(known, best.score.taps), best.labels)
+    return replace(probes, curve=curve)
 
 
 def measure(survey: Survey, probes: Probes, clock: Clock) -> DatasetProfile:

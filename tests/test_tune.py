@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from helpers import Recorder
+from hypothesis import given
+from hypothesis import strategies as st
 
-from finetune import batches, strategy, train, tune
+from finetune import batches, probe, strategy, train, tune
 from finetune.backbones import Backbone
 from finetune.records import Plan
 
@@ -40,37 +44,132 @@ def material(backbone: Backbone, count: int = 24, seed: int = 0) -> tune.Materia
     )
 
 
-def test_halves_hold_every_image_out_once_and_never_split_copies(tiny: Backbone) -> None:
-    """Each image is judged once, by a model that saw neither it nor a copy of it."""
-    data = material(tiny)
+def tied(labels: list[int], groups: list[str]) -> tune.Material:
+    """Material that has labels and copies only."""
+    nothing = np.zeros((len(labels), 0, 0, 3), np.uint8)
+    return tune.Material(
+        backbone=None,  # type: ignore[arg-type]  # the halves do not look at it
+        device=torch.device("cpu"),
+        large=nothing,
+        plain=nothing,
+        top=None,
+        labels=np.array(labels),
+        groups=groups,
+        classes=max(labels) + 1,
+        seed=0,
+        listener=Recorder(),
+    )
 
-    trial = tune.on_halves(data, make_plan(tiny))
+
+@given(
+    pairs=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from("abcdefghijkl")), min_size=1, max_size=40
+    )
+)
+def test_halves_part_the_images_and_keep_copies_together(pairs: list[tuple[int, str]]) -> None:
+    """Disjoint, each image to judge once, each learns from what the other judges, no copy torn."""
+    groups = [g for _, g in pairs]
+
+    one, two = tune.halves(tied([label for label, _ in pairs], groups))
+
+    for rows, held in (one, two):
+        assert set(rows).isdisjoint(held)
+        assert {groups[i] for i in rows}.isdisjoint(groups[i] for i in held)
+    assert sorted([*one[1], *two[1]]) == list(range(len(pairs)))
+    np.testing.assert_array_equal(one[0], two[1])
+    np.testing.assert_array_equal(one[1], two[0])
+
+
+@given(counts=st.lists(st.integers(2, 30), min_size=2, max_size=6), seed=st.integers(0, 99))
+def test_halves_are_stratified(counts: list[int], seed: int) -> None:
+    """Each class, in whatever order its images come, is halved to within one image."""
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+
+    (_, one), (_, two) = tune.halves(
+        tied(labels.tolist(), [f"{i:03d}" for i in range(len(labels))])
+    )
+
+    for label in range(len(counts)):
+        assert abs(int((labels[one] == label).sum()) - int((labels[two] == label).sum())) <= 1
+    assert abs(len(one) - len(two)) <= 1
+
+
+def test_on_halves_every_image_is_judged_by_the_half_it_is_not_in(tiny: Backbone) -> None:
+    """The trial has the halves' parts in order and one row of scores for each held-out image."""
+    data, plan = material(tiny), make_plan(tiny)
+
+    trial = tune.on_halves(data, plan)
 
     assert sorted(trial.held) == list(range(24))
     assert trial.scores.shape == (24, 2)
-    for rows, held in trial.parts:
-        assert set(rows).isdisjoint(held)
-        learnt = {data.groups[i] for i in rows}
-        assert learnt.isdisjoint(data.groups[i] for i in held)
+    assert trial.tuned is None
+    for mine, other in zip(trial.parts, tune.halves(data), strict=True):
+        np.testing.assert_array_equal(mine[0], other[0])
+        np.testing.assert_array_equal(mine[1], other[1])
+    rows, held = trial.parts[1]
+    np.testing.assert_array_equal(trial.scores[-len(held) :], tune.on_part(data, plan, rows, held))
 
 
-def test_halves_do_not_look_at_the_labels_they_predict(tiny: Backbone) -> None:
-    """Turning the labels of one half around changes the scores of the other half only."""
+def test_a_part_does_not_look_at_what_it_judges(tiny: Backbone) -> None:
+    """Other labels and other pictures to learn from on the held-out side change no score."""
+    data, plan = material(tiny), make_plan(tiny)
+    rows, held = tune.halves(data)[0]
+    labels, large, top = data.labels.copy(), data.large.copy(), np.array(data.top)
+    labels[held], large[held], top[held] = 1 - labels[held], 0, 0
+    changed = replace(data, labels=labels, large=large, top=top)
+
+    before = tune.on_part(data, plan, rows, held)
+
+    assert before.shape == (len(held), 2)
+    np.testing.assert_array_equal(before, tune.on_part(changed, plan, rows, held))
+
+
+def test_a_part_learns_from_its_own_half(tiny: Backbone) -> None:
+    """Other labels on the side that is learnt from do change the scores."""
+    data, plan = material(tiny), make_plan(tiny)
+    rows, held = tune.halves(data)[0]
+    labels = data.labels.copy()
+    labels[rows] = 1 - labels[rows]
+
+    before = tune.on_part(data, plan, rows, held)
+    after = tune.on_part(replace(data, labels=labels), plan, rows, held)
+
+    assert (before != after).any(axis=1).all()
+
+
+def test_tuning_starts_from_a_probe_on_the_same_rows(tiny: Backbone) -> None:
+    """The first head is a calibrated probe on the rows learnt from, chosen without copies."""
+    data = material(tiny, count=40)
+    data = replace(data, groups=[f"file{i // 4}{i % 2}" for i in range(40)])
+    rows = np.flatnonzero(np.arange(40) % 5 != 0)
+    assert data.top is not None
+    groups = [data.groups[i] for i in rows]
+
+    head = tune._start(data.top[rows], data.labels[rows], groups, data)
+
+    span = (0, data.top.shape[1])
+    chosen = rows[probe.distinct(groups, data.labels[rows])]
+    assert len(chosen) < len(rows)
+    kernel = probe.kernels(data.top[chosen], {"top": span})["top"]
+    found = probe.leave_out("top", ("top",), kernel, data.labels[chosen], span[1])
+    blocks = probe.Blocks(data.top[rows], (span,))
+    same = probe.fit(blocks, data.labels[rows], 2, found.score.penalty, found.temperature)
+    np.testing.assert_allclose(head.weight, same.weight)
+    np.testing.assert_allclose(head.bias, same.bias)
+    assert head.temperature == found.temperature
+
+
+def test_a_half_without_a_class_still_knows_it(tiny: Backbone) -> None:
+    """Where the only image of a class is held out, the scores have a column for it all the same."""
     data = material(tiny)
-    plan = make_plan(tiny)
+    labels = data.labels.copy()
+    labels[-1] = 2
+    data = replace(data, labels=labels, classes=3)
 
-    one = tune.on_halves(data, plan)
+    scores = tune.on_part(data, make_plan(tiny), np.arange(20), np.arange(20, 24))
 
-    held = one.parts[0][1]
-    turned = data.labels.copy()
-    turned[held] = 1 - turned[held]
-    # folds are made by class, so the same partition is forced
-    rows = one.parts[0][0]
-    again = tune._scores(data, tune._fit(data, plan, rows, None), held)
-    changed = tune.Material(**{**vars(data), "labels": turned})
-    third = tune._scores(changed, tune._fit(changed, plan, rows, None), held)
-    assert np.array_equal(again, third)
-    assert np.array_equal(one.scores[: len(held)], again)
+    assert scores.shape == (4, 3)
+    assert np.isfinite(scores).all()
 
 
 def test_split_scores_are_those_of_the_model_kept(tiny: Backbone) -> None:
@@ -82,6 +181,7 @@ def test_split_scores_are_those_of_the_model_kept(tiny: Backbone) -> None:
 
     assert trial.tuned is not None
     assert np.array_equal(trial.held, val)
+    assert trial.scores.shape == (8, 2)
     assert np.array_equal(trial.scores, tune._scores(data, trial.tuned, val))
 
 

@@ -1,0 +1,380 @@
+"""The rows behind `regret.py`: every strategy, and what the program measures, on many small sets.
+
+A row is one strategy or one trial of tuning on one cell (a data set, a size, a seed). Seconds are
+CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from finetune import (
+    backbones,
+    batches,
+    data,
+    decide,
+    engine,
+    evaluate,
+    features,
+    probe,
+    realise,
+    strategy,
+    survey,
+    tune,
+)
+from finetune.records import DatasetProfile, EpochRecord, Plan, Request, Similarity, Strategy
+from finetune.survey import Clock, Probes, Survey
+
+T = TypeVar("T")
+Cell = tuple[str, int, int]
+
+ROWS = Path(__file__).with_name("regret.csv")
+EVIDENCE = Path(__file__).with_name("regret_evidence.csv")
+SIZES = (5, 20, 40, 200)
+TEST_FRACTION = 0.3
+TEST_MOST = 1000
+# Photographs lose more by shrinking than drawings do: tuned at 160 px, the others at 128 px.
+NEAR_SIDE_PX = 160
+FAR_SIDE_PX = 128
+STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep")
+TRIALS = ("trial-1", "trial-2")
+
+# An expert's word for each set: the hand-given label that one of the rivals uses, and what the
+# tuning recipe's rate is chosen by, so that it is honest whatever the program would measure.
+SETS: dict[str, Similarity] = {
+    "flowers5": "similar",
+    "clothing10": "similar",
+    "fruit3_tiny": "similar",
+    "sign_digits10": "different",
+    "clipart8": "different",
+    "edges16": "different",
+    "brain_mri2": "different",
+    "wbc4": "different",
+    "omniglot_greek24": "different",
+    "mathsym18": "different",
+    "mnist_5k": "different",
+    "spoken_digit_spec10": "different",
+}
+# The largest size that adds a good many images to the one before, where that is not 200.
+MOST = {
+    "fruit3_tiny": 5,
+    "edges16": 5,
+    "omniglot_greek24": 20,
+    "brain_mri2": 40,
+    "clipart8": 40,
+    "wbc4": 40,
+}
+LARGE = ("flowers5", "clothing10", "sign_digits10", "mnist_5k", "spoken_digit_spec10")
+# (images a class, seed), the most telling for their cost first.
+ORDER = (
+    *((5, 0), (20, 0), (5, 1), (20, 1), (40, 0), (200, 0), (40, 1), (5, 2), (20, 2)),
+    *((200, 1), (40, 2)),
+)
+# The second half judges again where one half has too few images to tell.
+TRIALS_TWICE_UP_TO = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement.
+
+    Probes and tuned models: accuracy on test images. Trials: tuned on one half of the training
+    images, accuracy on the other, and the lead over the best probe on the same halves with its
+    standard error, in accuracy and in log loss (`less`: how much less).
+    """
+
+    data: str
+    per_class: int
+    seed: int
+    kind: str
+    learnt_from: int
+    judged_on: int
+    accuracy: float
+    log_loss: float
+    gain: float | None
+    gain_noise: float | None
+    less: float | None
+    less_noise: float | None
+    side_px: int
+    epochs: int
+    batch_size: int
+    lr: float
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, int, int, str]:
+        """Cell and kind."""
+        return self.data, self.per_class, self.seed, self.kind
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the program measures of one cell before any tuning."""
+
+    data: str
+    per_class: int
+    seed: int
+    images: int
+    rarest: int
+    classes: int
+    size: str
+    limit: str
+    similarity: str
+    column: str
+    drift: float | None
+    agreement: float | None
+    leads: float | None
+    diversity: float | None
+    best_probe: str
+    probe_accuracy: float
+    top_accuracy: float
+    deciding_seconds: float
+
+    @property
+    def key(self) -> Cell:
+        """The cell."""
+        return self.data, self.per_class, self.seed
+
+
+def read(kind: type[T], path: Path) -> list[T]:
+    """The records measured so far; of two with one key the later counts."""
+    if not path.exists():
+        return []
+    types: dict[str, Callable[[str], object]] = {
+        f.name: {"str": str, "int": int}.get(str(f.type), lambda v: float(v) if v else None)
+        for f in fields(kind)  # type: ignore[arg-type]
+    }
+    found: dict[object, T] = {}
+    with path.open(newline="") as file:
+        for line in csv.DictReader(file):
+            record = kind(**{k: types[k](v) for k, v in line.items()})
+            found[record.key] = record  # type: ignore[attr-defined]
+    return list(found.values())
+
+
+def append(record: Row | Evidence, path: Path) -> None:
+    """Add one line in one write, so that two processes may share the file."""
+    line = io.StringIO()
+    writer = csv.DictWriter(line, [f.name for f in fields(record)], lineterminator="\n")
+    if not path.exists():
+        writer.writeheader()
+    values = asdict(record).items()
+    writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
+    with path.open("a") as file:
+        file.write(line.getvalue())
+
+
+def cells(seeds: Sequence[int]) -> Iterator[Cell]:
+    """What is to be measured, in order."""
+    for size, seed in ORDER:
+        for name in SETS:
+            if seed in seeds and size <= MOST.get(name, 200) and (size < 200 or name in LARGE):
+                yield name, size, seed
+
+
+def fill(root: Path, cell: Cell) -> Iterator[Row]:
+    """Measure and keep what is missing of one cell."""
+    done = {r.kind for r in read(Row, ROWS) if r.key[:3] == cell}
+    kinds = {*STRATEGIES, TRIALS[0]} | ({TRIALS[1]} if cell[1] <= TRIALS_TWICE_UP_TO else set())
+    if kinds <= done:
+        return
+    part = Bench.of(root, cell)
+    append(part.evidence(), EVIDENCE)
+    for row in part.rows(kinds - done):
+        append(row, ROWS)
+        yield row
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One cell looked at, with its test images."""
+
+    cell: Cell
+    seen: Survey
+    probes: Probes
+    measured: DatasetProfile
+    clock: Clock
+    test_paths: list[Path]
+    test_labels: np.ndarray
+
+    @classmethod
+    def of(cls, root: Path, cell: Cell) -> Bench:
+        """Look at a cell as the program does, with remembered features."""
+        name, _, seed = cell
+        seen, clock = look(root, cell), Clock(Quiet())
+        probes = survey.fit_probes(seen, clock, all_stages=True)
+        measured = survey.measure(seen, probes, clock)
+        rng = np.random.default_rng(seed)
+        some = sorted(rng.permutation(len(seen.splits.test))[:TEST_MOST].tolist())
+        tests = [seen.splits.test[i] for i in some]
+        paths = [root / name / s.path for s in tests]
+        labels = np.array([s.label for s in tests])
+        return cls(cell, seen, probes, measured, clock, paths, labels)
+
+    def evidence(self) -> Evidence:
+        """What was measured."""
+        size, similarity = self.measured.size, self.measured.similarity
+        parts = {p.name: p.value for p in similarity.parts}
+        return Evidence(
+            *(*self.cell, size.images, size.rarest_class, size.classes, size.verdict),
+            *(size.limit or "", similarity.verdict, similarity.column),
+            *(parts["BatchNorm drift"], parts["label agreement"], parts["stage profile"]),
+            *(similarity.diversity, self.probes.name, self.probes.best.score.accuracy),
+            *(self.probes.top.score.accuracy, self.clock.seconds["probes"]),
+        )
+
+    def rows(self, kinds: set[str]) -> Iterator[Row]:
+        """Measure some kinds of row."""
+        for kind, chosen in (("linear-probe", self.probes.top), ("stage-probe", self.probes.best)):
+            if kind in kinds:
+                yield self.probed(strategy.named(kind), chosen)
+        if kinds & {*TRIALS}:
+            yield from self.tried(2 if TRIALS[1] in kinds else 1)
+        for kind in ("partial", "deep"):
+            if kind in kinds:
+                yield self.tuned(strategy.named(kind))
+
+    def probed(self, kind: Strategy, chosen: probe.LeftOut) -> Row:
+        """A linear classifier on the test images."""
+        head = self.seen.head(chosen)
+        table = _remembered(self.test_paths)
+        scores = probe.score(head, table.columns(chosen.score.taps))
+        plan = survey.plan_for(self.seen, self.measured, self.probes, kind)
+        scaled = probe.probabilities(scores, head.temperature)
+        return self._row(kind, scaled, plan, self.clock.seconds["probes"])
+
+    def tried(self, most: int) -> Iterator[Row]:
+        """Short trials of deep tuning, as the program runs them."""
+        began = time.process_time()
+        tried = decide.attempt_tuning(self.seen, self.probes, self.measured, self.clock, most=most)
+        seconds = (time.process_time() - began) / len(tried.results)
+        full = survey.plan_for(self.seen, self.measured, self.probes, "deep")
+        start = 0
+        for kind, part in zip(TRIALS, tried.trial.parts, strict=False):
+            learn, held = part
+            scores = tried.trial.scores[start : start + len(held)]
+            start += len(held)
+            lead = realise.lead(self.seen, self.probes, tune.Trial((part,), scores, None, ""))
+            labels = self.seen.labels[held]
+            scaled = probe.probabilities(scores, probe.fit_temperature(scores, labels))
+            plan = strategy.short(full, len(learn))
+            yield self._row(kind, scaled, plan, seconds, len(learn), labels, lead)
+
+    def tuned(self, kind: Strategy) -> Row:
+        """Tuned on every training image, for all epochs of the plan."""
+        plan = survey.plan_for(self.seen, self.measured, self.probes, kind)
+        began = time.process_time()
+        made = realise.material(self.seen, plan, self.clock)
+        outcome = tune.on_everything(made, plan)
+        seconds = time.process_time() - began
+        pixels = batches.load(self.test_paths, plan.side_px, 1)
+        top = tune.top_features(outcome.backbone, self.seen.device, pixels)
+        scores = probe.score(outcome.head, top)
+        temperature = probe.fit_temperature(scores, self.test_labels)
+        return self._row(kind, probe.probabilities(scores, temperature), plan, seconds)
+
+    def _row(
+        self,
+        kind: str,
+        probabilities: np.ndarray,
+        plan: Plan,
+        seconds: float,
+        learnt: int | None = None,
+        labels: np.ndarray | None = None,
+        lead: tuple[float, float, float, float] | None = None,
+    ) -> Row:
+        truth = self.test_labels if labels is None else labels
+        found = evaluate.measure(probabilities, truth, self.seen.dataset.classes)
+        return Row(
+            *(*self.cell, kind, learnt or len(self.seen.labels), found.n),
+            *(found.accuracy, found.log_loss, *(lead or (None,) * 4)),
+            *(plan.side_px, plan.epochs, plan.batch_size, plan.lr, seconds),
+        )
+
+
+def look(root: Path, cell: Cell) -> Survey:
+    """A survey of one cell from remembered features."""
+    name, per_class, seed = cell
+    backbone, facts, runtime, _ = _network()
+    side = NEAR_SIDE_PX if SETS[name] == "similar" else FAR_SIDE_PX
+    request = Request(
+        root=str(root / name),
+        seed=seed,
+        similarity=SETS[name],
+        test_fraction=TEST_FRACTION,
+        max_per_class=per_class,
+        options={"side_px": side},
+    )
+    dataset = data.scan(root / name)
+    splits = data.split(
+        dataset,
+        seed=seed,
+        val_fraction=request.val_fraction,
+        test_fraction=TEST_FRACTION,
+        max_per_class=per_class,
+    )
+    labels = np.array([s.label for s in splits.fitting])
+    return Survey(
+        request=request,
+        dataset=dataset,
+        splits=splits,
+        backbone=backbone,
+        facts=facts,
+        device=torch.device("cpu"),
+        runtime=runtime,
+        table=_remembered([root / name / s.path for s in splits.fitting]),
+        samples=splits.fitting,
+        labels=labels,
+        fold=probe.folds(labels, [s.digest for s in splits.fitting]),
+        findings=(),
+        seconds_per_image=0.0,
+        listener=Quiet(),
+    )
+
+
+class Quiet:
+    """A listener that hears nothing."""
+
+    def step(self, name: str) -> None:
+        """Nothing."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+@cache
+def _network() -> tuple[
+    backbones.Backbone, backbones.BackboneFacts, engine.Engine, dict[Path, np.ndarray]
+]:
+    """The default backbone, its engine, and a memory of each image's features."""
+    torch.set_num_threads(1)
+    backbone, facts = backbones.build(backbones.DEFAULT)
+    runtime = engine.make(backbone, torch.device("cpu"), facts.preprocess.side_px, 10_000)
+    return backbone, facts, runtime, {}
+
+
+def _remembered(paths: Sequence[Path]) -> features.Table:
+    """Features of images, each read once in the life of the process."""
+    _, facts, runtime, known = _network()
+    new = [p for p in paths if p not in known]
+    if new:
+        table = features.extract(new, runtime, facts.preprocess.side_px, lambda _a, _b: None)
+        known.update(zip(new, table.rows, strict=True))
+    rows = np.stack([known[p] for p in paths])
+    return features.Table(rows, np.arange(len(rows)), runtime.layout, ())
