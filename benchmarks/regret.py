@@ -103,9 +103,8 @@ def pooled(trials: list[Row]) -> tuple[float, float]:
     """Gain and noise of one or two trials together."""
     weights = [1 / max(t.gain_noise or 0.0, 1 / t.judged_on) ** 2 for t in trials]
     gains = [t.gain or 0.0 for t in trials]
-    return sum(w * g for w, g in zip(weights, gains, strict=True)) / sum(weights), sum(
-        weights
-    ) ** -0.5
+    mean = sum(w * g for w, g in zip(weights, gains, strict=True)) / sum(weights)
+    return mean, sum(weights) ** -0.5
 
 
 # A policy looks at one cell of the known and answers with a strategy and its seconds of training.
@@ -198,12 +197,9 @@ def report(known: Known) -> None:
     """Everything the rows say, as Markdown."""
     sets = {c[0] for c in known.rows}
     alone = sum(all(o == c or o[:2] != c[:2] for o in known.rows) for c in known.rows)
-    print(
-        f"{len(known.rows)} cells: {len(sets)} data sets, sizes {sorted({c[1] for c in known.rows})}"
-    )
-    print(
-        f"a class; {alone} cells have one seed only, where the oracle is picked on what it scores."
-    )
+    sizes = ", ".join(str(s) for s in sorted({c[1] for c in known.rows}))
+    print(f"{len(known.rows)} cells: {len(sets)} data sets, {sizes} images a class; {alone} cells")
+    print("have one seed only, where the oracle is picked on what it scores.")
     print("\n| policy | mean regret | 95 % | p90 | 95 % | within 1 point | cost of trying all |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     results = {name: regrets(known, policy) for name, policy in POLICIES.items()}
@@ -259,8 +255,8 @@ def plot(known: Known, path: Path) -> None:
         return float(x), float(top + high * (1 - (np.log10(seen.images) - low) / (most - low)))
 
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + wide + 20} {top + high + 90}"'
-        ' font-family="sans-serif" font-size="11">',
+        '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="11" '
+        f'viewBox="0 0 {left + wide + 20} {top + high + 90}">',
         '<rect width="100%" height="100%" fill="white"/>',
         f'<rect x="{left}" y="{top}" width="{wide}" height="{high}" fill="none" stroke="#999"/>',
     ]
@@ -272,7 +268,7 @@ def plot(known: Known, path: Path) -> None:
         y = top + high * (1 - (np.log10(images) - low) / (most - low))
         lines.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{images}</text>')
         lines.append(f'<path d="M{left - 4} {y}h4" stroke="#999"/>')
-    named: set[tuple[str, int]] = set()
+    named: set[str] = set()
     for cell in sorted(known.rows, key=lambda c: (c[0], -c[1], c[2])):
         x, y = place(cell)
         gain = known.accuracy(cell, "deep") - known.accuracy(cell, "stage-probe")
@@ -281,13 +277,13 @@ def plot(known: Known, path: Path) -> None:
         if known.evidence[cell].column == "different":
             shape = f'<rect x="{x - 4.5:.0f}" y="{y - 4.5:.0f}" width="9" height="9"'
         lines.append(f'{shape} fill="{colour}" fill-opacity="0.75"/>')
-        if (cell[0], 0) not in named:
-            named.add((cell[0], 0))
+        if cell[0] not in named:
+            named.add(cell[0])
             lines.append(f'<text x="{x + 8:.0f}" y="{y + 4:.0f}">{cell[0]}</text>')
     middle, below = left + wide / 2, top + high
     lines += [
-        f'<text x="{middle}" y="{below + 22}" text-anchor="middle">different ←  BatchNorm drift part '
-        "(1 - drift / drift of noise)  → similar</text>",
+        f'<text x="{middle}" y="{below + 22}" text-anchor="middle">different ← BatchNorm drift '
+        "(1 - drift / drift of noise) → similar</text>",
         f'<text x="16" y="{top + high / 2}" transform="rotate(-90 16 {top + high / 2})" '
         'text-anchor="middle">training images</text>',
         f'<text x="{left}" y="{below + 46}">○ placed in the column similar, □ in different.</text>',

@@ -335,6 +335,7 @@ def look(root: Path, cell: Cell) -> Survey:
         table=_remembered([root / name / s.path for s in splits.fitting]),
         samples=splits.fitting,
         labels=labels,
+        class_counts=np.bincount(labels),
         fold=probe.folds(labels, [s.digest for s in splits.fitting]),
         findings=(),
         seconds_per_image=0.0,

@@ -74,7 +74,7 @@ Policy = Annotated[
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="What does not fit is not started: 90s, 10m, 1h30m; default: 30m, unless you name "
+        help="What does not fit is not started: 90s, 10m, 1h30m; default: 15m, unless you name "
         "the strategy."
     ),
 ]

@@ -154,7 +154,16 @@ def show_advice(advice: Advice) -> None:
     for finding in advice.findings:
         _print_finding(out, finding)
     out.print(_stage_table(advice.stages))
-    out.print(_parts_table(advice.profile.similarity))
+    for e in advice.expected:
+        out.print(
+            f"Expected of {e.strategy}: {e.accuracy:.1%} (95 % interval {e.interval[0]:.1%} to "
+            f"{e.interval[1]:.1%}, {e.images} images each left out once)"
+        )
+    near = advice.profile.similarity
+    out.print(_parts_table(near))
+    if near.drift:
+        by_stage = ", ".join(f"{stage} {value:.2f}" for stage, value in near.drift.items())
+        out.print(f"Drift by stage: {by_stage}. Diversity {near.diversity:.3f}.", style="dim")
     show_recommendation(advice.recommendation)
 
 

@@ -23,8 +23,8 @@ from finetune.records import (
 )
 from finetune.survey import Clock, Probes, Survey, plan_for
 
-# Nobody waits for hours without having asked for it.
-DEFAULT_BUDGET_S = 1800.0
+# Nobody waits for longer without having asked for it.
+DEFAULT_BUDGET_S = 900.0
 FORWARD_SHARE = 0.3  # of a training step: forward, without backward and update (docs/log.md)
 
 
@@ -80,7 +80,8 @@ def decide(
     instead = None
     if not _forecast(forecasts, wanted).fits:
         wanted, instead = _cheaper(survey, wanted, probes, forecasts, forced=forced is not None)
-    plan = plan_for(survey, measured, probes, wanted)
+    allowed = next((f.side_px for f in forecasts if f.strategy == wanted), None)
+    plan = plan_for(survey, measured, probes, wanted, allowed)
     advice = strategy.recommend(size, similarity, plan, forced=forced, instead=instead)
     return Decision(replace(advice, forecasts=forecasts))
 
@@ -110,7 +111,7 @@ def _by_evidence(
         lead = strategy.weigh(belief, error, attempt.results)
     fits = worth and _forecast(forecasts, "deep").fits
     chosen: Strategy = "deep" if lead.mean > 0 and fits else probes.name
-    plan = plan_for(survey, measured, probes, chosen)
+    plan = plan_for(survey, measured, probes, chosen, _forecast(forecasts, chosen).side_px)
     advice = strategy.by_evidence(
         request.size or measured.size,
         request.similarity or measured.similarity,
@@ -201,35 +202,52 @@ def forecast(
 ) -> tuple[Forecast, ...]:
     """What each strategy will cost from here; for tuning, two batches are timed."""
     budget = survey.request.budget_s or DEFAULT_BUDGET_S
+    free = survey.request.strategy == "auto" and "side_px" not in survey.request.options
+    sides = strategy.BUDGET_SIDES_PX if free else ()
     test = len(survey.splits.test) * survey.seconds_per_image
     found = []
     with clock.step("forecast", f"forecasting the time of {', '.join(names)}"):
         for name in names:
-            seconds, text = test, f"{len(survey.splits.test)} test images to read"
-            if name in strategy.TUNED:
-                plan = plan_for(survey, measured, probes, name)
-                tuning, text = _tuning_seconds(survey, plan)
-                seconds += tuning
-            text = f"about {seconds:.0f} s: {text}; the budget is {budget:.0f} s"
-            found.append(Forecast(name, seconds, seconds <= budget, text))
+            one = _forecast_of(survey, measured, probes, name, None, budget, test)
+            for side in sides:
+                if not one.fits and one.side_px > side:
+                    one = _forecast_of(survey, measured, probes, name, side, budget, test)
+            found.append(one)
     return tuple(found)
+
+
+def _forecast_of(
+    survey: Survey,
+    measured: DatasetProfile,
+    probes: Probes,
+    name: Strategy,
+    most_side_px: int | None,
+    budget: float,
+    test: float,
+) -> Forecast:
+    """One strategy at no more than some resolution."""
+    plan = plan_for(survey, measured, probes, name, most_side_px)
+    seconds, text = test, f"{len(survey.splits.test)} test images to read"
+    if name in strategy.TUNED:
+        tuning, text = _tuning_seconds(survey, plan)
+        seconds += tuning
+    text = f"about {seconds:.0f} s: {text}; the budget is {budget:.0f} s"
+    return Forecast(name, plan.side_px, seconds, seconds <= budget, text)
 
 
 def _tuning_seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
     """Seconds of decoding, of every step, and of judging; and how they were found."""
-    images = len(survey.samples)
+    images = int(survey.class_counts.sum())
+    split = len(survey.splits.val) >= tune.TELLING_IMAGES
+    learning = len(survey.splits.train) if split else images
     step = train.seconds_per_step(plan, survey.backbone, len(survey.dataset.classes), survey.device)
-    full = plan.epochs * math.ceil(images / plan.batch_size)
+    full = plan.epochs * math.ceil(learning / plan.batch_size)
+    again = 0.0 if split else float(full)  # on few images, once more on halves, to be judged
     if survey.request.strategy == "auto" and survey.request.policy == "measured":
         half = min(images, probe.RANKING_IMAGES) // 2
         short = strategy.short(plan, half)
         again = 2.0 * short.epochs * math.ceil(half / plan.batch_size)
         again *= (short.side_px / plan.side_px) ** 2
-    else:
-        again = full  # once more on halves, to be judged
-    if np.count_nonzero(~survey.in_train) >= tune.TELLING_IMAGES:
-        full = plan.epochs * math.ceil(np.count_nonzero(survey.in_train) / plan.batch_size)
-        again = again if survey.request.strategy == "auto" else 0
     judging = images / plan.batch_size * FORWARD_SHARE
     seconds = step * (full + again + judging) + images * survey.seconds_per_image
     text = f"{full} steps of {plan.batch_size} images at {plan.side_px} px, {step:.2f} s each "

@@ -16,6 +16,7 @@ from finetune import (
     decide,
     evaluate,
     predict,
+    probe,
     realise,
     report,
     runs,
@@ -29,6 +30,7 @@ from finetune.records import (
     Contender,
     DatasetProfile,
     Evaluation,
+    Expectation,
     HeadFacts,
     Prediction,
     Recommendation,
@@ -40,6 +42,9 @@ from finetune.records import (
 )
 from finetune.survey import Clock, Probes, Survey
 from finetune.train import Listener
+
+# A recommendation looks at no more: 4,000 tell the probe's accuracy to within one point.
+RECOMMEND_IMAGES = 4000
 
 
 def run_training(request: Request, listener: Listener) -> RunResult:
@@ -84,10 +89,19 @@ def run_recommendation(request: Request, listener: Listener) -> Advice:
     """`finetune recommend DIR`: the same looking and deciding, nothing trained."""
     clock = Clock(listener)
     _check(request)
-    seen, probes, measured = _survey(request, listener, clock, all_stages=True)
+    seen, probes, measured = _survey(
+        request, listener, clock, all_stages=True, most=RECOMMEND_IMAGES
+    )
     advice = decide.decide(seen, probes, measured, clock, trials=False).advice
     return Advice(
-        advice, measured, probes.table, _counts(seen.splits), seen.findings, clock.total()
+        recommendation=advice,
+        profile=measured,
+        stages=probes.table,
+        expected=_expected(probes),
+        looked_at=len(seen.samples),
+        counts=_counts(seen.splits),
+        findings=seen.findings,
+        seconds=clock.total(),
     )
 
 
@@ -179,12 +193,31 @@ def _check(request: Request) -> None:
 
 
 def _survey(
-    request: Request, listener: Listener, clock: Clock, *, all_stages: bool
+    request: Request,
+    listener: Listener,
+    clock: Clock,
+    *,
+    all_stages: bool,
+    most: int | None = None,
 ) -> tuple[Survey, Probes, DatasetProfile]:
-    seen = survey.look(request, listener, clock)
+    seen = survey.look(request, listener, clock, most)
     probes = survey.fit_probes(seen, clock, all_stages=all_stages)
     measured = survey.measure(seen, probes, clock)
     return replace(seen, findings=seen.findings + survey.overlap(seen)), probes, measured
+
+
+def _expected(probes: Probes) -> tuple[Expectation, ...]:
+    """What the two probes will do on new images; one line where they are the same."""
+    found: dict[Strategy, probe.LeftOut] = {"linear-probe": probes.top, probes.name: probes.best}
+    return tuple(
+        Expectation(
+            name,
+            left.score.accuracy,
+            evaluate.wilson(int(left.right.sum()), len(left.right)),
+            len(left.right),
+        )
+        for name, left in found.items()
+    )
 
 
 def _realise(
@@ -296,6 +329,9 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
     """Say what will be done and why, before it is done."""
     for reason in advice.reasons:
         listener.note(reason.text)
+    for forecast in advice.forecasts:
+        if forecast.strategy == advice.strategy:
+            listener.note(f"{forecast.strategy}: {forecast.text}")
     if advice.warning and request.strategy == "auto":
         listener.note(advice.warning)
     plan = advice.plan

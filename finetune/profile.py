@@ -60,16 +60,14 @@ _DIRECTION = re.compile(
 )
 
 
-def size(labels: Labels, classes: int, curve: Sequence[tuple[int, float]] = ()) -> SizeProfile:
+def size(counts: Labels, curve: Sequence[tuple[int, float]] = ()) -> SizeProfile:
     """Small or large, by the number of images, of those of the rarest class, and the curve.
 
     Args:
-        labels: int64[N].
-        classes: Number of classes.
+        counts: Images of each class, int64[C].
         curve: (images, error of the probe) in rising order, from `probe.learning_curve`.
     """
-    counts = np.bincount(labels, minlength=classes)
-    rarest, images = int(counts.min()), len(labels)
+    rarest, images = int(counts.min()), int(counts.sum())
     limit = _limit(curve)
     many = images >= LARGE_FROM or (images >= SMALL_BELOW and limit == "representation")
     verdict: Size = "large" if many and rarest >= LARGE_RAREST else "small"
@@ -86,7 +84,7 @@ def size(labels: Labels, classes: int, curve: Sequence[tuple[int, float]] = ()) 
             else "more images would hardly help it, other features would"
         )
     points = tuple(CurvePoint(n, error) for n, error in curve)
-    return SizeProfile(verdict, images, rarest, classes, points, limit, Reason("size", text))
+    return SizeProfile(verdict, images, rarest, len(counts), points, limit, Reason("size", text))
 
 
 def _limit(curve: Sequence[tuple[int, float]]) -> Literal["data", "representation"] | None:

@@ -270,6 +270,7 @@ class Forecast:
     """Seconds a strategy will take from here to its test, and whether that is in the budget."""
 
     strategy: Strategy
+    side_px: int
     seconds: float
     fits: bool
     text: str
@@ -472,12 +473,27 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Expectation:
+    """Cross-validated accuracy of a probe with its 95 % Wilson interval."""
+
+    strategy: Strategy
+    accuracy: float
+    interval: tuple[float, float]
+    images: int
+
+
+@dataclass(frozen=True)
 class Advice:
-    """The answer of `finetune recommend DIR`."""
+    """The answer of `finetune recommend DIR`.
+
+    `looked_at` counts the images that were read: with many, a stratified sample of them.
+    """
 
     recommendation: Recommendation
     profile: DatasetProfile
     stages: tuple[StageScore, ...]
+    expected: tuple[Expectation, ...]
+    looked_at: int
     counts: dict[str, int]
     findings: tuple[Finding, ...]
     seconds: dict[str, float]

@@ -91,8 +91,22 @@ def _why(
     return (
         f"<h2>What was chosen, and why</h2><table><tr><th></th><th>similar</th><th>different</th>"
         f"</tr>{body}</table><ul>{reasons}<li>median short side of the images: {pixels}</li>{flips}"
-        f"</ul>{floor}"
+        f"</ul>{floor}{_parts(profile)}"
     )
+
+
+def _parts(profile: DatasetProfile) -> str:
+    """The distance from ImageNet part by part, with thresholds."""
+    rows = [
+        [p.name, *(_bound(v) for v in (p.value, p.similar, p.different)), p.verdict, p.text]
+        for p in profile.similarity.parts
+    ]
+    head = ["part", "measured", "similar at", "different at", "says", "what it is"]
+    return "<h3>Distance from ImageNet, part by part</h3>" + _table(head, rows)
+
+
+def _bound(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _stages(result: RunResult) -> str:

@@ -136,6 +136,9 @@ TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of 
 EPOCHS = {"fewest": 10, "most": 40, "scratch": 60}
 LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
 TUNE_SIDE_PX = 128
+# Where the budget does not allow the backbone's own size these are tried: the truth table was made
+# at them, and deep tuning beat the probe there all the same (docs/log.md).
+BUDGET_SIDES_PX = (160, 128)
 AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
 
 # Smallest and largest value an option may have.
@@ -343,7 +346,10 @@ def actions() -> dict[tuple[Size, Similarity], str]:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rules for a plan look at; `rarest` and `commonest` count images of a class."""
+    """What the rules for a plan look at; `rarest` and `commonest` count images of a class.
+
+    `most_side_px` is the resolution that the budget allows, where it allows less than the rule's.
+    """
 
     images: int
     similarity: Similarity
@@ -352,6 +358,7 @@ class Facts:
     fixed_side: bool = False
     batchnorm: bool = True
     median_side_px: int | None = None
+    most_side_px: int | None = None
     symbols: bool = False
     symbols_reason: str = "no class names given"
     rarest: int = 1
@@ -546,6 +553,8 @@ def _side(facts: Facts) -> tuple[int, str]:
         side = min(TUNE_SIDE_PX, facts.side_px)
         reason = f"median short side is {facts.median_side_px} px (at most {LOW_RESOLUTION_PX})"
         return side, f"{reason}: more pixels add no detail and cost three times as much"
+    if facts.most_side_px is not None and facts.most_side_px < facts.side_px:
+        return facts.most_side_px, f"{facts.side_px} px would not fit the budget"
     return facts.side_px, "the backbone's input size: the images have as much detail"
 
 

@@ -61,7 +61,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Survey:
-    """The data read and turned into features; rows of `table` stand for `samples`."""
+    """The data read and turned into features; rows of `table` stand for `samples`.
+
+    `class_counts` int64[C] counts all images that are not test, also those that were not looked at.
+    """
 
     request: Request
     dataset: Dataset
@@ -73,6 +76,7 @@ class Survey:
     table: features.Table
     samples: tuple[Sample, ...]
     labels: npt.NDArray[np.int64]
+    class_counts: npt.NDArray[np.int64]
     fold: npt.NDArray[np.int64]
     findings: tuple[Finding, ...]
     seconds_per_image: float
@@ -143,8 +147,18 @@ class Probes:
         return tuple(c.score for c in (*self.others, self.top))
 
 
-def look(request: Request, listener: Listener, clock: Clock) -> Survey:
-    """Scan, split, load the backbone, take features of every image that is not test."""
+def look(request: Request, listener: Listener, clock: Clock, most: int | None = None) -> Survey:
+    """Scan, split, load the backbone, take features of every image that is not test.
+
+    Args:
+        request: What the user wants.
+        listener: Hears of progress.
+        clock: Times the steps.
+        most: With more images than this, a stratified sample of about so many is looked at.
+
+    Raises:
+        DataError: unreadable images where these are an error, or a class without any.
+    """
     root = Path(request.root)
     with clock.step("scan", f"reading {root}"):
         dataset = data.scan(root)
@@ -163,17 +177,21 @@ def look(request: Request, listener: Listener, clock: Clock) -> Survey:
         side = facts.preprocess.side_px
         runtime = engine.make(backbone, device, side, len(splits.fitting) + len(splits.test))
         listener.note(f"{device} ({reason.text}), {runtime.runtime} ({runtime.reason.text})")
-    with clock.step("features", f"one forward pass over {len(splits.fitting)} images"):
-        paths = [root / s.path for s in splits.fitting]
+    chosen = _chosen(splits.fitting, most, request.seed)
+    if len(chosen) < len(splits.fitting):
+        text = f"looking at a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
+        listener.note(text)
+    with clock.step("features", f"one forward pass over {len(chosen)} images"):
+        paths = [root / s.path for s in chosen]
         table = features.extract(paths, runtime, side, listener.progress)
-    bad = [splits.fitting[i] for i, _ in table.faults]
+    bad = [chosen[i] for i, _ in table.faults]
     messages = [fault.message for _, fault in table.faults]
     if bad and request.on_bad_image == "error":
         raise DataError(
             f"{len(bad)} image(s) cannot be read: " + "; ".join(messages[:5]),
             hint="Repair or remove them, or use --on-bad-image skip.",
         )
-    samples = tuple(splits.fitting[i] for i in table.kept)
+    samples = tuple(chosen[i] for i in table.kept)
     labels = np.array([s.label for s in samples], np.int64)
     _require_every_class(dataset, labels, len({s.digest for s in samples}))
     lost = {s.path for s in bad}
@@ -192,11 +210,25 @@ def look(request: Request, listener: Listener, clock: Clock) -> Survey:
         table=table,
         samples=samples,
         labels=labels,
+        class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
         fold=probe.folds(labels, [s.digest for s in samples]),
         findings=dataset.findings + data.copies(dataset.pool) + unreadable(bad, messages),
-        seconds_per_image=clock.seconds["features"] / len(splits.fitting),
+        seconds_per_image=clock.seconds["features"] / len(chosen),
         listener=listener,
     )
+
+
+def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[Sample, ...]:
+    """All samples, or the same share of each class by chance, ten of each at least."""
+    if most is None or len(samples) <= most:
+        return samples
+    rng, labels = np.random.default_rng(seed), np.array([s.label for s in samples])
+    keep: list[int] = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        share = max(profile.LARGE_RAREST, round(most / len(samples) * len(members)))
+        keep += members[:share].tolist()
+    return tuple(samples[i] for i in sorted(keep))
 
 
 def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Finding, ...]:
@@ -258,7 +290,7 @@ def measure(survey: Survey, probes: Probes, clock: Clock) -> DatasetProfile:
         shapes = [batches.size_of(path) for path in survey.paths[::every]]
         sides = [min(shape) for shape in shapes if shape is not None]
         return DatasetProfile(
-            size=profile.size(survey.labels, len(classes), probes.curve),
+            size=profile.size(survey.class_counts, probes.curve),
             similarity=_similarity(survey, probes),
             median_side_px=int(np.median(sides)) if sides else None,
             symbols=looks,
@@ -266,17 +298,24 @@ def measure(survey: Survey, probes: Probes, clock: Clock) -> DatasetProfile:
         )
 
 
-def plan_for(survey: Survey, measured: DatasetProfile, probes: Probes, wanted: Strategy) -> Plan:
-    """Every hyper-parameter of a strategy on this data."""
-    counts = np.bincount(survey.labels)
+def plan_for(
+    survey: Survey,
+    measured: DatasetProfile,
+    probes: Probes,
+    wanted: Strategy,
+    most_side_px: int | None = None,
+) -> Plan:
+    """Every hyper-parameter of a strategy on this data, at the resolution the budget allows."""
+    counts = survey.class_counts
     facts = strategy.Facts(
-        images=len(survey.samples),
+        images=int(counts.sum()),
         similarity=survey.request.similarity or measured.similarity.column,
         stages=survey.backbone.stages,
         side_px=survey.facts.preprocess.side_px,
         fixed_side=_takes_one_size(survey.backbone),
         batchnorm=survey.facts.batchnorm,
         median_side_px=measured.median_side_px,
+        most_side_px=most_side_px,
         symbols=measured.symbols,
         symbols_reason=measured.symbols_reason,
         rarest=int(counts.min()),

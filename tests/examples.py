@@ -18,6 +18,7 @@ from finetune.records import (
     DatasetProfile,
     EpochRecord,
     Evaluation,
+    Expectation,
     Finding,
     Floor,
     Forecast,
@@ -90,8 +91,10 @@ REASONS = (
 LEAD = Lead(prior=0.0, prior_spread=0.06, mean=0.031, spread=0.02)
 TRIAL = TrialResult("deep", 600, 600, 128, 5, 0.04, 0.015, 33.5)
 FORECASTS = (
-    Forecast("linear-probe", 1.5, True, "about 2 s: 8 test images to read; the budget is 60 s"),
-    Forecast("deep", 99.0, False, "about 99 s: 900 steps of 16 images; the budget is 60 s"),
+    Forecast(
+        "linear-probe", 224, 1.5, True, "about 2 s: 8 test images to read; the budget is 60 s"
+    ),
+    Forecast("deep", 128, 99.0, False, "about 99 s: 900 steps of 16 images; the budget is 60 s"),
 )
 RECOMMENDATION = Recommendation(
     strategy="partial",
@@ -172,6 +175,7 @@ FACTS = RunFacts(
     accuracy_source="8 test images",
 )
 
+EXPECTED = (Expectation("stage-probe", 0.8125, (0.7, 0.9), 160),)
 CONTENDER = Contender("partial", 0.875, (0.529, 0.978), 0.3, 0.0, 0.0, 0.0, 10.5)
 COMPARISON = Comparison(
     data="/data/trees",
@@ -226,7 +230,10 @@ EXAMPLES: tuple[Any, ...] = (
         budget_s=90.5,
         options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"},
     ),
-    Advice(RECOMMENDATION, PROFILE, STAGES, {"train": 4}, (FINDING,), {"total": 2.5}),
+    EXPECTED[0],
+    Advice(
+        RECOMMENDATION, PROFILE, STAGES, EXPECTED, 160, {"train": 4}, (FINDING,), {"total": 2.5}
+    ),
     CONTENDER,
     COMPARISON,
     Evaluation("runs/one", "/data/new", METRICS, ()),

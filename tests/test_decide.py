@@ -137,6 +137,25 @@ def test_what_does_not_fit_the_budget_is_not_started(
     assert deep.seconds > 0.01
 
 
+def test_a_budget_too_small_for_all_pixels_takes_fewer(
+    image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deep tuning that does not fit at the backbone's own size is planned smaller, and says so."""
+    root = image_folder({"a": 12, "b": 12}, size=(300, 300))
+    data, probes, measured, listener = looked_at(Request(root=str(root)))
+    monkeypatch.setattr(decide.train, "seconds_per_step", lambda plan, *_: plan.side_px**2 / 1e4)
+    whole = decide.forecast(data, measured, probes, ("deep",), Clock(listener))[0]
+    tight = replace(data, request=replace(data.request, budget_s=0.95 * whole.seconds))
+
+    one = decide.forecast(tight, measured, probes, ("deep",), Clock(listener))[0]
+
+    assert (whole.side_px, one.side_px) == (224, 160)
+    assert one.fits
+    plan = survey.plan_for(tight, measured, probes, "deep", one.side_px)
+    assert plan.side_px == 160
+    assert "would not fit the budget" in plan.why["side_px"]
+
+
 def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen: Seen) -> None:
     """Naming a strategy is the user's word; naming a budget it does not fit is a contradiction."""
     data, probes, measured, listener = seen

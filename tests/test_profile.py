@@ -40,6 +40,11 @@ SIZES = [
 Curve = tuple[tuple[int, float], ...]
 
 
+def counts_of(*counts: int) -> np.ndarray:
+    """Images of each class."""
+    return np.array(counts)
+
+
 def labels_of(*counts: int) -> np.ndarray:
     """So many labels of each class in turn."""
     return np.repeat(np.arange(len(counts)), counts)
@@ -53,7 +58,7 @@ def test_size_needs_enough_images_and_enough_of_the_rarest(
     images: int, rarest: int, curve: Curve, verdict: str
 ) -> None:
     """Below one limit small, from the other on large, between as the curve says; never if rare."""
-    found = profile.size(labels_of(images - rarest, rarest), 2, curve)
+    found = profile.size(counts_of(images - rarest, rarest), curve)
 
     assert found.verdict == verdict
     assert (found.images, found.rarest_class, found.classes) == (images, rarest, 2)
@@ -61,8 +66,8 @@ def test_size_needs_enough_images_and_enough_of_the_rarest(
 
 
 def test_size_counts_a_class_without_images_as_the_rarest() -> None:
-    """A class that no label names has zero images and makes any data small."""
-    found = profile.size(labels_of(5000, 5000), 3)
+    """A class without images makes any data small, however many the others have."""
+    found = profile.size(counts_of(5000, 5000, 0))
 
     assert found.rarest_class == 0
     assert found.verdict == "small"
@@ -70,7 +75,7 @@ def test_size_counts_a_class_without_images_as_the_rarest() -> None:
 
 def test_the_sizes_reason_has_the_numbers() -> None:
     """The reason gives the images, the rarest class, all limits and every point of the curve."""
-    text = profile.size(labels_of(300, 12), 2, FALLING).reason.text
+    text = profile.size(counts_of(300, 12), FALLING).reason.text
 
     for number in (312, 12, SMALL_BELOW, LARGE_FROM, LARGE_RAREST):
         assert str(number) in text
@@ -87,7 +92,7 @@ def test_the_limit_is_what_more_images_would_not_remove(
     """Error that falls to nothing is limited by data; error that stays, by the features."""
     curve = tuple((n, rest + slope / np.sqrt(n)) for n in (100, 200, 400))
 
-    found = profile.size(labels_of(600, 600), 2, curve)
+    found = profile.size(counts_of(600, 600), curve)
 
     assert found.limit == limit
     says = "more images would help it most" if limit == "data" else "other features would"
@@ -99,14 +104,14 @@ def test_half_of_the_error_is_the_border(share: float, limit: str) -> None:
     """Just below and just above half of the last error as what would remain."""
     curve = tuple((n, share + (1 - share) * np.sqrt(400 / n)) for n in (100, 200, 400))
 
-    assert profile.size(labels_of(20, 20), 2, curve).limit == limit
+    assert profile.size(counts_of(20, 20), curve).limit == limit
 
 
 def test_an_error_that_rises_is_not_for_want_of_images() -> None:
     """Where more images made it no better the features limit it."""
     curve = ((100, 0.2), (200, 0.21), (400, 0.22))
 
-    assert profile.size(labels_of(20, 20), 2, curve).limit == "representation"
+    assert profile.size(counts_of(20, 20), curve).limit == "representation"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_an_error_that_rises_is_not_for_want_of_images() -> None:
 )
 def test_too_little_to_tell_is_no_limit(curve: Curve) -> None:
     """Without a curve, with two points, or without an error at the end nothing is said of it."""
-    found = profile.size(labels_of(20, 20), 2, curve)
+    found = profile.size(counts_of(20, 20), curve)
 
     assert found.limit is None
     assert "error" not in found.reason.text

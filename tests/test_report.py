@@ -204,6 +204,15 @@ def test_reasons_and_the_floor_are_given() -> None:
     assert FLOOR.reason in words
 
 
+def test_the_distance_is_shown_part_by_part() -> None:
+    """Each part has its value, both thresholds and what it says; what is not there is a dash."""
+    words = page().words
+
+    assert "BatchNorm drift 0.75 0.60 0.40 similar 1 - drift / that of noise" in words
+    assert "ImageNet confidence 0.50 – – uncertain shown only" in words
+    assert "stage profile – – 2.00 uncertain lead of the best lower stage" in words
+
+
 def test_the_plan_shows_every_setting_with_its_reason() -> None:
     """All fields of plan and augmentation are listed with their values and why."""
     words = page().words

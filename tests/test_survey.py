@@ -13,13 +13,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from finetune import backbones, batches, probe, profile, survey
-from finetune.backbones import ROOT, TOP, Backbone
+from finetune.backbones import ROOT, TOP
 from finetune.errors import DataError
 from finetune.probe import LeftOut
-from finetune.records import BackboneFacts, DatasetProfile, Request, StageScore
+from finetune.records import DatasetProfile, Request, StageScore
 from finetune.survey import DRIFT_SAMPLE, Clock, Probes, Survey
 
-Pair = tuple[Backbone, BackboneFacts]
 TINY = {"backbone": "test_resnet", "weights": "random"}
 
 
@@ -161,6 +160,47 @@ def test_training_from_scratch_starts_from_random_weights(image_folder) -> None:
     seen = look(root, backbone=backbones.DEFAULT, weights=None, strategy="scratch")
 
     assert seen.facts.weights == "random"
+
+
+def test_of_many_images_a_stratified_sample_is_looked_at(image_folder) -> None:
+    """Each class gives its share but ten at least, the seed draws, and all images are counted."""
+    root = image_folder({"a": 60, "b": 30, "c": 12})
+    request = Request(root=str(root), test_fraction=0.0, **TINY)  # type: ignore[arg-type]
+    listener = Recorder()
+
+    seen = survey.look(request, listener, Clock(listener), 51)
+
+    assert np.bincount(seen.labels).tolist() == [30, 15, 10]
+    assert seen.class_counts.tolist() == [60, 30, 12]
+    assert len(seen.table.rows) == len(seen.fold) == len(seen.samples) == 55
+    assert len(seen.splits.fitting) == 102
+    assert "sample of 55 of 102 images" in " ".join(listener.notes)
+    order = [seen.splits.fitting.index(s) for s in seen.samples]
+    assert order == sorted(order)
+    again, other = (
+        survey.look(replace(request, seed=s), listener, Clock(listener), 51) for s in (0, 1)
+    )
+    assert again.samples == seen.samples
+    assert {s.path for s in other.samples} != {s.path for s in seen.samples}
+
+
+@pytest.mark.parametrize("most", [None, 20, 21])
+def test_up_to_the_limit_every_image_is_looked_at(image_folder, most: int | None) -> None:
+    """Without a limit, or with as many images as it allows, none is left out."""
+    root = image_folder({"a": 10, "b": 10})
+    request = Request(root=str(root), test_fraction=0.0, **TINY)  # type: ignore[arg-type]
+
+    seen = survey.look(request, Recorder(), Clock(Recorder()), most)
+
+    assert len(seen.samples) == seen.class_counts.sum() == 20
+
+
+def test_an_unreadable_image_is_not_counted(image_folder) -> None:
+    """The counts of the classes are those of images that can be learnt from."""
+    root = image_folder({"a": 10, "b": 10})
+    (root / "a/0000.png").write_bytes(b"no picture")
+
+    assert look(root, test_fraction=0.0).class_counts.tolist() == [9, 10]
 
 
 # --- features and heads ---------------------------------------------------------------------------
@@ -328,7 +368,7 @@ def test_the_top_is_left_for_a_clear_lead_only(lead: list[float], wins: bool) ->
 
 
 def test_size_is_that_of_all_images_with_the_probes_curve(image_folder) -> None:
-    """Images, classes and rarest are counted over the rows; the curve is the probe's own."""
+    """Images, classes and rarest are those of all that is not test; the curve is the probe's."""
     seen = look(image_folder({"a": 15, "b": 12, "c": 25}, size=(40, 32)))
     probes = probed(seen)
 
@@ -465,7 +505,11 @@ def test_a_plan_follows_what_was_measured(image_folder) -> None:
     told = replace(seen, request=replace(seen.request, similarity="similar", options={"epochs": 3}))
     third = survey.plan_for(told, far, probes, "deep")
 
+    tight = survey.plan_for(seen, near, probes, "deep", 96)
+
     assert one.lr < two.lr
+    assert (tight.side_px, tight.lr) == (96, one.lr)
+    assert "budget" in tight.why["side_px"]
     assert third.lr == one.lr
     assert third.epochs == 3
     assert one.tuned_stages == seen.backbone.stages[1:]
