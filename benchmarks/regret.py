@@ -85,17 +85,18 @@ def fitted(known: Known) -> dict[str, strategy.Belief]:
     out = {}
     for column in ("similar", "different"):
         cells = [c for c in known.rows if known.evidence[c].column == column]
-        error = np.array([max(1 - known.evidence[c].probe_accuracy, LEAST_ERROR) for c in cells])
+        error = np.array([max(known.evidence[c].error, LEAST_ERROR) for c in cells])
         rows = [known.rows[c] for c in cells]
         lead = np.array([r["deep"].accuracy - r["stage-probe"].accuracy for r in rows]) / error
         trials = [pooled([r[k] for k in truth.TRIALS if k in r]) for r in rows]
         gain, noise = np.array(trials).T / error
+        decades = np.log10([known.evidence[c].images / 100 for c in cells])
+        slope, middle = np.polyfit(decades, lead, 1)
+        around = float((lead - middle - slope * decades).std(ddof=2))
         handicap = float((lead - gain).mean())
         off = float(((lead - gain - handicap) ** 2 - noise**2).mean())
         trial_spread = max(off, 0.0) ** 0.5
-        out[column] = strategy.Belief(
-            float(lead.mean()), float(lead.std(ddof=1)), handicap, trial_spread
-        )
+        out[column] = strategy.Belief(float(middle), float(slope), around, handicap, trial_spread)
     return out
 
 
@@ -131,10 +132,10 @@ def measured(known: Known, cell: Cell, *, trials: bool = True) -> tuple[str, flo
     """What `--policy measured` does, with beliefs fitted on the other data sets."""
     seen, rows = known.evidence[cell], known.rows[cell]
     belief = fitted(known.without(cell[0]))[seen.column]
-    error = 1 - seen.probe_accuracy
+    error = seen.error
     tried: list[TrialResult] = []
     seconds = 0.0
-    lead = strategy.weigh(belief, error, tried)
+    lead = strategy.weigh(belief, seen.images, error, tried)
     if trials and strategy.worth_trying(lead):
         for kind in ("trial-1", "trial-2"):
             if kind in rows and not (tried and strategy.settled(lead)):
@@ -143,7 +144,7 @@ def measured(known: Known, cell: Cell, *, trials: bool = True) -> tuple[str, flo
                 gain, noise = r.gain or 0.0, r.gain_noise or 0.0
                 tried.append(TrialResult("deep", *sizes, gain, noise, r.seconds))
                 seconds += r.seconds
-                lead = strategy.weigh(belief, error, tried)
+                lead = strategy.weigh(belief, seen.images, error, tried)
     if lead.mean > 0:
         return "deep", seconds + known.seconds(cell, "deep", 0.0 if tried else None)
     return "stage-probe", seconds + known.seconds(cell, "stage-probe")

@@ -141,6 +141,11 @@ class Evidence:
     deciding_seconds: float
 
     @property
+    def error(self) -> float:
+        """The best probe's error, no worse than guessing."""
+        return min(1 - self.probe_accuracy, 1 - 1 / self.classes)
+
+    @property
     def key(self) -> Cell:
         """The cell."""
         return self.data, self.per_class, self.seed

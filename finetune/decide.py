@@ -92,8 +92,9 @@ def _by_evidence(
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
     request = survey.request
     belief = strategy.BELIEFS[request.similarity or measured.similarity.column]
-    error = 1.0 - probes.best.score.accuracy
-    lead = strategy.weigh(belief, error, ())
+    images = int(survey.class_counts.sum())
+    error = _error(survey, probes)
+    lead = strategy.weigh(belief, images, error, ())
     worth = strategy.worth_trying(lead)
     names: tuple[Strategy, ...] = (probes.name, "deep") if worth else (probes.name,)
     forecasts = forecast(
@@ -108,7 +109,7 @@ def _by_evidence(
         untried = "not tried here: `finetune train` settles it by a short trial"
     else:
         attempt = attempt_tuning(survey, probes, measured, clock, belief)
-        lead = strategy.weigh(belief, error, attempt.results)
+        lead = strategy.weigh(belief, images, error, attempt.results)
     fits = worth and _forecast(forecasts, "deep").fits
     chosen: Strategy = "deep" if lead.mean > 0 and fits else probes.name
     plan = plan_for(survey, measured, probes, chosen, _forecast(forecasts, chosen).side_px)
@@ -128,6 +129,11 @@ def _by_evidence(
         attempt.made.plain.shape[1] == plan.side_px
     )
     return Decision(advice, attempt.made if same else None, attempt.trial)
+
+
+def _error(survey: Survey, probes: Probes) -> float:
+    """The best probe's error, no worse than guessing: of few images it can be, by chance."""
+    return min(1.0 - probes.best.score.accuracy, 1.0 - 1.0 / len(survey.dataset.classes))
 
 
 def attempt_tuning(
@@ -152,7 +158,8 @@ def attempt_tuning(
     full = plan_for(survey, measured, probes, "deep")
     rows = probe.ranking_sample(survey.labels)
     made = realise.material(survey, strategy.short(full, len(rows)), clock, rows)
-    error = 1.0 - probes.best.score.accuracy
+    images = int(survey.class_counts.sum())
+    error = _error(survey, probes)
     parts, scores, results = [], [], []
     for learn, held in tune.halves(made)[:most]:
         began = time.perf_counter()
@@ -166,7 +173,7 @@ def attempt_tuning(
         results.append(TrialResult("deep", *sizes, gain, noise, seconds))
         parts.append(part)
         scores.append(found)
-        if belief is not None and strategy.settled(strategy.weigh(belief, error, results)):
+        if belief is not None and strategy.settled(strategy.weigh(belief, images, error, results)):
             break
     judged = sum(len(held) for _, held in parts)
     how = f"images, each classified after a short trial on {len(parts[0][0])} others"

@@ -112,12 +112,14 @@ WEIGHT_DECAY = {"adamw": 1e-2, "adam": 0.0, "sgd": 1e-4, "adadelta": 0.0, "adagr
 class Belief:
     """What other data sets have shown of tuning, as shares of the best probe's error.
 
-    `lead` and `spread` are mean and standard deviation of deep tuning's lead over the best probe;
-    `handicap` is what a short tuning on half of the images falls short of that, and
-    `trial_spread` how far its word may be off beside its own noise.
+    `lead` is deep tuning's mean lead over the best probe at 100 training images, `slope` how much
+    more it is with ten times as many, `spread` the standard deviation around that. `handicap` is
+    what a short tuning on half of the images falls short of it, and `trial_spread` how far its word
+    may be off beside its own noise.
     """
 
     lead: float
+    slope: float
     spread: float
     handicap: float
     trial_spread: float
@@ -125,8 +127,8 @@ class Belief:
 
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
 BELIEFS: dict[Similarity, Belief] = {
-    "similar": Belief(0.0, 0.3, 0.3, 0.2),
-    "different": Belief(0.3, 0.4, 0.2, 0.2),
+    "similar": Belief(0.06, 0.1, 0.17, 0.57, 0.1),
+    "different": Belief(0.37, 0.3, 0.43, 0.27, 0.25),
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
 SETTLED = 0.5  # spreads; a second half changed no choice beyond (docs/log.md)
@@ -279,17 +281,19 @@ def by_evidence(
     )
 
 
-def weigh(belief: Belief, probe_error: float, trials: Sequence[TrialResult]) -> Lead:
+def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[TrialResult]) -> Lead:
     """What to believe of tuning's lead over the best probe: a prior, and trials counted in.
 
     Prior and trials are taken as normal, so the result is their mean weighted by precision.
 
     Args:
         belief: What other data sets of this column have shown.
+        images: How many there are to learn from.
         probe_error: Cross-validated error of the best probe, a fraction of 1.
         trials: Short tunings, each judged on other images.
     """
-    prior = belief.lead * probe_error
+    share = belief.lead + belief.slope * math.log10(max(images, 1) / 100)
+    prior = share * probe_error
     spread = max(belief.spread * probe_error, LEAST_SPREAD)
     if not trials:
         return Lead(prior, spread, prior, spread)

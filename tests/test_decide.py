@@ -14,8 +14,8 @@ from finetune.strategy import Belief
 from finetune.survey import Clock, Probes, Survey
 
 FAST = {"epochs": 2, "side_px": 32, "batch_size": 8}
-HOPEFUL = dict.fromkeys(("similar", "different"), Belief(0.5, 0.5, 0.2, 0.2))
-HOPELESS = dict.fromkeys(("similar", "different"), Belief(-1.0, 0.1, 0.0, 0.1))
+HOPEFUL = dict.fromkeys(("similar", "different"), Belief(0.5, 0.0, 0.5, 0.2, 0.2))
+HOPELESS = dict.fromkeys(("similar", "different"), Belief(-1.0, 0.0, 0.1, 0.0, 0.1))
 Seen = tuple[Survey, Probes, DatasetProfile, Recorder]
 
 
@@ -72,7 +72,7 @@ def test_a_trial_of_many_images_uses_a_part_of_them(
 def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
     """When the first half leaves no doubt, the second is not tried."""
     data, probes, measured, listener = seen
-    sure = Belief(lead=5.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
+    sure = Belief(lead=5.0, slope=0.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
 
     attempt = decide.attempt_tuning(data, with_error(probes, 0.5), measured, Clock(listener), sure)
 

@@ -58,7 +58,7 @@ PARTS = (
     Part("far part", 3.0, None, 2.0, "different", "of one"),
     Part("shown part", 0.5, None, None, "uncertain", "of none"),
 )
-BELIEF = Belief(lead=0.2, spread=0.3, handicap=0.1, trial_spread=0.2)
+BELIEF = Belief(lead=0.2, slope=0.1, spread=0.3, handicap=0.1, trial_spread=0.2)
 
 # A value for each option of the command line that no rule would choose.
 USER: dict[str, Any] = {
@@ -209,7 +209,14 @@ def test_flips_name_how_far_each_threshold_is() -> None:
 
 def test_without_trials_the_prior_is_believed() -> None:
     """Before any trial the lead is other data sets' share of this probe's error."""
-    assert weigh(BELIEF, 0.25, ()) == Lead(0.05, 0.075, 0.05, 0.075)
+    assert weigh(BELIEF, 100, 0.25, ()) == Lead(0.05, 0.075, 0.05, 0.075)
+
+
+def test_more_images_speak_for_tuning() -> None:
+    """The prior lead grows by the slope with every ten times as many images."""
+    few, many = (weigh(BELIEF, n, 0.2, ()).prior for n in (10, 1000))
+
+    assert many - few == pytest.approx(2 * BELIEF.slope * 0.2)
 
 
 @pytest.mark.parametrize("column", ["similar", "different"])
@@ -217,8 +224,8 @@ def test_one_sure_trial_overrules_any_prior(column: Similarity) -> None:
     """A trial far beyond its noise decides, for tuning and against it."""
     error = 0.3
 
-    assert weigh(BELIEFS[column], error, [trial(0.3, 0.005)]).mean > 0
-    assert weigh(BELIEFS[column], error, [trial(-0.5, 0.005)]).mean < 0
+    assert weigh(BELIEFS[column], 200, error, [trial(0.3, 0.005)]).mean > 0
+    assert weigh(BELIEFS[column], 200, error, [trial(-0.5, 0.005)]).mean < 0
 
 
 @given(
@@ -230,7 +237,7 @@ def test_belief_lies_between_prior_and_trials_and_is_surer(
     gains: list[float], noise: float, error: float
 ) -> None:
     """Counting trials in moves the mean toward them, never past, and never widens the spread."""
-    lead = weigh(BELIEF, error, [trial(g, noise) for g in gains])
+    lead = weigh(BELIEF, 100, error, [trial(g, noise) for g in gains])
     told = sum(gains) / len(gains) + BELIEF.handicap * error
 
     low, high = sorted((lead.prior, told))
@@ -240,8 +247,8 @@ def test_belief_lies_between_prior_and_trials_and_is_surer(
 
 def test_a_second_trial_counts_by_its_noise() -> None:
     """Of two trials the less noisy one weighs more."""
-    noisy_good = weigh(BELIEF, 0.3, [trial(0.2, 0.2), trial(-0.2, 0.02)])
-    noisy_bad = weigh(BELIEF, 0.3, [trial(0.2, 0.02), trial(-0.2, 0.2)])
+    noisy_good = weigh(BELIEF, 100, 0.3, [trial(0.2, 0.2), trial(-0.2, 0.02)])
+    noisy_bad = weigh(BELIEF, 100, 0.3, [trial(0.2, 0.02), trial(-0.2, 0.2)])
 
     assert noisy_good.mean < 0 < noisy_bad.mean
 
@@ -250,7 +257,7 @@ def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
     """No noise among ten images is not certainty: one image more is a tenth."""
     agreed = TrialResult("deep", 10, 10, 128, 14, 0.0, 0.0, 1.0)
 
-    assert weigh(BELIEF, 0.5, [agreed]).spread > 0.05
+    assert weigh(BELIEF, 100, 0.5, [agreed]).spread > 0.05
 
 
 def test_tuning_is_tried_unless_it_hardly_ever_wins() -> None:
@@ -283,7 +290,7 @@ def test_evidence_that_overrules_the_table_says_so() -> None:
     """What the table said, what was measured, and by how much it was overruled are all told."""
     size, similarity = measured("small", "different")
     trials = (trial(0.12),)
-    lead = weigh(BELIEF, 0.2, trials)
+    lead = weigh(BELIEF, 100, 0.2, trials)
 
     advice = by_evidence(
         *(size, similarity, resolve("deep", facts(), {})),

@@ -383,6 +383,15 @@ def test_size_is_that_of_all_images_with_the_probes_curve(image_folder) -> None:
     assert "'a'" in found.symbols_reason
 
 
+def test_the_side_is_the_median_of_the_images(image_folder) -> None:
+    """Ten large pictures among twenty small ones count for no more than that."""
+    root = image_folder({"b": 10}, size=(64, 48))
+    image_folder({"a": 20}, size=(20, 24), root=root)
+    seen = look(root, test_fraction=0.0)
+
+    assert measured(seen, probed(seen, all_stages=False)).median_side_px == 20
+
+
 @pytest.mark.parametrize("kind", ["random", "file"])
 def test_without_imagenets_weights_its_distance_is_not_measured(
     image_folder, tmp_path: Path, kind: str
@@ -506,10 +515,15 @@ def test_a_plan_follows_what_was_measured(image_folder) -> None:
     third = survey.plan_for(told, far, probes, "deep")
 
     tight = survey.plan_for(seen, near, probes, "deep", 96)
+    skewed = replace(seen, class_counts=np.array([1900, 100]))
+    counted = survey.plan_for(skewed, near, probes, "deep")
 
     assert one.lr < two.lr
     assert (tight.side_px, tight.lr) == (96, one.lr)
     assert "budget" in tight.why["side_px"]
+    assert not one.class_weights
+    assert counted.class_weights  # by all images, looked at or not
+    assert "2000 images" in counted.why["batch_size"]
     assert third.lr == one.lr
     assert third.epochs == 3
     assert one.tuned_stages == seen.backbone.stages[1:]
