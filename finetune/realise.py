@@ -51,7 +51,7 @@ def probed(survey: Survey, chosen: probe.LeftOut, name: Strategy) -> Model:
         taps=chosen.score.taps,
         side_px=survey.facts.preprocess.side_px,
         estimate=evaluate.measure(probabilities, chosen.labels, survey.dataset.classes),
-        estimate_source="images, each left out once, which also chose the penalty",
+        estimate_source="images by leave-one-out cross-validation, which also chose the penalty",
     )
 
 
@@ -159,11 +159,11 @@ def _rival_scores(survey: Survey, rival: probe.LeftOut, trial: tune.Trial) -> pr
 def examine(survey: Survey, model: Model, clock: Clock) -> Test:
     """Classify the test images; empty where there are none or none decoded."""
     root = Path(survey.request.root)
-    samples = [
-        s if s.digest else replace(s, digest=data.digest_file(root / s.path))
-        for s in survey.splits.test
-    ]
-    with clock.step("test", f"testing on {len(samples)} images"):
+    with clock.step("test", f"testing on {len(survey.splits.test)} images"):
+        samples = [
+            s if s.digest else replace(s, digest=data.digest_file(root / s.path))
+            for s in survey.splits.test
+        ]
         table = features.extract(
             [root / s.path for s in samples], model.runtime, model.side_px, survey.listener.progress
         )

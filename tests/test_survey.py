@@ -385,8 +385,8 @@ def test_size_is_that_of_all_images_with_the_probes_curve(image_folder) -> None:
 
 def test_the_side_is_the_median_of_the_images(image_folder) -> None:
     """Ten large pictures among twenty small ones count for no more than that."""
-    root = image_folder({"b": 10}, size=(64, 48))
-    image_folder({"a": 20}, size=(20, 24), root=root)
+    root = image_folder({"a": 10}, size=(64, 48))
+    image_folder({"b": 20}, size=(20, 24), root=root)
     seen = look(root, test_fraction=0.0)
 
     assert measured(seen, probed(seen, all_stages=False)).median_side_px == 20
@@ -430,6 +430,9 @@ def test_all_parts_are_measured_with_imagenets_weights(
     assert 0.2 < float(parts["BatchNorm drift"].value or 0) < 1
     assert float(parts["label agreement"].value or 0) < profile.AGREEMENT[0]
     assert 0 < float(parts["ImageNet confidence"].value or 0) < 1
+    told = survey.imagenet_probabilities(seen)
+    assert parts["label agreement"] == profile.agreement(told, seen.labels, seen.fold)
+    assert parts["ImageNet confidence"] == profile.confidence(told)
 
 
 def test_the_stage_profile_compares_stages_below_the_top(
