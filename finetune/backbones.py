@@ -30,6 +30,7 @@ DEFAULT = "tf_efficientnet_lite0"
 GRID_CHANNELS = 512
 MAX_STAGES = 6
 IMAGENET_CLASSES = 1000
+MAP_DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,8 @@ class Backbone(nn.Module):
 
         def look(name: str) -> Any:
             def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                if inputs[0].dim() != MAP_DIMENSIONS:
+                    return  # tokens laid out as rows: an image's own are not to be told apart
                 found.append(_layer_drift(self._stage_of.get(name, ""), module, inputs[0]))
 
             return hook
@@ -313,9 +316,10 @@ def build(name: str, weights: str | None = None) -> tuple[Backbone, BackboneFact
     return backbone, facts
 
 
-def pretrained_on_imagenet(facts: BackboneFacts) -> bool:
-    """Whether the weights, classifier and all, are the published ones for ImageNet."""
-    return facts.weights != RANDOM and not facts.weights.startswith("file ")
+def pretrained_on_imagenet(backbone: Backbone, facts: BackboneFacts) -> bool:
+    """Whether the weights, classifier and all, are published ones for ImageNet's 1000 classes."""
+    own = facts.weights == RANDOM or facts.weights.startswith("file ")
+    return not own and backbone.imagenet_head() is not None
 
 
 def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:

@@ -116,7 +116,7 @@ def show_result(result: RunResult) -> None:
     low, high = metrics.interval
     out.print()
     if len(result.stages) > 1:
-        out.print(_stage_table(result.stages))
+        out.print(_stage_table(result.stages, result.recommendation.plan.taps))
     for finding in result.findings:
         _print_finding(out, finding)
     out.print(
@@ -153,7 +153,7 @@ def show_advice(advice: Advice) -> None:
     out = _out()
     for finding in advice.findings:
         _print_finding(out, finding)
-    out.print(_stage_table(advice.stages))
+    out.print(_stage_table(advice.stages, advice.recommendation.plan.taps))
     for e in advice.expected:
         out.print(
             f"Expected of {e.strategy}: {e.accuracy:.1%} (95 % interval {e.interval[0]:.1%} to "
@@ -348,12 +348,12 @@ def _forecast_table(forecasts: Sequence[Forecast]) -> Table:
     return table
 
 
-def _stage_table(stages: Sequence[StageScore]) -> Table:
+def _stage_table(stages: Sequence[StageScore], used: tuple[str, ...]) -> Table:
+    """All candidates; the one whose features the head reads is green."""
     table = Table(title="linear classifiers by stage, cross-validated", title_justify="left")
     table.add_column("features")
     for name in ("accuracy", "± se", "log loss", "dimensions"):
         table.add_column(name, justify="right")
-    best = min(stages, key=lambda s: s.log_loss)
     for s in stages:
         table.add_row(
             s.name,
@@ -361,7 +361,7 @@ def _stage_table(stages: Sequence[StageScore]) -> Table:
             f"{s.standard_error:.1%}",
             f"{s.log_loss:.3f}",
             str(s.dimensions),
-            style="bold green" if s is best else None,
+            style="bold green" if s.taps == used else None,
         )
     return table
 

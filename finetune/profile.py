@@ -32,7 +32,7 @@ LARGE_RAREST = 10
 # The learning curve is fitted as error = a + b / sqrt(images): where the part that more images
 # would not remove is at least half of the error, the features limit it.
 REPRESENTATION_SHARE = 0.5
-CURVE_PER_CLASS = 8  # so that a quarter of the images has two of each class
+CURVE_PER_CLASS = 6  # on average, so that a quarter of the images has one or two of each
 
 # Thresholds of the parts, (similar, different), read off twelve sets and checked by leaving one
 # out: 7 of 9 near and far sets right, 2 uncertain, none wrong (docs/log.md, 2026-11-23).
@@ -184,7 +184,8 @@ def similarity(
     told = [f"{p.name} {p.value:.2f} says {p.verdict}" for p in parts if _votes(p)]
     text = f"{'; '.join(told) or 'nothing could be measured'}: {verdict}"
     if verdict == "uncertain":
-        why = f"only {images} images" if images < FEWEST_IMAGES else "the parts do not agree"
+        why = "the parts do not agree" if told else "no weights from ImageNet to compare with"
+        why = f"only {images} images" if images < FEWEST_IMAGES else why
         text += f" ({why}), taken as {column}"
     if diversity is not None and diversity < NARROW:
         text += (
@@ -209,6 +210,8 @@ def overlap(
     for label, name in enumerate(classes):
         own = called[labels == label]
         values, counts = np.unique(own, return_counts=True)
+        if not len(own):
+            continue
         likeliest, count = int(values[counts.argmax()]), int(counts.max())
         alone = count / int((called == likeliest).sum())
         if count >= OVERLAP_IMAGES and count >= OVERLAP * len(own) and alone > OVERLAP:

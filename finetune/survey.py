@@ -275,7 +275,7 @@ def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
             survey.listener.progress(i + 1, len(candidates))
         probes = Probes(found[0], tuple(found[1:]), ())
         best = probes.best
-        if np.bincount(best.labels).min() < profile.CURVE_PER_CLASS:
+        if len(best.labels) < profile.CURVE_PER_CLASS * len(survey.dataset.classes):
             return probes
         curve = probe.learning_curve(probe.combined(known, best.score.taps), best.labels)
     return replace(probes, curve=curve)
@@ -327,10 +327,10 @@ def plan_for(
 
 def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
     """The parts of the distance from ImageNet; those that need its weights only with these."""
-    trained = backbones.pretrained_on_imagenet(survey.facts)
+    trained = backbones.pretrained_on_imagenet(survey.backbone, survey.facts)
     layers = _drift(survey, _drift_sample(survey)) if trained else ()
     noise = _drift(survey, None) if layers else ()
-    shallow = 2 * len(layers) // 3  # the last third tells nothing (docs/log.md)
+    shallow = max(1, 2 * len(layers) // 3)  # the last third tells nothing (docs/log.md)
     seen = imagenet_probabilities(survey)
     lower = {
         c.score.name: c.right
@@ -386,7 +386,8 @@ def imagenet_probabilities(survey: Survey) -> npt.NDArray[np.float32] | None:
     It reads the top features, which are at hand, so it costs no forward pass.
     """
     head = survey.backbone.imagenet_head()
-    if head is None or not backbones.pretrained_on_imagenet(survey.facts):
+    trained = backbones.pretrained_on_imagenet(survey.backbone, survey.facts)
+    if head is None or not trained:
         return None
     with torch.inference_mode():
         top = torch.from_numpy(survey.table.columns((TOP,))).to(survey.device)

@@ -594,7 +594,6 @@ def test_two_classes_are_not_one_of_imagenets() -> None:
     assert profile.overlap(seen, labels_of(10, 10), ("red", "blue")) == {}
 
 
-@pytest.mark.xfail(reason="overlap asks for the likeliest of no calls", raises=ValueError)
 def test_a_class_without_images_overlaps_with_nothing() -> None:
     """No image, no call, no overlap."""
     assert profile.overlap(called(*[7] * 10), labels_of(10), ("own", "none")) == {"own": 7}
