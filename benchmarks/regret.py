@@ -25,9 +25,10 @@ import truth
 from truth import SETS, SIZES, STRATEGIES, Cell, Evidence, Row
 
 from finetune import strategy
-from finetune.records import TrialResult
+from finetune.records import Similarity, Strategy, TrialResult
 
-TUNED = ("partial", "deep")
+TUNED: tuple[Strategy, ...] = ("partial", "deep")
+TRIALS: dict[Strategy, tuple[str, ...]] = {"partial": truth.PARTIAL_TRIALS, "deep": truth.TRIALS}
 LEAST_ERROR = 0.03  # below this a share of the error is a share of one or two images
 SPLIT_FROM = 500  # images: from here on a fifth of them is enough to judge, see finetune/tune.py
 
@@ -77,27 +78,30 @@ def load() -> Known:
     return Known(whole, {c: found[c] for c in whole})
 
 
-def fitted(known: Known) -> dict[str, strategy.Belief]:
-    """What `strategy.BELIEFS` should be: means and deviations of shares of the probe's error.
+def fitted(known: Known) -> dict[Similarity, dict[Strategy, strategy.Belief]]:
+    """What `strategy.BELIEFS` should be, from these cells."""
+    columns: tuple[Similarity, ...] = ("similar", "different")
+    return {c: {k: belief(known, c, k, TRIALS[k]) for k in TUNED} for c in columns}
+
+
+def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -> strategy.Belief:
+    """Means and deviations of shares of the probe's error, by the logarithm of the images.
 
     Every cell counts alike: where the error is large, leads are large and vary much.
     """
-    out = {}
-    for column in ("similar", "different"):
-        cells = [c for c in known.rows if known.evidence[c].column == column]
-        error = np.array([max(known.evidence[c].error, LEAST_ERROR) for c in cells])
-        rows = [known.rows[c] for c in cells]
-        lead = np.array([r["deep"].accuracy - r["stage-probe"].accuracy for r in rows]) / error
-        trials = [pooled([r[k] for k in truth.TRIALS if k in r]) for r in rows]
-        gain, noise = np.array(trials).T / error
-        decades = np.log10([known.evidence[c].images / 100 for c in cells])
-        slope, middle = np.polyfit(decades, lead, 1)
-        around = float((lead - middle - slope * decades).std(ddof=2))
-        handicap = float((lead - gain).mean())
-        off = float(((lead - gain - handicap) ** 2 - noise**2).mean())
-        trial_spread = max(off, 0.0) ** 0.5
-        out[column] = strategy.Belief(float(middle), float(slope), around, handicap, trial_spread)
-    return out
+    cells = [c for c in known.rows if known.evidence[c].column == column]
+    error = np.array([max(known.evidence[c].error, LEAST_ERROR) for c in cells])
+    rows = [known.rows[c] for c in cells]
+    lead = np.array([r[kind].accuracy - r["stage-probe"].accuracy for r in rows]) / error
+    decades = np.log10([known.evidence[c].images / 100 for c in cells])
+    slope, middle = np.polyfit(decades, lead, 1)
+    around = float((lead - middle - slope * decades).std(ddof=2))
+    tried = [i for i, r in enumerate(rows) if trials[0] in r]
+    pairs = [pooled([rows[i][k] for k in trials if k in rows[i]]) for i in tried]
+    gain, noise = np.array(pairs).T / error[tried]
+    handicap = float((lead[tried] - gain).mean())
+    off = float(((lead[tried] - gain - handicap) ** 2 - noise**2).mean())
+    return strategy.Belief(float(middle), float(slope), around, handicap, max(off, 0.0) ** 0.5)
 
 
 def pooled(trials: list[Row]) -> tuple[float, float]:
@@ -131,22 +135,22 @@ def by_table(size: Callable[[Evidence], str], column: Callable[[Evidence], str])
 def measured(known: Known, cell: Cell, *, trials: bool = True) -> tuple[str, float]:
     """What `--policy measured` does, with beliefs fitted on the other data sets."""
     seen, rows = known.evidence[cell], known.rows[cell]
-    belief = fitted(known.without(cell[0]))[seen.column]
-    error = seen.error
+    beliefs = fitted(known.without(cell[0]))[seen.column]  # type: ignore[index]
+    tuning = strategy.candidate(beliefs, seen.images, seen.error)
     tried: list[TrialResult] = []
     seconds = 0.0
-    lead = strategy.weigh(belief, seen.images, error, tried)
+    lead = strategy.weigh(beliefs[tuning], seen.images, seen.error, tried)
     if trials and strategy.worth_trying(lead):
-        for kind in ("trial-1", "trial-2"):
+        for kind in TRIALS[tuning]:
             if kind in rows and not (tried and strategy.settled(lead)):
                 r = rows[kind]
                 sizes = (r.learnt_from, r.judged_on, r.side_px, r.epochs)
                 gain, noise = r.gain or 0.0, r.gain_noise or 0.0
-                tried.append(TrialResult("deep", *sizes, gain, noise, r.seconds))
+                tried.append(TrialResult(tuning, *sizes, gain, noise, r.seconds))
                 seconds += r.seconds
-                lead = strategy.weigh(belief, seen.images, error, tried)
+                lead = strategy.weigh(beliefs[tuning], seen.images, seen.error, tried)
     if lead.mean > 0:
-        return "deep", seconds + known.seconds(cell, "deep", 0.0 if tried else None)
+        return tuning, seconds + known.seconds(cell, tuning, 0.0 if tried else None)
     return "stage-probe", seconds + known.seconds(cell, "stage-probe")
 
 
@@ -239,8 +243,10 @@ def report(known: Known) -> None:
     slowest = max(known.evidence.values(), key=lambda e: e.deciding_seconds)
     print(f"probes took at most {slowest.deciding_seconds:.1f} s ({slowest.images} images)")
     print("beliefs fitted on all sets (strategy.BELIEFS has the same, rounded):")
-    for column, belief in fitted(known).items():
-        print(f"  {column}: {belief}")
+    for column, beliefs in fitted(known).items():
+        for kind, found in beliefs.items():
+            values = ", ".join(f"{v:.2f}" for v in vars(found).values())
+            print(f"  {column}, {kind}: Belief({values})")
     lost, _ = results["measured (the default)"]
     print(f"mean regret {np.mean(list(lost.values())):.2f} points")
 

@@ -48,6 +48,9 @@ NEAR_SIDE_PX = 160
 FAR_SIDE_PX = 128
 STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep")
 TRIALS = ("trial-1", "trial-2")
+# Of `partial`, which is believed in only where images are very few.
+PARTIAL_TRIALS = ("partial-trial-1", "partial-trial-2")
+PARTIAL_TRIALS_UP_TO = 5
 
 # An expert's word for each set: the hand-given label that one of the rivals uses, and what the
 # tuning recipe's rate is chosen by, so that it is honest whatever the program would measure.
@@ -191,6 +194,7 @@ def fill(root: Path, cell: Cell) -> Iterator[Row]:
     """Measure and keep what is missing of one cell."""
     done = {r.kind for r in read(Row, ROWS) if r.key[:3] == cell}
     kinds = {*STRATEGIES, TRIALS[0]} | ({TRIALS[1]} if cell[1] <= TRIALS_TWICE_UP_TO else set())
+    kinds |= {*PARTIAL_TRIALS} if cell[1] <= PARTIAL_TRIALS_UP_TO else set()
     if kinds <= done:
         return
     part = Bench.of(root, cell)
@@ -243,8 +247,10 @@ class Bench:
         for kind, chosen in (("linear-probe", self.probes.top), ("stage-probe", self.probes.best)):
             if kind in kinds:
                 yield self.probed(strategy.named(kind), chosen)
+        if kinds & {*PARTIAL_TRIALS}:
+            yield from self.tried("partial", PARTIAL_TRIALS)
         if kinds & {*TRIALS}:
-            yield from self.tried(2 if TRIALS[1] in kinds else 1)
+            yield from self.tried("deep", TRIALS if TRIALS[1] in kinds else TRIALS[:1])
         for kind in ("partial", "deep"):
             if kind in kinds:
                 yield self.tuned(strategy.named(kind))
@@ -258,14 +264,15 @@ class Bench:
         scaled = probe.probabilities(scores, head.temperature)
         return self._row(kind, scaled, plan, self.clock.seconds["probes"])
 
-    def tried(self, most: int) -> Iterator[Row]:
-        """Short trials of deep tuning, as the program runs them."""
+    def tried(self, tuning: Strategy, names: Sequence[str]) -> Iterator[Row]:
+        """Short trials of tuning, as the program runs them."""
         began = time.process_time()
-        tried = decide.attempt_tuning(self.seen, self.probes, self.measured, self.clock, most=most)
+        known = (self.seen, self.probes, self.measured, self.clock)
+        tried = decide.attempt_tuning(*known, tuning, most=len(names))
         seconds = (time.process_time() - began) / len(tried.results)
-        full = survey.plan_for(self.seen, self.measured, self.probes, "deep")
+        full = survey.plan_for(self.seen, self.measured, self.probes, tuning)
         start = 0
-        for kind, part in zip(TRIALS, tried.trial.parts, strict=False):
+        for kind, part in zip(names, tried.trial.parts, strict=True):
             learn, held = part
             scores = tried.trial.scores[start : start + len(held)]
             start += len(held)

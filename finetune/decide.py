@@ -91,39 +91,43 @@ def _by_evidence(
 ) -> Decision:
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
     request = survey.request
-    belief = strategy.BELIEFS[request.similarity or measured.similarity.column]
+    beliefs = strategy.BELIEFS[request.similarity or measured.similarity.column]
     images = int(survey.class_counts.sum())
     error = _error(survey, probes)
+    tuning = strategy.candidate(beliefs, images, error)
+    belief = beliefs[tuning]
     lead = strategy.weigh(belief, images, error, ())
     worth = strategy.worth_trying(lead)
-    names: tuple[Strategy, ...] = (probes.name, "deep") if worth else (probes.name,)
+    names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
     forecasts = forecast(
         survey, measured, probes, names if trials else strategy.STRATEGIES[:4], clock
     )
     attempt, untried = None, None
     if not worth:
-        untried = "not tried: tuning hardly ever wins on such data"
-    elif not _forecast(forecasts, "deep").fits:
-        untried = f"not tried: deep does not fit the budget ({_forecast(forecasts, 'deep').text})"
+        untried = f"not tried: {tuning} hardly ever wins on such data"
+    elif not _forecast(forecasts, tuning).fits:
+        text = _forecast(forecasts, tuning).text
+        untried = f"not tried: {tuning} does not fit the budget ({text})"
     elif not trials:
         untried = "not tried here: `finetune train` settles it by a short trial"
     else:
-        attempt = attempt_tuning(survey, probes, measured, clock, belief)
+        attempt = attempt_tuning(survey, probes, measured, clock, tuning, belief)
         lead = strategy.weigh(belief, images, error, attempt.results)
-    fits = worth and _forecast(forecasts, "deep").fits
-    chosen: Strategy = "deep" if lead.mean > 0 and fits else probes.name
+    fits = worth and _forecast(forecasts, tuning).fits
+    chosen = tuning if lead.mean > 0 and fits else probes.name
     plan = plan_for(survey, measured, probes, chosen, _forecast(forecasts, chosen).side_px)
     advice = strategy.by_evidence(
         request.size or measured.size,
         request.similarity or measured.similarity,
         plan,
         probed=probes.name,
+        tuning=tuning,
         lead=lead,
         trials=attempt.results if attempt else (),
         untried=untried,
     )
     advice = replace(advice, forecasts=forecasts)
-    if attempt is None or chosen != "deep":
+    if attempt is None or chosen != tuning:
         return Decision(advice)
     same = len(attempt.made.labels) == len(survey.labels) and (
         attempt.made.plain.shape[1] == plan.side_px
@@ -141,6 +145,7 @@ def attempt_tuning(
     probes: Probes,
     measured: DatasetProfile,
     clock: Clock,
+    tuning: Strategy = "deep",
     belief: strategy.Belief | None = None,
     most: int = 2,
 ) -> Attempt:
@@ -151,11 +156,12 @@ def attempt_tuning(
         probes: What is to be beaten.
         measured: For the plan.
         clock: Times the steps.
+        tuning: The way of tuning to try.
         belief: Where given, the other way round is tried only if that leaves the choice open;
             without it `most` halves judge.
         most: How many halves may judge.
     """
-    full = plan_for(survey, measured, probes, "deep")
+    full = plan_for(survey, measured, probes, tuning)
     rows = probe.ranking_sample(survey.labels)
     made = realise.material(survey, strategy.short(full, len(rows)), clock, rows)
     images = int(survey.class_counts.sum())
@@ -164,13 +170,13 @@ def attempt_tuning(
     for learn, held in tune.halves(made)[:most]:
         began = time.perf_counter()
         plan = strategy.short(full, len(learn))
-        with clock.step("trial", f"trying deep: {plan.epochs} epochs at {plan.side_px} px"):
+        with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
             found = tune.on_part(made, plan, learn, held)
             part = (rows[learn], rows[held])
             gain, noise, _, _ = realise.lead(survey, probes, tune.Trial((part,), found, None, ""))
         seconds = time.perf_counter() - began
         sizes = (len(learn), len(held), plan.side_px, plan.epochs)
-        results.append(TrialResult("deep", *sizes, gain, noise, seconds))
+        results.append(TrialResult(tuning, *sizes, gain, noise, seconds))
         parts.append(part)
         scores.append(found)
         if belief is not None and strategy.settled(strategy.weigh(belief, images, error, results)):

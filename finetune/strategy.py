@@ -110,10 +110,10 @@ WEIGHT_DECAY = {"adamw": 1e-2, "adam": 0.0, "sgd": 1e-4, "adadelta": 0.0, "adagr
 
 @dataclass(frozen=True)
 class Belief:
-    """What other data sets have shown of tuning, as shares of the best probe's error.
+    """What other data sets have shown of one way of tuning, as shares of the best probe's error.
 
-    `lead` is deep tuning's mean lead over the best probe at 100 training images, `slope` how much
-    more it is with ten times as many, `spread` the standard deviation around that. `handicap` is
+    `lead` is the mean lead over the best probe at 100 training images, `slope` how much more it is
+    with ten times as many, `spread` the standard deviation around that. `handicap` is
     what a short tuning on half of the images falls short of it, and `trial_spread` how far its word
     may be off beside its own noise.
     """
@@ -126,9 +126,15 @@ class Belief:
 
 
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
-BELIEFS: dict[Similarity, Belief] = {
-    "similar": Belief(0.06, 0.1, 0.17, 0.57, 0.1),
-    "different": Belief(0.37, 0.3, 0.43, 0.27, 0.25),
+BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
+    "similar": {
+        "partial": Belief(0.0, 0.1, 0.12, 0.4, 0.1),
+        "deep": Belief(0.11, 0.22, 0.12, 0.57, 0.1),
+    },
+    "different": {
+        "partial": Belief(0.2, 0.1, 0.35, 0.2, 0.3),
+        "deep": Belief(0.34, 0.3, 0.35, 0.25, 0.3),
+    },
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
 SETTLED = 0.5  # spreads; a second half changed no choice beyond (docs/log.md)
@@ -220,12 +226,13 @@ def recommend(
     )
 
 
-def by_evidence(
+def by_evidence(  # noqa: PLR0913 - all that is known
     size: SizeProfile | Size,
     similarity: SimilarityProfile | Similarity,
     plan: Plan,
     *,
     probed: Strategy,
+    tuning: Strategy,
     lead: Lead,
     trials: Sequence[TrialResult],
     untried: str | None,
@@ -237,6 +244,7 @@ def by_evidence(
         similarity: The same.
         plan: Of the strategy that is chosen.
         probed: The strategy that the best probe is.
+        tuning: The way of tuning that might be better.
         lead: What is believed of tuning's lead over it.
         trials: What was tried.
         untried: Why no trial was run, where none was.
@@ -245,9 +253,9 @@ def by_evidence(
     said = Reason(rule.id, f"the classic table says {rule.strategy} ({rule.action})")
     before = Reason(
         "prior",
-        f"before any trial, tuning is expected to lead the best probe by "
-        f"{_points(lead.prior)} points (give or take {100 * lead.prior_spread:.1f}): what it "
-        f"gained on {_column(similarity)} data of this probe error (docs/log.md)",
+        f"before any trial, {tuning} is expected to lead the best probe by {_points(lead.prior)} "
+        f"points (give or take {100 * lead.prior_spread:.1f}): what it gained elsewhere on "
+        f"{_column(similarity)} data of this size and probe error (docs/log.md)",
     )
     evidence = [_trial_reason(t, probed) for t in trials]
     if untried is not None:
@@ -256,14 +264,14 @@ def by_evidence(
     if plan.strategy in TUNED:
         verdict = f"{plan.strategy}: with all evidence its lead over the best probe is {sure}"
     else:
-        verdict = f"{plan.strategy}: with all evidence tuning's lead over it is {sure}"
+        verdict = f"{plan.strategy}: with all evidence the lead of {tuning} over it is {sure}"
     if plan.strategy == rule.strategy:
         verdict += "; the table agrees"
     else:
         verdict += f"; this overrules the table, which says {rule.strategy}"
     against = "no more than" if plan.strategy in TUNED else "more than"
-    flip = f"were tuning's expected lead {against} zero: " + (
-        probed if plan.strategy in TUNED else "deep"
+    flip = f"were the lead expected of {tuning} {against} zero: " + (
+        probed if plan.strategy in TUNED else tuning
     )
     return Recommendation(
         strategy=plan.strategy,
@@ -305,6 +313,11 @@ def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[Tria
     precision = 1 / spread**2 + 1 / variance
     mean = (prior / spread**2 + told / variance) / precision
     return Lead(prior, spread, mean, math.sqrt(1 / precision))
+
+
+def candidate(beliefs: Mapping[Strategy, Belief], images: int, probe_error: float) -> Strategy:
+    """The way of tuning that is expected to do best, before any trial: the only one tried."""
+    return max(beliefs, key=lambda name: weigh(beliefs[name], images, probe_error, ()).prior)
 
 
 def worth_trying(lead: Lead) -> bool:

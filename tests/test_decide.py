@@ -14,8 +14,8 @@ from finetune.strategy import Belief
 from finetune.survey import Clock, Probes, Survey
 
 FAST = {"epochs": 2, "side_px": 32, "batch_size": 8}
-HOPEFUL = dict.fromkeys(("similar", "different"), Belief(0.5, 0.0, 0.5, 0.2, 0.2))
-HOPELESS = dict.fromkeys(("similar", "different"), Belief(-1.0, 0.0, 0.1, 0.0, 0.1))
+HOPEFUL = {c: {"deep": Belief(0.5, 0.0, 0.5, 0.2, 0.2)} for c in ("similar", "different")}
+HOPELESS = {c: {"deep": Belief(-1.0, 0.0, 0.1, 0.0, 0.1)} for c in ("similar", "different")}
 Seen = tuple[Survey, Probes, DatasetProfile, Recorder]
 
 
@@ -74,7 +74,9 @@ def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
     data, probes, measured, listener = seen
     sure = Belief(lead=5.0, slope=0.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
 
-    attempt = decide.attempt_tuning(data, with_error(probes, 0.5), measured, Clock(listener), sure)
+    attempt = decide.attempt_tuning(
+        data, with_error(probes, 0.5), measured, Clock(listener), "deep", sure
+    )
 
     assert len(attempt.results) == 1
 

@@ -34,6 +34,7 @@ from finetune.strategy import (
     Belief,
     Facts,
     by_evidence,
+    candidate,
     recommend,
     resolve,
     rule_for,
@@ -219,13 +220,21 @@ def test_more_images_speak_for_tuning() -> None:
     assert many - few == pytest.approx(2 * BELIEF.slope * 0.2)
 
 
+def test_the_way_of_tuning_expected_to_do_best_is_the_candidate() -> None:
+    """Few images speak for few layers where the slopes say so, many for more."""
+    beliefs = {"partial": Belief(0.2, 0.0, 1, 1, 1), "deep": Belief(0.3, 0.4, 1, 1, 1)}
+
+    assert candidate(beliefs, 20, 0.3) == "partial"
+    assert candidate(beliefs, 1000, 0.3) == "deep"
+
+
 @pytest.mark.parametrize("column", ["similar", "different"])
 def test_one_sure_trial_overrules_any_prior(column: Similarity) -> None:
     """A trial far beyond its noise decides, for tuning and against it."""
     error = 0.3
 
-    assert weigh(BELIEFS[column], 200, error, [trial(0.3, 0.005)]).mean > 0
-    assert weigh(BELIEFS[column], 200, error, [trial(-0.5, 0.005)]).mean < 0
+    assert weigh(BELIEFS[column]["deep"], 200, error, [trial(0.3, 0.005)]).mean > 0
+    assert weigh(BELIEFS[column]["deep"], 200, error, [trial(-0.5, 0.005)]).mean < 0
 
 
 @given(
@@ -295,6 +304,7 @@ def test_evidence_that_overrules_the_table_says_so() -> None:
     advice = by_evidence(
         *(size, similarity, resolve("deep", facts(), {})),
         probed="stage-probe",
+        tuning="deep",
         lead=lead,
         trials=trials,
         untried=None,
@@ -317,6 +327,7 @@ def test_evidence_that_agrees_with_the_table_says_so_too() -> None:
     advice = by_evidence(
         *(size, similarity, resolve("stage-probe", facts(), {})),
         probed="stage-probe",
+        tuning="deep",
         lead=Lead(0, 1, -0.1, 0.1),
         trials=(),
         untried="not tried: no time",
