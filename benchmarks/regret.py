@@ -29,7 +29,6 @@ from finetune.records import Similarity, Strategy, TrialResult
 
 TUNED: tuple[Strategy, ...] = ("partial", "deep")
 TRIALS: dict[Strategy, tuple[str, ...]] = {"partial": truth.PARTIAL_TRIALS, "deep": truth.TRIALS}
-LEAST_ERROR = 0.03  # below this a share of the error is a share of one or two images
 SPLIT_FROM = 500  # images: from here on a fifth of them is enough to judge, see finetune/tune.py
 
 
@@ -85,31 +84,30 @@ def fitted(known: Known) -> dict[Similarity, dict[Strategy, strategy.Belief]]:
 
 
 def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -> strategy.Belief:
-    """Means and deviations of shares of the probe's error, by the logarithm of the images.
-
-    Every cell counts alike: where the error is large, leads are large and vary much.
-    """
+    """Means and deviations of shares of the probe's stake, by the logarithm of the images."""
     cells = [c for c in known.rows if known.evidence[c].column == column]
-    error = np.array([max(known.evidence[c].error, LEAST_ERROR) for c in cells])
+    scale = np.array([strategy.stake(known.evidence[c].error) for c in cells])
     rows = [known.rows[c] for c in cells]
-    lead = np.array([r[kind].accuracy - r["stage-probe"].accuracy for r in rows]) / error
+    lead = np.array([r[kind].accuracy - r["stage-probe"].accuracy for r in rows]) / scale
     decades = np.log10([known.evidence[c].images / 100 for c in cells])
     slope, middle = np.polyfit(decades, lead, 1)
     around = float((lead - middle - slope * decades).std(ddof=2))
     tried = [i for i, r in enumerate(rows) if trials[0] in r]
-    pairs = [pooled([rows[i][k] for k in trials if k in rows[i]]) for i in tried]
-    gain, noise = np.array(pairs).T / error[tried]
+    if not tried:
+        return strategy.Belief(float(middle), float(slope), around, 0.0, around)
+    pairs = [
+        strategy.pooled([result(rows[i][k], kind) for k in trials if k in rows[i]]) for i in tried
+    ]
+    gain, noise = np.array(pairs).T / scale[tried]
     handicap = float((lead[tried] - gain).mean())
     off = float(((lead[tried] - gain - handicap) ** 2 - noise**2).mean())
     return strategy.Belief(float(middle), float(slope), around, handicap, max(off, 0.0) ** 0.5)
 
 
-def pooled(trials: list[Row]) -> tuple[float, float]:
-    """Gain and noise of one or two trials together."""
-    weights = [1 / max(t.gain_noise or 0.0, 1 / t.judged_on) ** 2 for t in trials]
-    gains = [t.gain or 0.0 for t in trials]
-    mean = sum(w * g for w, g in zip(weights, gains, strict=True)) / sum(weights)
-    return mean, sum(weights) ** -0.5
+def result(row: Row, tuning: Strategy) -> TrialResult:
+    """A row of a trial as the program has it."""
+    sizes = (row.learnt_from, row.judged_on, row.side_px, row.epochs)
+    return TrialResult(tuning, *sizes, row.gain or 0.0, row.gain_noise or 0.0, row.seconds)
 
 
 # A policy looks at one cell of the known and answers with a strategy and its seconds of training.
@@ -143,13 +141,10 @@ def measured(known: Known, cell: Cell, *, trials: bool = True) -> tuple[str, flo
     if trials and strategy.worth_trying(lead):
         for kind in TRIALS[tuning]:
             if kind in rows and not (tried and strategy.settled(lead)):
-                r = rows[kind]
-                sizes = (r.learnt_from, r.judged_on, r.side_px, r.epochs)
-                gain, noise = r.gain or 0.0, r.gain_noise or 0.0
-                tried.append(TrialResult(tuning, *sizes, gain, noise, r.seconds))
-                seconds += r.seconds
+                tried.append(result(rows[kind], tuning))
+                seconds += tried[-1].seconds
                 lead = strategy.weigh(beliefs[tuning], seen.images, seen.error, tried)
-    if lead.mean > 0:
+    if strategy.wins(lead, tried):
         return tuning, seconds + known.seconds(cell, tuning, 0.0 if tried else None)
     return "stage-probe", seconds + known.seconds(cell, "stage-probe")
 
@@ -275,7 +270,7 @@ def plot(known: Known, path: Path) -> None:
         y = top + high * (1 - (np.log10(images) - low) / (most - low))
         lines.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{images}</text>')
         lines.append(f'<path d="M{left - 4} {y}h4" stroke="#999"/>')
-    named: set[str] = set()
+    named: dict[str, tuple[float, float]] = {}
     for cell in sorted(known.rows, key=lambda c: (c[0], -c[1], c[2])):
         x, y = place(cell)
         gain = known.accuracy(cell, "deep") - known.accuracy(cell, "stage-probe")
@@ -285,16 +280,22 @@ def plot(known: Known, path: Path) -> None:
             shape = f'<rect x="{x - 4.5:.0f}" y="{y - 4.5:.0f}" width="9" height="9"'
         lines.append(f'{shape} fill="{colour}" fill-opacity="0.75"/>')
         if cell[0] not in named:
-            named.add(cell[0])
-            lines.append(f'<text x="{x + 8:.0f}" y="{y + 4:.0f}">{cell[0]}</text>')
-    middle, below = left + wide / 2, top + high
+            below = [y + 4 + 14 * i for i in (0, -1, 1, -2, 2)]
+            free = [
+                b
+                for b in below
+                if all(abs(b - q) > 12 or abs(x - p) > 130 for p, q in named.values())
+            ]
+            named[cell[0]] = (x, free[0])
+            lines.append(f'<text x="{x + 8:.0f}" y="{free[0]:.0f}">{cell[0]}</text>')
+    middle, foot = left + wide / 2, top + high
     lines += [
-        f'<text x="{middle}" y="{below + 22}" text-anchor="middle">different ← BatchNorm drift '
+        f'<text x="{middle}" y="{foot + 22}" text-anchor="middle">different ← BatchNorm drift '
         "(1 - drift / drift of noise) → similar</text>",
         f'<text x="16" y="{top + high / 2}" transform="rotate(-90 16 {top + high / 2})" '
         'text-anchor="middle">training images</text>',
-        f'<text x="{left}" y="{below + 46}">○ placed in the column similar, □ in different.</text>',
-        f'<text x="{left}" y="{below + 64}"><tspan fill="#1a7f37">Green</tspan>: deep tuning beat '
+        f'<text x="{left}" y="{foot + 46}">○ placed in the column similar, □ in different.</text>',
+        f'<text x="{left}" y="{foot + 64}"><tspan fill="#1a7f37">Green</tspan>: deep tuning beat '
         'the best probe by more than a point; <tspan fill="#b35900">orange</tspan>: lost by more; '
         "grey: neither.</text>",
         "</svg>",
@@ -309,6 +310,7 @@ def main() -> None:
     parser.add_argument("--part", default="0/1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -320,7 +322,7 @@ def main() -> None:
         return
     part, parts = (int(v) for v in options.part.split("/"))
     for number, cell in enumerate(truth.cells(options.seeds)):
-        if number % parts == part and cell[1] in options.sizes:
+        if number % parts == part and cell[1] in options.sizes and cell[0] in options.sets:
             for row in truth.fill(options.data, cell):
                 print(row, flush=True)
 

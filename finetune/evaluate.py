@@ -86,8 +86,13 @@ def floor(
     labels: npt.NDArray[np.int64],
     probe_name: str,
     how: str,
+    *,
+    believed: bool = False,
 ) -> Floor:
     """Keep the tuned model only if it beats the probe on the same images by more than noise.
+
+    Where it is believed to lead for other reasons, these few images need only not contradict: it is
+    kept unless it is behind by more than noise.
 
     More than noise: one standard error of the paired difference, of the accuracy; or, where the
     accuracy is no lower, of the log loss, which uses more than right and wrong and so tells more on
@@ -99,11 +104,13 @@ def floor(
         labels: int64[N].
         probe_name: What to call the probe.
         how: How the images were held out.
+        believed: Whether it is expected to lead anyway, and the images are those of short trials.
     """
     right = [(p.argmax(axis=1) == labels).astype(float) for p in (tuned, probed)]
     losses = [_log_losses(p, labels) for p in (tuned, probed)]
     gain, gain_noise, less, less_noise = lead(tuned, probed, labels)
     better = gain > gain_noise or (gain >= 0 and less > less_noise)
+    kept = gain >= -gain_noise if believed else better
     measured = (
         f"on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
         f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %; the difference is "
@@ -111,13 +118,13 @@ def floor(
         f"(noise {less_noise:.3f})"
     )
     return Floor(
-        kept="tuned" if better else "probe",
+        kept="tuned" if kept else "probe",
         n=len(labels),
         tuned_accuracy=float(right[0].mean()),
         probe_accuracy=float(right[1].mean()),
         tuned_log_loss=float(losses[0].mean()),
         probe_log_loss=float(losses[1].mean()),
-        reason=f"{measured}: {'tuned model' if better else 'probe'} kept",
+        reason=f"{measured}: {'tuned model' if kept else 'probe'} kept",
     )
 
 

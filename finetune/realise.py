@@ -95,7 +95,7 @@ def tuned(
         plan: How to tune.
         clock: Times the steps.
         made: The images at the plan's resolution, where they are at hand already.
-        proof: A trial that has already been won against the probe.
+        proof: Short trials by which it was chosen; they stand for a proof where images are few.
         guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
     """
     images = made or material(survey, plan, clock)
@@ -105,7 +105,9 @@ def tuned(
     trial = None if split else proof
     trial = trial or _prove(survey, images, plan, clock, split=split)
     # `scratch` is for comparison only: there is no probe under it
-    floor = None if plan.strategy == "scratch" or not guarded else floor_of(survey, probes, trial)
+    floor = None
+    if plan.strategy != "scratch" and guarded:
+        floor = floor_of(survey, probes, trial, believed=trial is proof)
     if floor is not None:
         survey.listener.note(floor.reason)
         if floor.kept == "probe":
@@ -119,10 +121,11 @@ def tuned(
     return _model(survey, plan, trial, outcome, floor)
 
 
-def floor_of(survey: Survey, probes: Probes, trial: tune.Trial) -> Floor:
+def floor_of(survey: Survey, probes: Probes, trial: tune.Trial, *, believed: bool = False) -> Floor:
     """The tuned model against the best probe, on the images that the trial held out."""
     mine, other, labels = _held_out(survey, probes, trial)
-    return evaluate.floor(mine, other, labels, probes.best.score.name, trial.how)
+    name = probes.best.score.name
+    return evaluate.floor(mine, other, labels, name, trial.how, believed=believed)
 
 
 def lead(survey: Survey, probes: Probes, trial: tune.Trial) -> tuple[float, float, float, float]:

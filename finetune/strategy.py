@@ -110,7 +110,7 @@ WEIGHT_DECAY = {"adamw": 1e-2, "adam": 0.0, "sgd": 1e-4, "adadelta": 0.0, "adagr
 
 @dataclass(frozen=True)
 class Belief:
-    """What other data sets have shown of one way of tuning, as shares of the best probe's error.
+    """What other data sets have shown of one way of tuning, as shares of the probe's `stake`.
 
     `lead` is the mean lead over the best probe at 100 training images, `slope` how much more it is
     with ten times as many, `spread` the standard deviation around that. `handicap` is
@@ -138,7 +138,7 @@ BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
 SETTLED = 0.5  # spreads; a second half changed no choice beyond (docs/log.md)
-LEAST_SPREAD = 0.005  # no belief and no trial is surer than half a point
+LEAST_STAKE = 0.03  # below this a share is a share of one or two images
 TRIAL_STEPS = 100
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
 EPOCHS = {"fewest": 10, "most": 40, "scratch": 60}
@@ -261,7 +261,10 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     if untried is not None:
         evidence.append(Reason("trial", untried))
     sure = f"{_points(lead.mean)} points (give or take {100 * lead.spread:.1f})"
-    if plan.strategy in TUNED:
+    behind = lead.mean > 0 and bool(trials) and not wins(lead, trials)
+    if behind:
+        verdict = f"{plan.strategy}: {tuning} was seen behind it by more than noise"
+    elif plan.strategy in TUNED:
         verdict = f"{plan.strategy}: with all evidence its lead over the best probe is {sure}"
     else:
         verdict = f"{plan.strategy}: with all evidence the lead of {tuning} over it is {sure}"
@@ -301,18 +304,43 @@ def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[Tria
         trials: Short tunings, each judged on other images.
     """
     share = belief.lead + belief.slope * math.log10(max(images, 1) / 100)
-    prior = share * probe_error
-    spread = max(belief.spread * probe_error, LEAST_SPREAD)
+    scale = stake(probe_error)
+    prior, spread = share * scale, belief.spread * scale
     if not trials:
         return Lead(prior, spread, prior, spread)
-    # one image more or less is never beyond noise, even where all happened to agree
-    weights = [1 / max(t.noise, 1 / t.judged_on, LEAST_SPREAD) ** 2 for t in trials]
-    gain = sum(w * t.gain for w, t in zip(weights, trials, strict=True)) / sum(weights)
-    told = gain + belief.handicap * probe_error
-    variance = 1 / sum(weights) + (belief.trial_spread * probe_error) ** 2
+    gain, noise = pooled(trials)
+    variance = noise**2 + (belief.trial_spread * scale) ** 2
     precision = 1 / spread**2 + 1 / variance
-    mean = (prior / spread**2 + told / variance) / precision
+    mean = (prior / spread**2 + (gain + belief.handicap * scale) / variance) / precision
     return Lead(prior, spread, mean, math.sqrt(1 / precision))
+
+
+def stake(probe_error: float) -> float:
+    """What tuning may gain over a probe of this error: error times accuracy, but never nothing.
+
+    Of a small error tuning removes a share; an error beyond one half tells of classes that vary too
+    much for the images there are, and of that it removes less (docs/log.md, 2026-11-23).
+    """
+    return max(probe_error * (1 - probe_error), LEAST_STAKE)
+
+
+def pooled(trials: Sequence[TrialResult]) -> tuple[float, float]:
+    """Gain of all trials together, weighted by precision, and its noise."""
+    # one image more or less is never beyond noise, even where all happened to agree
+    weights = [1 / max(t.noise, 1 / t.judged_on) ** 2 for t in trials]
+    gain = sum(w * t.gain for w, t in zip(weights, trials, strict=True)) / sum(weights)
+    return gain, 1 / math.sqrt(sum(weights))
+
+
+def wins(lead: Lead, trials: Sequence[TrialResult]) -> bool:
+    """Whether tuning is to be preferred: it is expected to lead, and was not seen behind.
+
+    Behind means by more than noise, on images that it did not learn from: the floor.
+    """
+    if not trials:
+        return lead.mean > 0
+    gain, noise = pooled(trials)
+    return lead.mean > 0 and gain >= -noise
 
 
 def candidate(beliefs: Mapping[Strategy, Belief], images: int, probe_error: float) -> Strategy:

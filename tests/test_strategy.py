@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import pytest
@@ -210,14 +210,19 @@ def test_flips_name_how_far_each_threshold_is() -> None:
 
 def test_without_trials_the_prior_is_believed() -> None:
     """Before any trial the lead is other data sets' share of this probe's error."""
-    assert weigh(BELIEF, 100, 0.25, ()) == Lead(0.05, 0.075, 0.05, 0.075)
+    prior, spread = 0.2 * 0.25 * 0.75, 0.3 * 0.25 * 0.75
+
+    lead = weigh(BELIEF, 100, 0.25, ())
+
+    assert (lead.prior, lead.prior_spread) == pytest.approx((prior, spread))
+    assert (lead.mean, lead.spread) == (lead.prior, lead.prior_spread)
 
 
 def test_more_images_speak_for_tuning() -> None:
     """The prior lead grows by the slope with every ten times as many images."""
     few, many = (weigh(BELIEF, n, 0.2, ()).prior for n in (10, 1000))
 
-    assert many - few == pytest.approx(2 * BELIEF.slope * 0.2)
+    assert many - few == pytest.approx(2 * BELIEF.slope * strategy.stake(0.2))
 
 
 def test_the_way_of_tuning_expected_to_do_best_is_the_candidate() -> None:
@@ -247,7 +252,7 @@ def test_belief_lies_between_prior_and_trials_and_is_surer(
 ) -> None:
     """Counting trials in moves the mean toward them, never past, and never widens the spread."""
     lead = weigh(BELIEF, 100, error, [trial(g, noise) for g in gains])
-    told = sum(gains) / len(gains) + BELIEF.handicap * error
+    told = sum(gains) / len(gains) + BELIEF.handicap * strategy.stake(error)
 
     low, high = sorted((lead.prior, told))
     assert low - 1e-9 <= lead.mean <= high + 1e-9
@@ -260,6 +265,38 @@ def test_a_second_trial_counts_by_its_noise() -> None:
     noisy_bad = weigh(BELIEF, 100, 0.3, [trial(0.2, 0.02), trial(-0.2, 0.2)])
 
     assert noisy_good.mean < 0 < noisy_bad.mean
+
+
+@given(error=st.floats(0.0, 1.0))
+def test_there_is_most_to_gain_in_the_middle(error: float) -> None:
+    """What tuning may gain is least at no error and at no accuracy, and never nothing."""
+    assert strategy.LEAST_STAKE <= strategy.stake(error) <= strategy.stake(0.5) == 0.25
+
+
+def test_tuning_seen_behind_by_more_than_noise_never_wins() -> None:
+    """However good the prior, held-out images on which it is clearly worse veto it."""
+    hoped = Lead(0.1, 0.1, 0.1, 0.1)
+
+    assert strategy.wins(hoped, ())
+    assert strategy.wins(hoped, [trial(-0.02, 0.03)])
+    assert not strategy.wins(hoped, [trial(-0.04, 0.03)])
+    assert not strategy.wins(replace(hoped, mean=-0.01), [trial(0.2, 0.03)])
+
+
+def test_a_veto_is_told() -> None:
+    """Where tuning is expected to lead but was seen behind, the reason says just that."""
+    size, similarity = measured("small", "different")
+
+    advice = by_evidence(
+        *(size, similarity, resolve("stage-probe", facts(), {})),
+        probed="stage-probe",
+        tuning="deep",
+        lead=Lead(0.1, 0.1, 0.02, 0.05),
+        trials=(trial(-0.1, 0.03),),
+        untried=None,
+    )
+
+    assert "seen behind it by more than noise" in advice.reasons[-1].text
 
 
 def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
