@@ -311,6 +311,21 @@ def test_a_lead_of_one_image_is_within_its_noise(n: int) -> None:
     assert 0 < less <= less_noise
 
 
+@pytest.mark.parametrize(
+    ("lost", "believed", "kept"),
+    [(1, False, "probe"), (1, True, "tuned"), (0, True, "tuned"), (14, True, "probe")],
+)
+def test_a_belief_need_only_not_be_contradicted(lost: int, believed: bool, kept: str) -> None:
+    """Believed to lead, the tuned model stays unless it is behind by more than noise."""
+    tuned, probed = answers([False] * lost + [True] * (40 - lost)), answers([True] * 40)
+    labels = np.zeros(40, np.int64)
+
+    floor = evaluate.floor(tuned, probed, labels, "top", "40 images", believed=believed)
+
+    assert floor.kept == kept
+    assert ("tuned model kept" in floor.reason) == (kept == "tuned")
+
+
 def test_the_floor_says_what_the_lead_says() -> None:
     """The floor's sentence has the lead, its noise, and that of the log loss with its sign."""
     tuned = answers([True] * 28 + [False] * 12, 0.9)
