@@ -20,7 +20,7 @@ LAYERS = {
     6: {"realise"},
     5: {"predict", "tune", "survey"},
     4: {"features", "train", "runs"},
-    3: {"batches", "engine"},
+    3: {"batches", "augment", "engine"},
     2: {"data", "profile", "backbones", "strategy", "probe", "evaluate", "report"},
     1: {"records"},
     0: {"errors"},
@@ -29,7 +29,7 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
-    *("runs", "predict", "console", "cli"),
+    *("batches", "runs", "predict", "console", "cli"),
 )
 STATEMENTS = 40
 
