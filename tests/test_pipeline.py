@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import SAMPLE, Recorder, train
 
-from finetune import batches, pipeline, runs
+from finetune import apply, batches, pipeline, runs
 from finetune.errors import DataError, RunError, UsageError
 from finetune.records import Request, RunResult, Splits
 
@@ -68,7 +68,7 @@ def test_prediction_equals_the_runs_own_evaluation(
     splits = runs.load_splits(out)
     index = {name: i for i, name in enumerate(result.classes)}
 
-    answers = pipeline.run_prediction(
+    answers = apply.run_prediction(
         [SAMPLE / s.path for s in splits.test],
         out,
         top=len(index),

@@ -28,6 +28,7 @@ FILES = {
     "report.html",
     "model.safetensors",
 }
+NETWORK = (b"<net/>", b"weights")
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 
 
