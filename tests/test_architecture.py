@@ -158,7 +158,7 @@ def test_light_modules_do_not_load_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "apply"),
+    ("arguments", "answer"),
     [
         (["--help"], "recommend"),
         (["train", "--help"], "--max-per-class"),
