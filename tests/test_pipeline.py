@@ -17,7 +17,7 @@ from finetune.records import Request, RunResult, Splits
 
 RUN_FILES = {
     *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
-    "model.safetensors",
+    *("model.safetensors", "inference.xml", "inference.bin"),
 }
 
 
@@ -32,7 +32,7 @@ def fingerprint(root: Path) -> str:
 
 
 def test_a_run_folder_has_exactly_its_files(leaves_run: tuple[RunResult, Path]) -> None:
-    """A run is six files, and the data folder is not one byte different."""
+    """A run is eight files, and the data folder is not one byte different."""
     _, out = leaves_run
 
     assert {p.name for p in out.iterdir()} == RUN_FILES
