@@ -12,7 +12,8 @@ import time
 import torch
 from torchvision.transforms import v2
 
-from finetune import batches, strategy, train
+from finetune import strategy, train
+from finetune.augment import augment
 
 BATCH, ROUNDS = 16, 15
 
@@ -37,7 +38,7 @@ def main() -> None:
     ours, theirs = [], []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        batches.augment(images, strategy.AUGMENT, side, generator)
+        augment(images, strategy.AUGMENT, side, generator)
         middle = time.perf_counter()
         torch.stack([chain(image.permute(2, 0, 1)) for image in images])
         ours.append((middle - began) / BATCH * 1000)

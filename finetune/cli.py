@@ -259,11 +259,11 @@ def predict(
     json: Json = False,
 ) -> None:
     """Classify images with a run; a file that cannot be read is an error record and exit code 3."""
-    from finetune import console, pipeline  # noqa: PLC0415
+    from finetune import apply, console  # noqa: PLC0415
     from finetune.records import to_json  # noqa: PLC0415
 
     with console.ConsoleListener() as listener:
-        answers = pipeline.run_prediction(paths, run, top=top, device=device, listener=listener)
+        answers = apply.run_prediction(paths, run, top=top, device=device, listener=listener)
     if csv_file is not None:
         _write_csv(csv_file, answers)
     if json:
@@ -287,11 +287,11 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a run on labelled images: accuracy, by class, confusion, calibration."""
-    from finetune import console, pipeline  # noqa: PLC0415
+    from finetune import apply, console  # noqa: PLC0415
     from finetune.records import to_json  # noqa: PLC0415
 
     with console.ConsoleListener() as listener:
-        found = pipeline.run_evaluation(
+        found = apply.run_evaluation(
             directory, run, device=device, unseen=unseen, listener=listener
         )
     if json:

@@ -387,6 +387,21 @@ def copies(samples: Sequence[Sample]) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Finding, ...]:
+    """A finding that names images which could not be decoded; none where there are none."""
+    if not samples:
+        return ()
+    return (
+        Finding(
+            "FT120",
+            "warning",
+            f"{len(samples)} image(s) cannot be read and were left out: {messages[0]}",
+            "Repair or remove them; --on-bad-image error stops instead.",
+            tuple(s.path for s in samples),
+        ),
+    )
+
+
 def leaks(fitting: Sequence[Sample], test: Sequence[Sample]) -> tuple[Finding, ...]:
     """A finding when exact copies of fitted images stand in the test split."""
     known = {s.digest for s in fitting}

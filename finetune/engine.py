@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
+import tempfile
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,32 +15,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from finetune import inference, probe
 from finetune.backbones import Backbone
 from finetune.errors import DeviceError, first_line
+from finetune.inference import Engine, Features, Forward, Layout
 from finetune.records import Reason
-
-Features = npt.NDArray[np.float32]
-Layout = dict[str, tuple[int, int]]
 
 # Preparing OpenVINO takes about 1.7 s and saves about 9 ms an image (docs/log.md,
 # 2026-11-23), so it pays from some 180 images on.
 CONVERT_FROM_IMAGES = 180
-# Largest difference allowed between the two runtimes, relative to the features' own size.
+# Largest difference allowed between the two runtimes, relative to the features' own size; of a
+# whole network: to the scores' and to the probabilities'.
 PARITY = 1e-3
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A way to turn pixels into features.
-
-    `forward` takes uint8[B,S,S,3] and gives float32[B,F]; `layout` says which columns belong to
-    which stage; `reason` why this runtime was taken.
-    """
-
-    forward: Callable[[npt.NDArray[np.uint8]], Features]
-    layout: Layout
-    runtime: str
-    reason: Reason
 
 
 class _Stages(nn.Module):
@@ -108,7 +94,8 @@ def make(backbone: Backbone, device: torch.device, side_px: int, images: int) ->
         reason = f"{images} images: converting the network would take longer than it saves"
         return Engine(plain, layout, "torch", Reason("engine", reason))
     try:
-        fast = _openvino_engine(module, side_px)
+        graph = _convert(module, side_px)
+        fast = inference.compiled(graph)
         gap = _parity(plain, fast, side_px)
     except Exception as error:
         reason = f"OpenVINO could not take this network: {first_line(error)}"
@@ -117,7 +104,40 @@ def make(backbone: Backbone, device: torch.device, side_px: int, images: int) ->
         reason = f"OpenVINO's features differ by {gap:.1e} of their size, more than {PARITY:.0e}"
         return Engine(plain, layout, "torch", Reason("engine", reason))
     reason = f"fastest on a CPU; features agree with torch's within {gap:.0e} of their size"
-    return Engine(fast, layout, "openvino", Reason("engine", reason))
+    return Engine(fast, layout, "openvino", Reason("engine", reason), graph)
+
+
+def export(
+    backbone: Backbone, head: probe.Head, taps: Sequence[str], side_px: int, made: Engine
+) -> tuple[tuple[bytes, bytes] | None, str]:
+    """The whole network, head included, as the bytes of `inference.FILES`.
+
+    Args:
+        backbone: On the CPU.
+        head: Its classifier, as the run stores it.
+        taps: The stages that the head reads.
+        side_px: Side of the input.
+        made: An engine of the same backbone and side; its graph is taken where it has one.
+
+    Returns:
+        The bytes, or None and why there are none.
+    """
+    module = _Stages(backbone).eval()
+    try:
+        graph = made.graph or _convert(module, side_px)
+        spans = [made.layout[tap] for tap in taps]
+        files = _serialised(_with_head(graph, head, spans))
+        ready = inference.scorer(*files, side_px, len(head.bias), inference.FILES[0])
+        rows = _torch_engine(module, torch.device("cpu"))(_noise(side_px))
+        columns = np.concatenate([rows[:, slice(*span)] for span in spans], axis=1)
+        one, two = probe.score(head, columns), ready.forward(_noise(side_px)).astype(np.float64)
+        likely = [probe.probabilities(scores, head.temperature) for scores in (one, two)]
+        gap = float(np.max([_gap(one, two), _gap(*likely)]))  # one that is no number stays so
+    except Exception as error:
+        return None, f"OpenVINO could not take this network: {first_line(error)}"
+    if not gap <= PARITY:  # so that no number at all fails, too
+        return None, f"OpenVINO's answers differ by {gap:.1e} of their size, more than {PARITY:.0e}"
+    return files, ""
 
 
 def _layout(backbone: Backbone, side_px: int) -> Layout:
@@ -135,9 +155,7 @@ def _layout(backbone: Backbone, side_px: int) -> Layout:
     return layout
 
 
-def _torch_engine(
-    module: _Stages, device: torch.device
-) -> Callable[[npt.NDArray[np.uint8]], Features]:
+def _torch_engine(module: _Stages, device: torch.device) -> Forward:
     module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(pixels: npt.NDArray[np.uint8]) -> Features:
@@ -150,11 +168,8 @@ def _torch_engine(
     return forward
 
 
-def _openvino_engine(module: _Stages, side_px: int) -> Callable[[npt.NDArray[np.uint8]], Features]:
-    # OpenVINO's converter reports its use over the network through this module, and waits for it;
-    # without the module it takes its own empty stand-in.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino as ov  # noqa: PLC0415 - a quarter of a second, only where it is used
+def _convert(module: _Stages, side_px: int) -> Any:
+    """OpenVINO's model of uint8[1,S,S,3] → the module's float32[1,F]."""
 
     class Whole(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
@@ -166,25 +181,60 @@ def _openvino_engine(module: _Stages, side_px: int) -> Callable[[npt.NDArray[np.
     example = torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing warns of shape checks inside timm
-        model = ov.convert_model(whole.eval(), example_input=example)
-    # One image at a time with all cores on it was the fastest of ten settings, needs no warm-up,
-    # and gives an image the same features whatever its neighbours (docs/log.md, 2026-11-23).
-    model.reshape([1, side_px, side_px, 3])
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = ov.Core().compile_model(model, "CPU", settings)
-
-    def forward(pixels: npt.NDArray[np.uint8]) -> Features:
-        return np.concatenate([compiled(image[None])[0] for image in pixels])
-
-    return forward
+        graph = inference.openvino().convert_model(whole.eval(), example_input=example)
+    graph.reshape([1, side_px, side_px, 3])
+    _fold(graph)
+    return graph
 
 
-def _parity(
-    plain: Callable[[npt.NDArray[np.uint8]], Features],
-    fast: Callable[[npt.NDArray[np.uint8]], Features],
-    side_px: int,
-) -> float:
+def _fold(graph: Any) -> None:
+    """Compute now what the fixed input size has made constant: half of what there is to compile."""
+    from openvino import passes  # noqa: PLC0415 - `_convert` has imported it
+
+    manager = passes.Manager()
+    manager.register_pass(passes.ConstantFolding())
+    manager.run_passes(graph)
+
+
+def _with_head(graph: Any, head: probe.Head, spans: Sequence[tuple[int, int]]) -> Any:
+    """The converted model cut off at some stages' features, and the classifier put on these.
+
+    Args:
+        graph: From `_convert`, which ends in one row of all stages side by side.
+        head: The classifier.
+        spans: First and last column but one of each stage that it reads, in its order.
+    """
+    from openvino import opset13 as ops  # noqa: PLC0415 - `_convert` has imported it
+
+    copy = graph.clone()
+    row = copy.output(0).get_node().input_value(0).get_node()
+    if row.get_type_name() != "Concat":
+        raise ValueError("the stages cannot be found in the converted model")
+    parts = [row.input_value(i) for i in range(row.get_input_size())]
+    stops = np.cumsum([part.get_shape()[1] for part in parts])
+    wanted = [np.flatnonzero((start < stops) & (stops <= stop)) for start, stop in spans]
+    features = ops.concat([parts[i] for i in np.concatenate(wanted)], 1)
+    weight, bias = (ops.constant(x.astype(np.float32)) for x in (head.weight, head.bias[None]))
+    scores = ops.add(ops.matmul(features, weight, False, True), bias)
+    return inference.openvino().Model([scores], copy.get_parameters(), "finetune")
+
+
+def _serialised(graph: Any) -> tuple[bytes, bytes]:
+    """The bytes of the two files of a model, in full precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (Path(folder) / name for name in inference.FILES)
+        inference.openvino().save_model(graph, str(first), compress_to_fp16=False)
+        return first.read_bytes(), second.read_bytes()
+
+
+def _parity(plain: Forward, fast: Forward, side_px: int) -> float:
     """Largest difference on two noise images, relative to the largest feature."""
-    noise = np.random.default_rng(0).integers(0, 256, (2, side_px, side_px, 3), dtype=np.uint8)
-    one, two = plain(noise), fast(noise)
+    return _gap(plain(_noise(side_px)), fast(_noise(side_px)))
+
+
+def _gap(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
     return float(np.abs(one - two).max() / max(float(np.abs(one).max()), 1e-12))
+
+
+def _noise(side_px: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (2, side_px, side_px, 3), dtype=np.uint8)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune import batches
-from finetune.engine import Engine, Layout
 from finetune.errors import ImageError
+from finetune.inference import Engine, Layout
 
 BATCH = 32  # larger batches gain nothing on a CPU and hold more pixels
 

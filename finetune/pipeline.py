@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 from finetune import (
     data,
     decide,
+    engine,
     evaluate,
-    predict,
     probe,
     realise,
     report,
@@ -23,16 +22,14 @@ from finetune import (
     strategy,
     survey,
 )
-from finetune.errors import DataError, UsageError, safe_name
+from finetune.errors import UsageError, safe_name
 from finetune.records import (
     Advice,
     Comparison,
     Contender,
     DatasetProfile,
-    Evaluation,
     Expectation,
     HeadFacts,
-    Prediction,
     Recommendation,
     Request,
     RunFacts,
@@ -123,58 +120,6 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
         tests[name] = realise.examine(seen, model, part)
         seconds[name] = part.total()["total"]
     return _compared(seen, measured, advice, tests, seconds, clock.total())
-
-
-def run_prediction(
-    paths: Sequence[Path], run: Path | None, *, top: int, device: str, listener: Listener
-) -> list[Prediction]:
-    """`finetune predict`."""
-    loaded = runs.load(run or runs.latest())
-    files = list(data.list_images(paths))
-    listener.step(f"classifying {len(files)} image(s) with {loaded.path}")
-    return predict.predict(loaded, files, top=top, device=device, progress=listener.progress)
-
-
-def run_evaluation(
-    root: Path, run: Path | None, *, device: str, unseen: bool, listener: Listener
-) -> Evaluation:
-    """`finetune evaluate DIR`: how a run does on labelled images."""
-    path = run or runs.latest()
-    loaded, splits = runs.load(path), runs.load_splits(path)
-    dataset = data.scan_labelled(root, loaded.facts.classes)
-    known = {s.digest for s in splits.fitting}
-    samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
-    if not samples:
-        raise DataError(
-            f"every image in {root} was used to train {path}",
-            hint="Give images the run has not seen, or leave out --unseen.",
-        )
-    listener.step(f"classifying {len(samples)} images")
-    answers = predict.predict(
-        loaded,
-        [root / s.path for s in samples],
-        top=len(loaded.facts.classes),
-        device=device,
-        progress=listener.progress,
-    )
-    index = {name: i for i, name in enumerate(loaded.facts.classes)}
-    good = [(s, a) for s, a in zip(samples, answers, strict=True) if a.error is None]
-    bad = [(s, str(a.error)) for s, a in zip(samples, answers, strict=True) if a.error is not None]
-    if not good:
-        raise DataError(f"no image in {root} could be read: {bad[0][1]}", hint="Check the files.")
-    rows = np.zeros((len(good), len(index)))
-    for i, (_, answer) in enumerate(good):
-        for entry in answer.top:
-            rows[i, index[entry.label]] = entry.probability
-    labels = np.array([s.label for s, _ in good], np.int64)
-    metrics = evaluate.measure(rows, labels, loaded.facts.classes)
-    leaks = data.leaks(splits.fitting, [s for s, _ in good])
-    findings = (
-        dataset.findings + leaks + survey.unreadable([s for s, _ in bad], [m for _, m in bad])
-    )
-    return Evaluation(
-        run=safe_name(str(path)), data=safe_name(str(root)), metrics=metrics, findings=findings
-    )
 
 
 def _check(request: Request) -> None:
@@ -314,6 +259,11 @@ def _keep(
     )
     tensors = {n: t.cpu().numpy() for n, t in model.backbone.state().items()}
     head = realise.stored(model.head)
+    network = None
+    if seen.device.type == "cpu":
+        network, why = engine.export(model.backbone, head, model.taps, model.side_px, model.runtime)
+        if network is None:
+            seen.listener.note(f"no inference file, predictions will need torch: {why}")
     runs.save(
         path,
         facts,
@@ -322,6 +272,7 @@ def _keep(
         history=model.history,
         splits=seen.splits,
         report=report.to_html(facts, result, measured, model.history, strategy.actions()),
+        network=network,
     )
 
 

@@ -1,45 +1,59 @@
-"""Answers from a run: files in, records out, one per file."""
+"""Answers from a run: files in, records out, one per file; torch only where it has to be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetune import probe, runs
-from finetune.errors import safe_name
-from finetune.records import ClassProbability, Prediction
+from finetune import features, inference, probe, runs
+from finetune.errors import RunError, first_line, safe_name
+from finetune.records import ClassProbability, Prediction, RunFacts
+
+if TYPE_CHECKING:
+    from finetune.train import Listener
+
+# What OpenVINO answers on; another device asked for is torch's.
+QUICK_DEVICES = ("auto", "cpu")
 
 
 def predict(
-    run: runs.LoadedRun,
+    run: Path,
+    facts: RunFacts,
     paths: Sequence[Path],
     *,
     top: int,
     device: str,
-    progress: Callable[[int, int], None],
+    listener: Listener,
 ) -> list[Prediction]:
     """Classify files with a run; a file that cannot be read becomes a record with its error.
 
     Args:
-        run: From `runs.load`.
+        run: Its folder.
+        facts: From `runs.load_facts`.
         paths: Image files.
         top: How many classes to list per image.
         device: `auto`, `cpu`, `cuda`, `mps`.
-        progress: Called with (done, total).
+        listener: Hears of progress, and why where torch has to be loaded.
     """
-    table_probabilities, kept, faults = _probabilities(run, paths, device, progress)
+    quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
+    if quick is None:
+        table, scores = _with_torch(runs.load(run), paths, device, listener)
+    else:
+        side = facts.preprocess.side_px
+        table = features.extract(paths, quick, side, listener.progress)
+        scores = table.rows.astype(np.float64)
+    likely = probe.probabilities(scores, facts.head.temperature)
     names = [safe_name(str(path)) for path in paths]
     answers: dict[int, Prediction] = {
-        i: Prediction(path=names[i], error=safe_name(message)) for i, message in faults
+        i: Prediction(path=names[i], error=safe_name(fault.message)) for i, fault in table.faults
     }
-    for row, i in enumerate(kept):
-        best = np.argsort(-table_probabilities[row], kind="stable")[:top]
-        listed = tuple(
-            ClassProbability(run.facts.classes[c], float(table_probabilities[row, c])) for c in best
-        )
-        answers[int(i)] = Prediction(
+    for row, i in enumerate(table.kept.tolist()):
+        best = np.argsort(-likely[row], kind="stable")[:top]
+        listed = tuple(ClassProbability(facts.classes[c], float(likely[row, c])) for c in best)
+        answers[i] = Prediction(
             path=names[i],
             label=listed[0].label,
             probability=listed[0].probability,
@@ -48,27 +62,42 @@ def predict(
     return [answers[i] for i in range(len(paths))]
 
 
-def _probabilities(
-    run: runs.LoadedRun, paths: Sequence[Path], device: str, progress: Callable[[int, int], None]
-) -> tuple[probe.Array, list[int], list[tuple[int, str]]]:
-    """Calibrated probabilities float64[N,C] of the files that decode, their places, the faults."""
-    # torch is heavy to import; only a prediction that is really made waits for it
+def _quick(run: Path, facts: RunFacts, listener: Listener) -> inference.Engine | None:
+    """The inference file ready to run; None, with a note, where there is none for this machine.
+
+    Raises:
+        RunError: it is not what training wrote (docs/decisions/0010-inference-file.md).
+    """
+    network = runs.load_network(run, facts)
+    why = f"no {inference.FILES[0]} in {run}"
+    if network is not None:
+        name = str(run / inference.FILES[0])
+        try:
+            return inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
+        except RunError:
+            raise
+        except Exception as error:  # no OpenVINO, one too old, or no such CPU
+            why = f"OpenVINO cannot use {name} here ({first_line(error)})"
+    listener.note(f"{why}: answering with torch, which takes some seconds to load")
+    return None
+
+
+def _with_torch(
+    run: runs.LoadedRun, paths: Sequence[Path], device: str, listener: Listener
+) -> tuple[features.Table, probe.Array]:
+    """Features of the files, and the scores float64[N,C] of the head on them."""
+    # torch is heavy to import; only an answer that needs it waits for it
     import torch  # noqa: PLC0415
 
-    from finetune import backbones, engine, features  # noqa: PLC0415
+    from finetune import backbones, engine  # noqa: PLC0415
 
     chosen, _ = engine.choose_device(device)
     tensors = {name: torch.from_numpy(t) for name, t in run.backbone.items()}
     backbone = backbones.rebuild(run.facts.backbone, tensors)
     side = run.facts.preprocess.side_px
     ready = engine.make(backbone, chosen, side, len(paths))
-    table = features.extract(paths, ready, side, progress)
+    table = features.extract(paths, ready, side, listener.progress)
     head = probe.Head(
         run.weight.astype(np.float64), run.bias.astype(np.float64), run.facts.head.temperature
     )
-    scores = probe.score(head, table.columns(run.facts.head.taps))
-    return (
-        probe.probabilities(scores, head.temperature),
-        [int(i) for i in table.kept],
-        [(i, fault.message) for i, fault in table.faults],
-    )
+    return table, probe.score(head, table.columns(run.facts.head.taps))

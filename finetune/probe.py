@@ -21,8 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve
-from scipy.optimize import minimize_scalar
 
 from finetune.records import StageScore
 
@@ -203,6 +201,8 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
 
     One linear system whose side is the number of rows or of features, whichever is less.
     """
+    from scipy.linalg import solve  # noqa: PLC0415 - a prediction does without scipy
+
     factor, shift = _scaling(blocks)
     x = ((blocks.rows - shift) * factor).astype(np.float32)
     hot = np.eye(classes)[labels]
@@ -248,6 +248,8 @@ def fit_temperature(scores: Array, labels: Labels) -> float:
     One imagined image whose label may be any counts with them: few images that are all right would
     otherwise ask for certainty (docs/log.md, 2026-11-23).
     """
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - as in `fit`
+
     n = len(labels)
 
     def loss(log_t: float) -> float:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from finetune import data, engine, evaluate, features, probe, train, tune
 from finetune.backbones import TOP, Backbone
+from finetune.inference import Engine
 from finetune.records import EpochRecord, Finding, Floor, Metrics, Plan, Strategy
-from finetune.survey import Clock, Probes, Survey, unreadable
+from finetune.survey import Clock, Probes, Survey
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Model:
 
     strategy: Strategy
     backbone: Backbone
-    runtime: engine.Engine
+    runtime: Engine
     head: probe.Head
     taps: tuple[str, ...]
     side_px: int
@@ -171,7 +172,7 @@ def examine(survey: Survey, model: Model, clock: Clock) -> Test:
             [root / s.path for s in samples], model.runtime, model.side_px, survey.listener.progress
         )
         bad = [samples[i] for i, _ in table.faults]
-        findings = unreadable(bad, [fault.message for _, fault in table.faults])
+        findings = data.unreadable(bad, [fault.message for _, fault in table.faults])
         findings += data.leaks(survey.splits.fitting, samples)
         labels = np.array([samples[i].label for i in table.kept], np.int64)
         scores = probe.score(stored(model.head), table.columns(model.taps))

@@ -398,7 +398,10 @@ class HeadFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is needed to rebuild and trust the model; written as `run.json`."""
+    """What is needed to rebuild and trust the model; written as `run.json`.
+
+    `inference` has the SHA-256 of each file of the network ready to predict; empty without one.
+    """
 
     created: str
     strategy: Strategy
@@ -414,6 +417,7 @@ class RunFacts:
     versions: dict[str, str]
     accuracy: float | None
     accuracy_source: str
+    inference: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
 

@@ -1,17 +1,19 @@
 """The run folder: written whole or not at all, read and checked; torch-free.
 
 `run.json` and `result.json` are records, `model.safetensors` holds the backbone (`backbone.…`) and
-the head (`head.weight`, `head.bias`); no file of a run can hold code.
+the head (`head.weight`, `head.bias`); `inference.xml` and `inference.bin`, where they are, hold the
+whole network as OpenVINO reads it. No file of a run can hold code.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from finetune import inference
 from finetune.errors import RunError, safe_name
 from finetune.records import (
     SCHEMA_VERSION,
@@ -78,7 +81,7 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
     return path
 
 
-def save(
+def save(  # noqa: PLR0913 - one parameter per file of a run
     path: Path,
     facts: RunFacts,
     result: RunResult,
@@ -87,12 +90,17 @@ def save(
     history: Sequence[EpochRecord],
     splits: Splits,
     report: str,
+    network: tuple[bytes, bytes] | None = None,
 ) -> None:
     """Write a run beside its place, flush it to disk, and rename it: whole or absent.
+
+    `network` are the bytes of `inference.FILES`, whose digests `run.json` then holds.
 
     Raises:
         RunError: the place cannot be written.
     """
+    ready = dict(zip(inference.FILES, network, strict=True)) if network else {}
+    facts = replace(facts, inference={name: _digest(content) for name, content in ready.items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".finetune-", dir=path.parent))
@@ -106,6 +114,8 @@ def save(
             }
             for name, text in texts.items():
                 (aside / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+            for name, content in ready.items():
+                (aside / name).write_bytes(content)
             save_file(dict(tensors), aside / "model.safetensors")
             aside.chmod(0o755)
             _flush(aside)
@@ -142,7 +152,6 @@ def load(path: Path) -> LoadedRun:
         or (weight.ndim, bias.shape) != (2, (count,))
         or weight.shape[0] != count
         or not (np.isfinite(weight).all() and np.isfinite(bias).all())
-        or not facts.head.temperature > 0
     ):
         raise RunError(
             f"{file} has no usable head for {count} classes",
@@ -172,7 +181,37 @@ def load_facts(path: Path) -> RunFacts:
             f"{SCHEMA_VERSION}",
             hint="Use the version of finetune that wrote it, or train again.",
         )
+    if not facts.head.temperature > 0:
+        raise RunError(
+            f"{file} has a temperature of {facts.head.temperature}",
+            hint="The run is damaged; train again.",
+        )
     return facts
+
+
+def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
+    """Read `inference.FILES`; None where the run has none, or they have been deleted.
+
+    Raises:
+        RunError: one of the two is missing, cannot be read, or is not what training wrote.
+    """
+    files = [path / name for name in inference.FILES]
+    if not facts.inference or not any(file.exists() for file in files):
+        return None
+    contents = []
+    for file in files:
+        try:
+            contents.append(file.read_bytes())
+        except OSError as error:
+            raise RunError(
+                f"cannot read {file}: {error.strerror}", hint=inference.DELETE
+            ) from error
+        if _digest(contents[-1]) != facts.inference.get(file.name):
+            raise RunError(
+                f"{file} is not the file that training wrote: its digest is another",
+                hint=inference.DELETE,
+            )
+    return contents[0], contents[1]
 
 
 def load_splits(path: Path) -> Splits:
@@ -245,6 +284,10 @@ def _require_writable(path: Path) -> None:
             f"cannot write the run to {path}: no right to write in {there}",
             hint="Give a folder you may write to with --out.",
         )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _pretty(record: object) -> str:

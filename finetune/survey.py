@@ -15,6 +15,7 @@ import torch
 from finetune import backbones, batches, data, engine, features, probe, profile, strategy
 from finetune.backbones import TOP, Backbone
 from finetune.errors import DataError
+from finetune.inference import Engine
 from finetune.records import (
     BackboneFacts,
     Dataset,
@@ -72,7 +73,7 @@ class Survey:
     backbone: Backbone
     facts: BackboneFacts
     device: torch.device
-    runtime: engine.Engine
+    runtime: Engine
     table: features.Table
     samples: tuple[Sample, ...]
     labels: npt.NDArray[np.int64]
@@ -212,7 +213,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         labels=labels,
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
         fold=probe.folds(labels, [s.digest for s in samples]),
-        findings=dataset.findings + data.copies(dataset.pool) + unreadable(bad, messages),
+        findings=dataset.findings + data.copies(dataset.pool) + data.unreadable(bad, messages),
         seconds_per_image=clock.seconds["features"] / len(chosen),
         listener=listener,
     )
@@ -229,21 +230,6 @@ def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[S
         share = max(profile.LARGE_RAREST, round(most / len(samples) * len(members)))
         keep += members[:share].tolist()
     return tuple(samples[i] for i in sorted(keep))
-
-
-def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Finding, ...]:
-    """A finding that names images which could not be decoded; none where there are none."""
-    if not samples:
-        return ()
-    return (
-        Finding(
-            "FT120",
-            "warning",
-            f"{len(samples)} image(s) cannot be read and were left out: {messages[0]}",
-            "Repair or remove them; --on-bad-image error stops instead.",
-            tuple(s.path for s in samples),
-        ),
-    )
 
 
 def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from finetune import batches, probe
+from finetune import probe
+from finetune.augment import augment
 from finetune.backbones import Backbone
 from finetune.engine import autocast, to_device
 from finetune.errors import TrainingError
@@ -229,7 +230,7 @@ class _Loop:
         for group, rate in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = rate * self.factor
         images = to_device(pixels, self.device)
-        x = batches.augment(images, self.plan.augment, self.plan.side_px, self.generator)
+        x = augment(images, self.plan.augment, self.plan.side_px, self.generator)
         x = self.backbone.normalise(x).contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
             loss = self.criterion(self.head(self.backbone(x)), labels.to(self.device))

@@ -15,13 +15,13 @@ PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 LAYERS = {
     9: {"cli"},
-    8: {"pipeline", "console"},
+    8: {"pipeline", "apply", "console"},
     7: {"decide"},
     6: {"realise"},
     5: {"predict", "tune", "survey"},
     4: {"features", "train", "runs"},
-    3: {"batches", "engine"},
-    2: {"data", "profile", "backbones", "strategy", "probe", "evaluate", "report"},
+    3: {"batches", "augment", "engine"},
+    2: {"data", "profile", "backbones", "strategy", "probe", "evaluate", "report", "inference"},
     1: {"records"},
     0: {"errors"},
 }
@@ -29,7 +29,7 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
-    *("runs", "predict", "console", "cli"),
+    *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
 )
 STATEMENTS = 40
 
@@ -143,12 +143,13 @@ def test_light_modules_do_not_name_torch_at_their_top(name: str) -> None:
 
 
 def test_light_modules_do_not_load_torch() -> None:
-    """Importing all of them in a fresh interpreter leaves torch unloaded."""
+    """Importing all of them in a fresh interpreter leaves torch, scipy and OpenVINO unloaded."""
     script = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(f'finetune.{name}')\n"
-        "    assert 'torch' not in sys.modules, name\n"
+        "    for heavy in ('torch', 'scipy', 'openvino'):\n"
+        "        assert heavy not in sys.modules, (name, heavy)\n"
     )
 
     done = python("-c", script, *TORCH_FREE)

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from finetune import backbones, engine
+from finetune import backbones, engine, inference
 from finetune.backbones import Backbone
 from finetune.engine import CONVERT_FROM_IMAGES, Engine
 from finetune.errors import DeviceError
@@ -229,11 +229,11 @@ def test_features_that_are_no_numbers_fall_back(
 ) -> None:
     """A conversion that yields NaN is not used."""
 
-    def broken(module: torch.nn.Module, side_px: int) -> object:
-        width = sum(b - a for a, b in engine._layout(small, side_px).values())
+    def broken(graph: object) -> inference.Forward:
+        width = sum(b - a for a, b in engine._layout(small, 32).values())
         return lambda pixels: np.full((len(pixels), width), np.nan, np.float32)
 
-    monkeypatch.setattr(engine, "_openvino_engine", broken)
+    monkeypatch.setattr(inference, "compiled", broken)
 
     made = engine.make(small, CPU, 32, 1000)
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import ImageFolder
 
 from finetune import batches, features
-from finetune.engine import Engine, Layout
+from finetune.inference import Engine, Layout
 from finetune.records import Reason
 
 SIDE = 12

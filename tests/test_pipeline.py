@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from helpers import SAMPLE, Recorder, train
 
-from finetune import batches, pipeline, runs
+from finetune import apply, batches, pipeline, runs
 from finetune.errors import DataError, RunError, UsageError
 from finetune.records import Request, RunResult, Splits
 
 RUN_FILES = {
     *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
-    "model.safetensors",
+    *("model.safetensors", "inference.xml", "inference.bin"),
 }
 
 
@@ -32,7 +32,7 @@ def fingerprint(root: Path) -> str:
 
 
 def test_a_run_folder_has_exactly_its_files(leaves_run: tuple[RunResult, Path]) -> None:
-    """A run is six files, and the data folder is not one byte different."""
+    """A run is eight files, and the data folder is not one byte different."""
     _, out = leaves_run
 
     assert {p.name for p in out.iterdir()} == RUN_FILES
@@ -68,7 +68,7 @@ def test_prediction_equals_the_runs_own_evaluation(
     splits = runs.load_splits(out)
     index = {name: i for i, name in enumerate(result.classes)}
 
-    answers = pipeline.run_prediction(
+    answers = apply.run_prediction(
         [SAMPLE / s.path for s in splits.test],
         out,
         top=len(index),

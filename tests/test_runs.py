@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import pytest
 from examples import FACTS, HISTORY, RESULT, SPLITS
 from safetensors.numpy import load_file, save_file
 
-from finetune import runs
+from finetune import inference, runs
 from finetune.errors import RunError
 from finetune.records import SCHEMA_VERSION, EpochRecord, Finding, RunFacts, RunResult, from_json
 
@@ -28,6 +29,7 @@ FILES = {
     "report.html",
     "model.safetensors",
 }
+NETWORK = (b"<net/>", b"weights")
 NOW = datetime(2026, 1, 2, 3, 4, 5)
 
 
@@ -45,7 +47,7 @@ def tensors() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     return backbone, rng.normal(size=(2, 7)).astype(np.float32), np.zeros(2, np.float32)
 
 
-def save(path: Path, facts: RunFacts = FACTS) -> Path:
+def save(path: Path, facts: RunFacts = FACTS, network: tuple[bytes, bytes] | None = None) -> Path:
     """Write a small run."""
     runs.save(
         path,
@@ -55,6 +57,7 @@ def save(path: Path, facts: RunFacts = FACTS) -> Path:
         history=HISTORY,
         splits=SPLITS,
         report="<!doctype html>± ü",
+        network=network,
     )
     return path
 
@@ -146,6 +149,79 @@ def test_a_run_is_exactly_its_files(tmp_path: Path) -> None:
 
     assert {p.name for p in run.iterdir()} == FILES
     assert [p.name for p in run.parent.iterdir()] == ["run"]
+
+
+def test_an_inference_file_is_two_more_files(tmp_path: Path) -> None:
+    """With a network a run has eight files, and run.json the digests of the two."""
+    run = save(tmp_path / "run", network=NETWORK)
+
+    facts = runs.load_facts(run)
+    assert {p.name for p in run.iterdir()} == FILES | set(inference.FILES)
+    assert facts.inference == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in zip(inference.FILES, NETWORK, strict=True)
+    }
+    assert runs.load_network(run, facts) == NETWORK
+    assert replace(facts, inference={}) == FACTS
+
+
+def test_a_run_of_an_older_version_has_no_network(tmp_path: Path) -> None:
+    """A run.json that knows nothing of inference files is read; files it does not name are not."""
+    run = save(tmp_path / "run", network=NETWORK)
+    plain = json.loads((run / "run.json").read_text("utf-8"))
+    del plain["inference"]
+    (run / "run.json").write_text(json.dumps(plain), "utf-8")
+
+    facts = runs.load_facts(run)
+
+    assert facts == FACTS
+    assert runs.load_network(run, facts) is None
+
+
+def test_both_files_of_a_network_may_be_deleted(tmp_path: Path) -> None:
+    """Without the two the run is as good, only slower: that is no fault."""
+    run = save(tmp_path / "run", network=NETWORK)
+    for name in inference.FILES:
+        (run / name).unlink()
+
+    assert runs.load_network(run, runs.load_facts(run)) is None
+    assert runs.load(run).weight.shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", inference.FILES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:-1]),
+        lambda file: file.write_bytes(file.read_bytes() + b" "),
+        lambda file: (file.unlink(), file.mkdir()),
+    ],
+    ids=["missing", "empty", "truncated", "longer", "a folder"],
+)
+def test_a_damaged_network_is_a_run_error_naming_the_file(
+    tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    """One of the two missing or with other bytes is told with its path and a way on."""
+    run = save(tmp_path / "run", network=NETWORK)
+    damage(run / name)
+
+    with pytest.raises(RunError) as caught:
+        runs.load_network(run, runs.load_facts(run))
+
+    assert str(run / name) in caught.value.message
+    assert "delete inference.xml and inference.bin" in caught.value.hint
+
+
+def test_exchanged_networks_are_refused(tmp_path: Path) -> None:
+    """The network of another run does not pass for this one's."""
+    run = save(tmp_path / "run", network=NETWORK)
+    other = save(tmp_path / "other", network=(b"<net/>", b"WEIGHTS"))
+    shutil.copy(other / "inference.bin", run / "inference.bin")
+
+    with pytest.raises(RunError, match=r"inference\.bin is not the file that training wrote"):
+        runs.load_network(run, runs.load_facts(run))
 
 
 def test_what_was_saved_is_what_is_read(tmp_path: Path) -> None:

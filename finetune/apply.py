@@ -1,0 +1,68 @@
+"""The stories of `predict` and `evaluate`, the commands that apply a run; torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from finetune import data, evaluate, predict, runs
+from finetune.errors import DataError, safe_name
+from finetune.records import Evaluation, Prediction
+
+if TYPE_CHECKING:
+    from finetune.train import Listener
+
+
+def run_prediction(
+    paths: Sequence[Path], run: Path | None, *, top: int, device: str, listener: Listener
+) -> list[Prediction]:
+    """`finetune predict`."""
+    path = run or runs.latest()
+    facts = runs.load_facts(path)
+    files = list(data.list_images(paths))
+    listener.step(f"classifying {len(files)} image(s) with {path}")
+    return predict.predict(path, facts, files, top=top, device=device, listener=listener)
+
+
+def run_evaluation(
+    root: Path, run: Path | None, *, device: str, unseen: bool, listener: Listener
+) -> Evaluation:
+    """`finetune evaluate DIR`: how a run does on labelled images."""
+    path = run or runs.latest()
+    facts, splits = runs.load_facts(path), runs.load_splits(path)
+    dataset = data.scan_labelled(root, facts.classes)
+    known = {s.digest for s in splits.fitting}
+    samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
+    if not samples:
+        raise DataError(
+            f"every image in {root} was used to train {path}",
+            hint="Give images the run has not seen, or leave out --unseen.",
+        )
+    listener.step(f"classifying {len(samples)} images")
+    answers = predict.predict(
+        path,
+        facts,
+        [root / s.path for s in samples],
+        top=len(facts.classes),
+        device=device,
+        listener=listener,
+    )
+    index = {name: i for i, name in enumerate(facts.classes)}
+    good = [(s, a) for s, a in zip(samples, answers, strict=True) if a.error is None]
+    bad = [(s, str(a.error)) for s, a in zip(samples, answers, strict=True) if a.error is not None]
+    if not good:
+        raise DataError(f"no image in {root} could be read: {bad[0][1]}", hint="Check the files.")
+    rows = np.zeros((len(good), len(index)))
+    for i, (_, answer) in enumerate(good):
+        for entry in answer.top:
+            rows[i, index[entry.label]] = entry.probability
+    labels = np.array([s.label for s, _ in good], np.int64)
+    metrics = evaluate.measure(rows, labels, facts.classes)
+    leaks = data.leaks(splits.fitting, [s for s, _ in good])
+    findings = dataset.findings + leaks + data.unreadable([s for s, _ in bad], [m for _, m in bad])
+    return Evaluation(
+        run=safe_name(str(path)), data=safe_name(str(root)), metrics=metrics, findings=findings
+    )
