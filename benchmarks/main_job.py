@@ -1,4 +1,6 @@
-"""The main job on real image folders: accuracy and seconds by strategy, each run a whole process.
+"""The main job on real image folders: accuracy and seconds of whole processes.
+
+How the strategies compare on many sets and sizes is in regret.py; this is what a user waits for.
 
     python benchmarks/main_job.py --data FOLDER_OF_DATA_SETS [--out rows.csv] [--only flowers5]
 
@@ -18,7 +20,7 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-STRATEGIES = ("linear-probe", "stage-probe", "partial", "deep", "auto")
+STRATEGIES = ("linear-probe", "stage-probe", "auto")
 
 
 @dataclass(frozen=True)

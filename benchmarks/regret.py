@@ -144,7 +144,7 @@ def measured(known: Known, cell: Cell, *, trials: bool = True) -> tuple[str, flo
                 tried.append(result(rows[kind], tuning))
                 seconds += tried[-1].seconds
                 lead = strategy.weigh(beliefs[tuning], seen.images, seen.error, tried)
-    if strategy.wins(lead, tried):
+    if strategy.wins(lead):
         return tuning, seconds + known.seconds(cell, tuning, 0.0 if tried else None)
     return "stage-probe", seconds + known.seconds(cell, "stage-probe")
 

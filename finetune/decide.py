@@ -114,8 +114,7 @@ def _by_evidence(
         attempt = attempt_tuning(survey, probes, measured, clock, tuning, belief)
         lead = strategy.weigh(belief, images, error, attempt.results)
     fits = worth and _forecast(forecasts, tuning).fits
-    won = strategy.wins(lead, attempt.results if attempt else ())
-    chosen = tuning if won and fits else probes.name
+    chosen = tuning if strategy.wins(lead) and fits else probes.name
     plan = plan_for(survey, measured, probes, chosen, _forecast(forecasts, chosen).side_px)
     advice = strategy.by_evidence(
         request.size or measured.size,

@@ -87,12 +87,12 @@ def floor(
     probe_name: str,
     how: str,
     *,
-    believed: bool = False,
+    handicap: float | None = None,
 ) -> Floor:
     """Keep the tuned model only if it beats the probe on the same images by more than noise.
 
-    Where it is believed to lead for other reasons, these few images need only not contradict: it is
-    kept unless it is behind by more than noise.
+    Where it is believed to lead for other reasons, short trials on few images need only not
+    contradict: it is kept unless they are behind by more than their handicap and noise.
 
     More than noise: one standard error of the paired difference, of the accuracy; or, where the
     accuracy is no lower, of the log loss, which uses more than right and wrong and so tells more on
@@ -104,13 +104,13 @@ def floor(
         labels: int64[N].
         probe_name: What to call the probe.
         how: How the images were held out.
-        believed: Whether it is expected to lead anyway, and the images are those of short trials.
+        handicap: What short trials fall short in accuracy; None where this is the real model.
     """
     right = [(p.argmax(axis=1) == labels).astype(float) for p in (tuned, probed)]
     losses = [_log_losses(p, labels) for p in (tuned, probed)]
     gain, gain_noise, less, less_noise = lead(tuned, probed, labels)
     better = gain > gain_noise or (gain >= 0 and less > less_noise)
-    kept = gain >= -gain_noise if believed else better
+    kept = better if handicap is None else gain + handicap >= -gain_noise
     measured = (
         f"on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
         f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %; the difference is "

@@ -171,8 +171,13 @@ def _realise(
     """Do what was decided."""
     plan = decision.advice.plan
     if plan.strategy in strategy.TUNED:
-        made, proof = decision.made, decision.proof
-        return realise.tuned(seen, probes, plan, clock, made=made, proof=proof)
+        lead = decision.advice.lead
+        return realise.tuned(
+            *(seen, probes, plan, clock),
+            made=decision.made,
+            proof=decision.proof,
+            handicap=0.0 if lead is None else lead.handicap,
+        )
     chosen = probes.top if plan.strategy == "linear-probe" else probes.best
     return realise.probed(seen, chosen, plan.strategy)
 

@@ -86,6 +86,7 @@ def tuned(
     *,
     made: tune.Material | None = None,
     proof: tune.Trial | None = None,
+    handicap: float = 0.0,
     guarded: bool = True,
 ) -> Model:
     """Tune as planned; where the result does not beat the best probe, that is returned instead.
@@ -97,6 +98,7 @@ def tuned(
         clock: Times the steps.
         made: The images at the plan's resolution, where they are at hand already.
         proof: Short trials by which it was chosen; they stand for a proof where images are few.
+        handicap: What these fall short of the real thing, in accuracy.
         guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
     """
     images = made or material(survey, plan, clock)
@@ -108,7 +110,7 @@ def tuned(
     # `scratch` is for comparison only: there is no probe under it
     floor = None
     if plan.strategy != "scratch" and guarded:
-        floor = floor_of(survey, probes, trial, believed=trial is proof)
+        floor = floor_of(survey, probes, trial, handicap if trial is proof else None)
     if floor is not None:
         survey.listener.note(floor.reason)
         if floor.kept == "probe":
@@ -126,7 +128,7 @@ def floor_of(survey: Survey, probes: Probes, trial: tune.Trial, *, believed: boo
     """The tuned model against the best probe, on the images that the trial held out."""
     mine, other, labels = _held_out(survey, probes, trial)
     name = probes.best.score.name
-    return evaluate.floor(mine, other, labels, name, trial.how, believed=believed)
+    return evaluate.floor(mine, other, labels, name, trial.how, handicap=handicap)
 
 
 def lead(survey: Survey, probes: Probes, trial: tune.Trial) -> tuple[float, float, float, float]:

@@ -281,13 +281,16 @@ class Lead:
     """What is believed of tuning's lead in accuracy over the best probe, after all evidence.
 
     `prior` is what to expect of such data before any trial (mean and spread), `mean` and `spread`
-    the same with the trials counted in; fractions of 1.
+    the same with the trials counted in; fractions of 1. `handicap` is what short trials fall short
+    of the real thing; `behind` says that they were behind by more than that and their noise.
     """
 
     prior: float
     prior_spread: float
     mean: float
     spread: float
+    handicap: float = 0.0
+    behind: bool = False
 
 
 @dataclass(frozen=True)

@@ -128,12 +128,12 @@ class Belief:
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
 BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
     "similar": {
-        "partial": Belief(0.0, 0.1, 0.12, 0.4, 0.1),
-        "deep": Belief(0.11, 0.22, 0.12, 0.57, 0.1),
+        "partial": Belief(-0.03, 0.03, 0.16, 0.10, 0.00),
+        "deep": Belief(0.13, 0.28, 0.16, 0.72, 0.00),
     },
     "different": {
-        "partial": Belief(0.2, 0.1, 0.35, 0.2, 0.3),
-        "deep": Belief(0.34, 0.3, 0.35, 0.25, 0.3),
+        "partial": Belief(0.25, -0.04, 0.40, 0.30, 0.22),
+        "deep": Belief(0.38, 0.21, 0.40, 0.25, 0.48),
     },
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
@@ -261,8 +261,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     if untried is not None:
         evidence.append(Reason("trial", untried))
     sure = f"{_points(lead.mean)} points (give or take {100 * lead.spread:.1f})"
-    behind = lead.mean > 0 and bool(trials) and not wins(lead, trials)
-    if behind:
+    if lead.mean > 0 and lead.behind:
         verdict = f"{plan.strategy}: {tuning} was seen behind it by more than noise"
     elif plan.strategy in TUNED:
         verdict = f"{plan.strategy}: with all evidence its lead over the best probe is {sure}"
@@ -306,13 +305,15 @@ def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[Tria
     share = belief.lead + belief.slope * math.log10(max(images, 1) / 100)
     scale = stake(probe_error)
     prior, spread = share * scale, belief.spread * scale
+    handicap = belief.handicap * scale
     if not trials:
-        return Lead(prior, spread, prior, spread)
+        return Lead(prior, spread, prior, spread, handicap)
     gain, noise = pooled(trials)
     variance = noise**2 + (belief.trial_spread * scale) ** 2
     precision = 1 / spread**2 + 1 / variance
-    mean = (prior / spread**2 + (gain + belief.handicap * scale) / variance) / precision
-    return Lead(prior, spread, mean, math.sqrt(1 / precision))
+    mean = (prior / spread**2 + (gain + handicap) / variance) / precision
+    behind = gain + handicap < -noise
+    return Lead(prior, spread, mean, math.sqrt(1 / precision), handicap, behind)
 
 
 def stake(probe_error: float) -> float:
@@ -332,15 +333,13 @@ def pooled(trials: Sequence[TrialResult]) -> tuple[float, float]:
     return gain, 1 / math.sqrt(sum(weights))
 
 
-def wins(lead: Lead, trials: Sequence[TrialResult]) -> bool:
+def wins(lead: Lead) -> bool:
     """Whether tuning is to be preferred: it is expected to lead, and was not seen behind.
 
-    Behind means by more than noise, on images that it did not learn from: the floor.
+    Behind means by more than noise, and more than a short trial falls short, on images that it did
+    not learn from: the floor.
     """
-    if not trials:
-        return lead.mean > 0
-    gain, noise = pooled(trials)
-    return lead.mean > 0 and gain >= -noise
+    return lead.mean > 0 and not lead.behind
 
 
 def candidate(beliefs: Mapping[Strategy, Belief], images: int, probe_error: float) -> Strategy:

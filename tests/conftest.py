@@ -157,6 +157,6 @@ def tuned_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path
     out = tmp_path_factory.mktemp("runs") / "deep"
     keep_tuned = Floor("tuned", 100, 0.9, 0.5, 1.0, 1.0, "made up by a test")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "floor", lambda *_: keep_tuned)
+        patch.setattr(evaluate, "floor", lambda *_, **_options: keep_tuned)
         options = {"epochs": 2, "side_px": 64}
         return train(SAMPLE, out, strategy="deep", max_per_class=10, options=options), out

@@ -312,15 +312,20 @@ def test_a_lead_of_one_image_is_within_its_noise(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "believed", "kept"),
-    [(1, False, "probe"), (1, True, "tuned"), (0, True, "tuned"), (14, True, "probe")],
+    ("lost", "handicap", "kept"),
+    [
+        *((1, None, "probe"), (1, 0.0, "tuned"), (0, 0.0, "tuned")),
+        *((14, 0.0, "probe"), (14, 0.4, "tuned")),
+    ],
 )
-def test_a_belief_need_only_not_be_contradicted(lost: int, believed: bool, kept: str) -> None:
-    """Believed to lead, the tuned model stays unless it is behind by more than noise."""
+def test_a_belief_need_only_not_be_contradicted(
+    lost: int, handicap: float | None, kept: str
+) -> None:
+    """Believed to lead, it stays unless trials are behind by more than handicap and noise."""
     tuned, probed = answers([False] * lost + [True] * (40 - lost)), answers([True] * 40)
     labels = np.zeros(40, np.int64)
 
-    floor = evaluate.floor(tuned, probed, labels, "top", "40 images", believed=believed)
+    floor = evaluate.floor(tuned, probed, labels, "top", "40 images", handicap=handicap)
 
     assert floor.kept == kept
     assert ("tuned model kept" in floor.reason) == (kept == "tuned")

@@ -215,7 +215,7 @@ def test_without_trials_the_prior_is_believed() -> None:
     lead = weigh(BELIEF, 100, 0.25, ())
 
     assert (lead.prior, lead.prior_spread) == pytest.approx((prior, spread))
-    assert (lead.mean, lead.spread) == (lead.prior, lead.prior_spread)
+    assert (lead.mean, lead.spread, lead.behind) == (lead.prior, lead.prior_spread, False)
 
 
 def test_more_images_speak_for_tuning() -> None:
@@ -275,12 +275,13 @@ def test_there_is_most_to_gain_in_the_middle(error: float) -> None:
 
 def test_tuning_seen_behind_by_more_than_noise_never_wins() -> None:
     """However good the prior, held-out images on which it is clearly worse veto it."""
-    hoped = Lead(0.1, 0.1, 0.1, 0.1)
+    hopeful = replace(BELIEF, lead=3.0, spread=0.01)
+    short_of = hopeful.handicap * strategy.stake(0.2)
 
-    assert strategy.wins(hoped, ())
-    assert strategy.wins(hoped, [trial(-0.02, 0.03)])
-    assert not strategy.wins(hoped, [trial(-0.04, 0.03)])
-    assert not strategy.wins(replace(hoped, mean=-0.01), [trial(0.2, 0.03)])
+    assert strategy.wins(weigh(hopeful, 100, 0.2, ()))
+    assert strategy.wins(weigh(hopeful, 100, 0.2, [trial(-short_of - 0.02, 0.03)]))
+    assert not strategy.wins(weigh(hopeful, 100, 0.2, [trial(-short_of - 0.04, 0.03)]))
+    assert not strategy.wins(Lead(0.1, 0.1, -0.01, 0.1))
 
 
 def test_a_veto_is_told() -> None:
@@ -291,7 +292,7 @@ def test_a_veto_is_told() -> None:
         *(size, similarity, resolve("stage-probe", facts(), {})),
         probed="stage-probe",
         tuning="deep",
-        lead=Lead(0.1, 0.1, 0.02, 0.05),
+        lead=Lead(0.1, 0.1, 0.02, 0.05, 0.01, behind=True),
         trials=(trial(-0.1, 0.03),),
         untried=None,
     )
