@@ -78,7 +78,7 @@ def material(
         )
 
 
-def tuned(
+def tuned(  # noqa: PLR0913 - what is known already is as much part of it as what is to do
     survey: Survey,
     probes: Probes,
     plan: Plan,
@@ -124,7 +124,9 @@ def tuned(
     return _model(survey, plan, trial, outcome, floor)
 
 
-def floor_of(survey: Survey, probes: Probes, trial: tune.Trial, *, believed: bool = False) -> Floor:
+def floor_of(
+    survey: Survey, probes: Probes, trial: tune.Trial, handicap: float | None = None
+) -> Floor:
     """The tuned model against the best probe, on the images that the trial held out."""
     mine, other, labels = _held_out(survey, probes, trial)
     name = probes.best.score.name
