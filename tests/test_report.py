@@ -209,7 +209,7 @@ def test_the_distance_is_shown_part_by_part() -> None:
     words = page().words
 
     assert "BatchNorm drift 0.75 0.60 0.40 similar 1 - drift / that of noise" in words
-    assert "ImageNet confidence 0.50 – – uncertain shown only" in words
+    assert "ImageNet confidence 0.50 – – no vote shown only" in words
     assert "stage profile – – 2.00 uncertain lead of the best lower stage" in words
 
 
