@@ -24,12 +24,13 @@ import numpy as np
 import truth
 from truth import SETS, SIZES, STRATEGIES, Cell, Evidence, Row
 
-from finetune import strategy
+from finetune import strategy, tune
 from finetune.records import Similarity, Strategy, TrialResult
 
 TUNED: tuple[Strategy, ...] = ("partial", "deep")
 TRIALS: dict[Strategy, tuple[str, ...]] = {"partial": truth.PARTIAL_TRIALS, "deep": truth.TRIALS}
-SPLIT_FROM = 500  # images: from here on a fifth of them is enough to judge, see finetune/tune.py
+# From so many images on, a fifth of them (the default validation share) is enough to judge.
+SPLIT_FROM = 5 * tune.TELLING_IMAGES
 
 
 @dataclass(frozen=True)

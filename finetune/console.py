@@ -32,6 +32,7 @@ from finetune.records import (
     Size,
     StageScore,
 )
+from finetune.report import says
 from finetune.strategy import TUNED, rule_for
 
 _PATHS_SHOWN = 3
@@ -325,13 +326,12 @@ def _parts_table(similarity: SimilarityProfile) -> Table:
     table.add_column("what it is", style="dim")
     for p in similarity.parts:
         rising = p.similar is None or p.different is None or p.similar < p.different
-        says = p.verdict if p.different is not None else "no vote"
         table.add_row(
             p.name,
             "–" if p.value is None else f"{p.value:.2f}",
             "" if p.similar is None else f"{'to' if rising else 'from'} {p.similar:.2f}",
             "" if p.different is None else f"{'from' if rising else 'to'} {p.different:.2f}",
-            says if p.value is not None else "not measured",
+            says(p) if p.value is not None else "not measured",
             escape(p.text),
         )
     return table

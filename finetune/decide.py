@@ -68,14 +68,13 @@ def decide(
     request = survey.request
     size: SizeProfile | Size = request.size or measured.size
     similarity = request.similarity or measured.similarity
-    column = request.similarity or measured.similarity.column
-    rule = strategy.rule_for(request.size or measured.size.verdict, column)
+    rule = strategy.placed(size, similarity)
     forced = None if request.strategy == "auto" else strategy.named(request.strategy)
     by_table = forced is not None or request.policy == "table"
     wanted = forced or rule.strategy
     if not by_table:
         return _by_evidence(survey, probes, measured, clock, trials=trials)
-    names = (wanted,) if trials else strategy.STRATEGIES[:4]
+    names = (wanted,) if trials else strategy.TRANSFERS
     forecasts = forecast(survey, measured, probes, names, clock)
     instead = None
     if not _forecast(forecasts, wanted).fits:
@@ -92,16 +91,13 @@ def _by_evidence(
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
     request = survey.request
     beliefs = strategy.BELIEFS[request.similarity or measured.similarity.column]
-    images = int(survey.class_counts.sum())
-    error = _error(survey, probes)
+    images, error = survey.images, _error(survey, probes)
     tuning = strategy.candidate(beliefs, images, error)
     belief = beliefs[tuning]
     lead = strategy.weigh(belief, images, error, ())
     worth = strategy.worth_trying(lead)
     names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
-    forecasts = forecast(
-        survey, measured, probes, names if trials else strategy.STRATEGIES[:4], clock
-    )
+    forecasts = forecast(survey, measured, probes, names if trials else strategy.TRANSFERS, clock)
     attempt, untried = None, None
     if not worth:
         untried = f"not tried: {tuning} hardly ever wins on such data"
@@ -164,8 +160,7 @@ def attempt_tuning(
     full = plan_for(survey, measured, probes, tuning)
     rows = probe.ranking_sample(survey.labels)
     made = realise.material(survey, strategy.short(full, len(rows)), clock, rows)
-    images = int(survey.class_counts.sum())
-    error = _error(survey, probes)
+    images, error = survey.images, _error(survey, probes)
     parts, scores, results = [], [], []
     for learn, held in tune.halves(made)[:most]:
         began = time.perf_counter()
@@ -250,7 +245,7 @@ def _forecast_of(
 
 def _tuning_seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
     """Seconds of decoding, of every step, and of judging; and how they were found."""
-    images = int(survey.class_counts.sum())
+    images = survey.images
     split = len(survey.splits.val) >= tune.TELLING_IMAGES
     learning = len(survey.splits.train) if split else images
     step = train.seconds_per_step(plan, survey.backbone, len(survey.dataset.classes), survey.device)

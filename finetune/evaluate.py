@@ -106,9 +106,9 @@ def floor(
         how: How the images were held out.
         handicap: What short trials fall short in accuracy; None where this is the real model.
     """
-    right = [(p.argmax(axis=1) == labels).astype(float) for p in (tuned, probed)]
-    losses = [_log_losses(p, labels) for p in (tuned, probed)]
-    gain, gain_noise, less, less_noise = lead(tuned, probed, labels)
+    right, losses = _judged((tuned, probed), labels)
+    gain, gain_noise = _paired(right[0] - right[1])
+    less, less_noise = _paired(losses[1] - losses[0])
     better = gain > gain_noise or (gain >= 0 and less > less_noise)
     kept = better if handicap is None else gain + handicap >= -gain_noise
     measured = (
@@ -138,9 +138,16 @@ def lead(
     Noise is the standard error of the paired difference; both are float64[N, C] probabilities of
     the same images.
     """
-    right = [(p.argmax(axis=1) == labels).astype(float) for p in (tuned, probed)]
-    losses = [_log_losses(p, labels) for p in (tuned, probed)]
+    right, losses = _judged((tuned, probed), labels)
     return *_paired(right[0] - right[1]), *_paired(losses[1] - losses[0])
+
+
+def _judged(
+    models: Sequence[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64]
+) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]:
+    """Of each model: which images it has right, as 0 and 1, and its log loss on each."""
+    right = [(p.argmax(axis=1) == labels).astype(float) for p in models]
+    return right, [_log_losses(p, labels) for p in models]
 
 
 def _log_losses(

@@ -114,7 +114,7 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
     advice = decide.decide(seen, probes, measured, clock, trials=True).advice
     tests: dict[Strategy, realise.Test] = {}
     seconds: dict[Strategy, float] = {}
-    for name in strategy.STRATEGIES[:4]:
+    for name in strategy.TRANSFERS:
         part = Clock(listener)
         model = _plainly(seen, probes, measured, name, part)
         tests[name] = realise.examine(seen, model, part)
@@ -123,11 +123,8 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
 
 
 def _check(request: Request) -> None:
-    if request.strategy != "auto" and request.strategy not in strategy.STRATEGIES:
-        raise UsageError(
-            f"unknown strategy '{request.strategy}'",
-            hint=f"Use auto or one of {', '.join(strategy.STRATEGIES)}.",
-        )
+    if request.strategy != "auto":
+        strategy.named(request.strategy)
     strategy.check(request.options)
     scratch = request.strategy == "scratch"
     if request.backbone == "lenet5" and not scratch and request.weights is None:
@@ -178,8 +175,7 @@ def _realise(
             proof=decision.proof,
             handicap=0.0 if lead is None else lead.handicap,
         )
-    chosen = probes.top if plan.strategy == "linear-probe" else probes.best
-    return realise.probed(seen, chosen, plan.strategy)
+    return realise.probed(seen, probes.of(plan.strategy), plan.strategy)
 
 
 def _plainly(
@@ -189,7 +185,7 @@ def _plainly(
     if name in strategy.TUNED:
         plan = survey.plan_for(seen, measured, probes, name)
         return realise.tuned(seen, probes, plan, clock, guarded=False)
-    return realise.probed(seen, probes.top if name == "linear-probe" else probes.best, name)
+    return realise.probed(seen, probes.of(name), name)
 
 
 def _compared(

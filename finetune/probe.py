@@ -107,6 +107,13 @@ def ranking_sample(labels: Labels) -> Labels:
     return np.sort(np.array(keep))
 
 
+def ranked(groups: Sequence[str], labels: Labels) -> Labels:
+    """Rows on which candidates are ranked, one of each group of copies."""
+    rows = distinct(groups, labels)
+    chosen: Labels = rows[ranking_sample(labels[rows])]
+    return chosen
+
+
 def kernels(
     rows: npt.NDArray[np.float32], layout: Mapping[str, tuple[int, int]]
 ) -> dict[str, Array]:

@@ -172,15 +172,15 @@ def similarity(
     total = sum(vote[p.verdict] for p in two)
     deeper = any(p.similar is None and p.verdict == "different" for p in parts)
     lean = sum(_lean(p) for p in two)
-    column: Similarity = "different" if lean < 0 or (not lean and deeper) else "similar"
-    verdict: Verdict = "similar" if total > 0 else "different"
-    if not total:
-        verdict = "different" if deeper else "uncertain"
-        column = "different" if deeper else column
-    elif images >= FEWEST_IMAGES:
-        column = "similar" if total > 0 else "different"
+    tie_settled = not total and deeper
+    decided: Similarity | None = "similar" if total > 0 else None
+    if total < 0 or tie_settled:
+        decided = "different"
     if images < FEWEST_IMAGES:
-        verdict = "uncertain"
+        decided = None
+    verdict: Verdict = decided or "uncertain"
+    leaning: Similarity = "different" if lean < 0 or tie_settled else "similar"
+    column = decided or leaning
     told = [f"{p.name} {p.value:.2f} says {p.verdict}" for p in parts if _votes(p)]
     text = f"{'; '.join(told) or 'nothing could be measured'}: {verdict}"
     if verdict == "uncertain":

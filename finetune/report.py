@@ -99,14 +99,15 @@ def _why(
 def _parts(profile: DatasetProfile) -> str:
     """The distance from ImageNet part by part, with thresholds."""
     rows = [
-        [p.name, *(_bound(v) for v in (p.value, p.similar, p.different)), _says(p), p.text]
+        [p.name, *(_bound(v) for v in (p.value, p.similar, p.different)), says(p), p.text]
         for p in profile.similarity.parts
     ]
     head = ["part", "measured", "similar at", "different at", "says", "what it is"]
     return "<h3>Distance from ImageNet, part by part</h3>" + _table(head, rows)
 
 
-def _says(part: Part) -> str:
+def says(part: Part) -> str:
+    """What a part says, for people: one without a threshold is only shown."""
     return part.verdict if part.different is not None else "no vote"
 
 

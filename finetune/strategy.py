@@ -80,6 +80,7 @@ RULES = (
 )
 
 STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
+TRANSFERS = STRATEGIES[:4]  # those of the table; `scratch` is for comparison only
 TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")
 OPTIMISERS = ("sgd", "adam", "adamw", "adadelta", "adagrad")
 
@@ -204,7 +205,7 @@ def recommend(
         forced: A strategy the user named.
         instead: Why neither the table nor the user is followed.
     """
-    rule = rule_for(_row(size), _column(similarity))
+    rule = placed(size, similarity)
     if instead is not None:
         last = Reason("budget", instead)
     elif forced is None:
@@ -249,13 +250,13 @@ def by_evidence(  # noqa: PLR0913 - all that is known
         trials: What was tried.
         untried: Why no trial was run, where none was.
     """
-    rule = rule_for(_row(size), _column(similarity))
+    rule = placed(size, similarity)
     said = Reason(rule.id, f"the classic table says {rule.strategy} ({rule.action})")
     before = Reason(
         "prior",
         f"before any trial, {tuning} is expected to lead the best probe by {_points(lead.prior)} "
         f"points (give or take {100 * lead.prior_spread:.1f}): what it gained elsewhere on "
-        f"{_column(similarity)} data of this size and probe error (docs/log.md)",
+        f"{rule.similarity} data of this size and probe error (docs/log.md)",
     )
     evidence = [_trial_reason(t, probed) for t in trials]
     if untried is not None:
@@ -275,17 +276,13 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     flip = f"were the lead expected of {tuning} {against} zero: " + (
         probed if plan.strategy in TUNED else tuning
     )
-    return Recommendation(
-        strategy=plan.strategy,
+    by_table = recommend(size, similarity, plan)
+    return replace(
+        by_table,
         policy="measured",
-        rule=rule.id,
-        table=rule.strategy,
-        size=rule.size,
-        similarity=rule.similarity,
         reasons=(*_axes(size, similarity), said, before, *evidence, Reason("evidence", verdict)),
-        flips=(flip, *_flips(rule, size, similarity)),
+        flips=(flip, *by_table.flips),
         warning=rule.warning if plan.strategy not in TUNED else None,
-        plan=plan,
         lead=lead,
         trials=tuple(trials),
     )
@@ -367,6 +364,13 @@ def short(plan: Plan, images: int) -> Plan:
 def rule_for(size: Size, similarity: Similarity) -> Rule:
     """The cell of the table."""
     return next(r for r in RULES if (r.size, r.similarity) == (size, similarity))
+
+
+def placed(size: SizeProfile | Size, similarity: SimilarityProfile | Similarity) -> Rule:
+    """The cell that the data stands in, measured or by the user's word."""
+    row = size.verdict if isinstance(size, SizeProfile) else size
+    column = similarity.column if isinstance(similarity, SimilarityProfile) else similarity
+    return rule_for(row, column)
 
 
 def named(name: str) -> Strategy:
@@ -516,14 +520,6 @@ def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan
         augment=Augment(1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
         why=why,
     )
-
-
-def _row(size: SizeProfile | Size) -> Size:
-    return size.verdict if isinstance(size, SizeProfile) else size
-
-
-def _column(similarity: SimilarityProfile | Similarity) -> Similarity:
-    return similarity.column if isinstance(similarity, SimilarityProfile) else similarity
 
 
 def _axes(

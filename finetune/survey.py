@@ -84,6 +84,11 @@ class Survey:
     listener: Listener
 
     @property
+    def images(self) -> int:
+        """How many there are to learn from, also those that were not looked at."""
+        return int(self.class_counts.sum())
+
+    @property
     def paths(self) -> list[Path]:
         """The images' files, in the order of the rows."""
         return [Path(self.request.root) / s.path for s in self.samples]
@@ -141,6 +146,10 @@ class Probes:
     def name(self) -> Strategy:
         """The strategy that the best one is."""
         return "linear-probe" if self.best is self.top else "stage-probe"
+
+    def of(self, strategy: Strategy) -> probe.LeftOut:
+        """The one that a probe strategy fits."""
+        return self.top if strategy == "linear-probe" else self.best
 
     @property
     def table(self) -> tuple[StageScore, ...]:
@@ -248,8 +257,7 @@ def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
             "all stages": (*stages, first),
         }
     with clock.step("probes", "cross-validating linear classifiers"):
-        rows = probe.distinct([s.digest for s in survey.samples], survey.labels)
-        rows = rows[probe.ranking_sample(survey.labels[rows])]
+        rows = probe.ranked([s.digest for s in survey.samples], survey.labels)
         layout = survey.table.layout
         used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
         known = probe.kernels(survey.table.rows[rows], used)
@@ -294,7 +302,7 @@ def plan_for(
     """Every hyper-parameter of a strategy on this data, at the resolution the budget allows."""
     counts = survey.class_counts
     facts = strategy.Facts(
-        images=int(counts.sum()),
+        images=survey.images,
         similarity=survey.request.similarity or measured.similarity.column,
         stages=survey.backbone.stages,
         side_px=survey.facts.preprocess.side_px,
@@ -307,8 +315,8 @@ def plan_for(
         rarest=int(counts.min()),
         commonest=int(counts.max()),
     )
-    taps = {"stage-probe": probes.best.score.taps, "linear-probe": probes.top.score.taps}
-    return strategy.resolve(wanted, facts, survey.request.options, taps.get(wanted, (TOP,)))
+    taps = (TOP,) if wanted in strategy.TUNED else probes.of(wanted).score.taps
+    return strategy.resolve(wanted, facts, survey.request.options, taps)
 
 
 def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:

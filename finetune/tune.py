@@ -162,8 +162,7 @@ def _start(
     top: npt.NDArray[np.float32], labels: Rows, groups: Sequence[str], material: Material
 ) -> probe.Head:
     """The head that tuning starts from: a probe on the top features as the network has them."""
-    rows = probe.distinct(groups, labels)
-    rows = rows[probe.ranking_sample(labels[rows])]
+    rows = probe.ranked(groups, labels)
     span = (0, top.shape[1])
     kernel = probe.kernels(top[rows], {TOP: span})[TOP]
     found = probe.leave_out(TOP, (TOP,), kernel, labels[rows], top.shape[1])
