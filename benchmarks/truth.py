@@ -11,27 +11,13 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 
-from finetune import (
-    backbones,
-    batches,
-    data,
-    decide,
-    engine,
-    evaluate,
-    features,
-    probe,
-    realise,
-    strategy,
-    survey,
-    tune,
-)
+from finetune import batches, evaluate, features, probe, strategy, survey, trials, tune
 from finetune.records import DatasetProfile, EpochRecord, Plan, Request, Similarity, Strategy
 from finetune.survey import Clock, Probes, Survey
 
@@ -214,11 +200,12 @@ class Bench:
     measured: DatasetProfile
     clock: Clock
     test_paths: list[Path]
+    test_table: features.Table
     test_labels: np.ndarray
 
     @classmethod
     def of(cls, root: Path, cell: Cell) -> Bench:
-        """Look at a cell as the program does, with remembered features."""
+        """Look at a cell as the program does."""
         name, _, seed = cell
         seen, clock = look(root, cell), Clock(Quiet())
         probes = survey.fit_probes(seen, clock, all_stages=True)
@@ -226,9 +213,11 @@ class Bench:
         rng = np.random.default_rng(seed)
         some = sorted(rng.permutation(len(seen.splits.test))[:TEST_MOST].tolist())
         tests = [seen.splits.test[i] for i in some]
-        paths = [root / name / s.path for s in tests]
+        paths, digests = zip(*[(root / name / s.path, s.digest) for s in tests], strict=True)
+        side = seen.facts.preprocess.side_px
+        table = features.extract(paths, seen.body.engine, side, Quiet(), digests)
         labels = np.array([s.label for s in tests])
-        return cls(cell, seen, probes, measured, clock, paths, labels)
+        return cls(cell, seen, probes, measured, clock, list(paths), table, labels)
 
     def evidence(self) -> Evidence:
         """What was measured."""
@@ -258,8 +247,7 @@ class Bench:
     def probed(self, kind: Strategy, chosen: probe.LeftOut) -> Row:
         """A linear classifier on the test images."""
         head = self.seen.head(chosen)
-        table = _remembered(self.test_paths)
-        scores = probe.score(head, table.columns(chosen.score.taps))
+        scores = probe.score(head, self.test_table.columns(chosen.score.taps))
         plan = survey.plan_for(self.seen, self.measured, self.probes, kind)
         scaled = probe.probabilities(scores, head.temperature)
         return self._row(kind, scaled, plan, self.clock.seconds["probes"])
@@ -268,7 +256,7 @@ class Bench:
         """Short trials of tuning, as the program runs them."""
         began = time.process_time()
         known = (self.seen, self.probes, self.measured, self.clock)
-        tried = decide.attempt_tuning(*known, tuning, most=len(names))
+        tried = trials.attempt(*known, tuning, most=len(names))
         seconds = (time.process_time() - began) / len(tried.results)
         full = survey.plan_for(self.seen, self.measured, self.probes, tuning)
         start = 0
@@ -276,7 +264,7 @@ class Bench:
             learn, held = part
             scores = tried.trial.scores[start : start + len(held)]
             start += len(held)
-            lead = realise.lead(self.seen, self.probes, tune.Trial((part,), scores, None, ""))
+            lead = trials.lead(self.seen, self.probes, tune.Trial((part,), scores, None, ""))
             labels = self.seen.labels[held]
             scaled = probe.probabilities(scores, probe.fit_temperature(scores, labels))
             plan = strategy.short(full, len(learn))
@@ -286,11 +274,11 @@ class Bench:
         """Tuned on every training image, for all epochs of the plan."""
         plan = survey.plan_for(self.seen, self.measured, self.probes, kind)
         began = time.process_time()
-        made = realise.material(self.seen, plan, self.clock)
+        made = trials.material(self.seen, plan, self.clock)
         outcome = tune.on_everything(made, plan)
         seconds = time.process_time() - began
         pixels = batches.load(self.test_paths, plan.side_px, 1)
-        top = tune.top_features(outcome.backbone, self.seen.device, pixels)
+        top = tune.top_features(outcome.backbone, torch.device("cpu"), pixels)
         scores = probe.score(outcome.head, top)
         temperature = probe.fit_temperature(scores, self.test_labels)
         return self._row(kind, probe.probabilities(scores, temperature), plan, seconds)
@@ -315,9 +303,8 @@ class Bench:
 
 
 def look(root: Path, cell: Cell) -> Survey:
-    """A survey of one cell from remembered features."""
+    """A survey of one cell; the program's cache holds features that another cell has needed."""
     name, per_class, seed = cell
-    backbone, facts, runtime, _ = _network()
     side = NEAR_SIDE_PX if SETS[name] == "similar" else FAR_SIDE_PX
     request = Request(
         root=str(root / name),
@@ -327,32 +314,8 @@ def look(root: Path, cell: Cell) -> Survey:
         max_per_class=per_class,
         options={"side_px": side},
     )
-    dataset = data.scan(root / name)
-    splits = data.split(
-        dataset,
-        seed=seed,
-        val_fraction=request.val_fraction,
-        test_fraction=TEST_FRACTION,
-        max_per_class=per_class,
-    )
-    labels = np.array([s.label for s in splits.fitting])
-    return Survey(
-        request=request,
-        dataset=dataset,
-        splits=splits,
-        backbone=backbone,
-        facts=facts,
-        device=torch.device("cpu"),
-        runtime=runtime,
-        table=_remembered([root / name / s.path for s in splits.fitting]),
-        samples=splits.fitting,
-        labels=labels,
-        class_counts=np.bincount(labels),
-        fold=probe.folds(labels, [s.digest for s in splits.fitting]),
-        findings=(),
-        seconds_per_image=0.0,
-        listener=Quiet(),
-    )
+    torch.set_num_threads(1)
+    return survey.look(request, Quiet(), Clock(Quiet()))
 
 
 class Quiet:
@@ -369,25 +332,3 @@ class Quiet:
 
     def note(self, text: str) -> None:
         """Nothing."""
-
-
-@cache
-def _network() -> tuple[
-    backbones.Backbone, backbones.BackboneFacts, engine.Engine, dict[Path, np.ndarray]
-]:
-    """The default backbone, its engine, and a memory of each image's features."""
-    torch.set_num_threads(1)
-    backbone, facts = backbones.build(backbones.DEFAULT)
-    runtime = engine.make(backbone, torch.device("cpu"), facts.preprocess.side_px, 10_000)
-    return backbone, facts, runtime, {}
-
-
-def _remembered(paths: Sequence[Path]) -> features.Table:
-    """Features of images, each read once in the life of the process."""
-    _, facts, runtime, known = _network()
-    new = [p for p in paths if p not in known]
-    if new:
-        table = features.extract(new, runtime, facts.preprocess.side_px, lambda _a, _b: None)
-        known.update(zip(new, table.rows, strict=True))
-    rows = np.stack([known[p] for p in paths])
-    return features.Table(rows, np.arange(len(rows)), runtime.layout, ())

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from finetune import data, evaluate, predict, runs
 from finetune.errors import DataError, safe_name
-from finetune.records import Evaluation, Prediction
-
-if TYPE_CHECKING:
-    from finetune.train import Listener
+from finetune.records import Evaluation, Listener, Prediction
 
 
 def run_prediction(
@@ -49,6 +45,7 @@ def run_evaluation(
         top=len(facts.classes),
         device=device,
         listener=listener,
+        digests=[s.digest for s in samples],
     )
     index = {name: i for i, name in enumerate(facts.classes)}
     good = [(s, a) for s, a in zip(samples, answers, strict=True) if a.error is None]

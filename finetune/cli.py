@@ -335,6 +335,23 @@ def backbones(json: Json = False) -> None:
         console.show_backbones(rows)
 
 
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Empty it.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what is kept on disk so that no image is run twice, or empty it."""
+    from finetune import cache as store  # noqa: PLC0415
+    from finetune import console  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    found = store.clear() if clear else store.usage()
+    if json:
+        console.show_line(to_json(found))
+    else:
+        console.show_cache(found, cleared=clear)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code.
 

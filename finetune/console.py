@@ -17,6 +17,7 @@ from finetune.errors import FinetuneError
 from finetune.records import (
     Advice,
     BackboneRow,
+    CacheUsage,
     Comparison,
     EpochRecord,
     Evaluation,
@@ -279,6 +280,24 @@ def show_backbones(rows: Sequence[BackboneRow]) -> None:
         "network.",
         style="dim",
     )
+
+
+def show_cache(found: CacheUsage, *, cleared: bool) -> None:
+    """What lies in the cache, or what lay there."""
+    if found.folder is None:
+        show_line("the cache is switched off (FINETUNE_CACHE=off)")
+        return
+    size = (found.feature_bytes + found.model_bytes) / 1e6
+    show_line(f"{_printable(found.folder)}" + (": emptied" if cleared else ""))
+    show_line(
+        f"{size:.0f} MB: features of {found.images} images ({found.feature_bytes / 1e6:.0f} MB of "
+        f"at most {found.limit_bytes / 1e6:.0f}), {found.models} converted network(s)"
+    )
+    if not cleared:
+        show_line(
+            "FINETUNE_CACHE sets the folder (off: none), FINETUNE_CACHE_GB the limit; "
+            "finetune cache --clear empties it"
+        )
 
 
 def _out() -> Console:

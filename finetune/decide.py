@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from finetune import probe, realise, strategy, train, tune
+from finetune import strategy
 from finetune.errors import UsageError
 from finetune.records import (
     DatasetProfile,
     Forecast,
-    Plan,
     Recommendation,
     Size,
     SizeProfile,
     Strategy,
-    TrialResult,
 )
 from finetune.survey import Clock, Probes, Survey, plan_for
 
+if TYPE_CHECKING:
+    from finetune import tune
+
 # Nobody waits for longer without having asked for it.
 DEFAULT_BUDGET_S = 900.0
-FORWARD_SHARE = 0.3  # of a training step: forward, without backward and update (docs/log.md)
 
 
 @dataclass(frozen=True)
@@ -39,15 +36,6 @@ class Decision:
     advice: Recommendation
     made: tune.Material | None = None
     proof: tune.Trial | None = None
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Short trials of tuning: the images at their resolution, held-out scores, and the outcomes."""
-
-    made: tune.Material
-    trial: tune.Trial
-    results: tuple[TrialResult, ...]
 
 
 def decide(
@@ -91,7 +79,7 @@ def _by_evidence(
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
     request = survey.request
     beliefs = strategy.BELIEFS[request.similarity or measured.similarity.column]
-    images, error = survey.images, _error(survey, probes)
+    images, error = survey.images, probes.error
     tuning = strategy.candidate(beliefs, images, error)
     belief = beliefs[tuning]
     lead = strategy.weigh(belief, images, error, ())
@@ -107,7 +95,9 @@ def _by_evidence(
     elif not trials:
         untried = "not tried here: `finetune train` settles it by a short trial"
     else:
-        attempt = attempt_tuning(survey, probes, measured, clock, tuning, belief)
+        from finetune import trials as tuned  # noqa: PLC0415 - torch, which takes seconds
+
+        attempt = tuned.attempt(survey, probes, measured, clock, tuning, belief)
         lead = strategy.weigh(belief, images, error, attempt.results)
     fits = worth and _forecast(forecasts, tuning).fits
     chosen = tuning if strategy.wins(lead) and fits else probes.name
@@ -129,57 +119,6 @@ def _by_evidence(
         attempt.made.plain.shape[1] == plan.side_px
     )
     return Decision(advice, attempt.made if same else None, attempt.trial)
-
-
-def _error(survey: Survey, probes: Probes) -> float:
-    """The best probe's error, no worse than guessing: of few images it can be, by chance."""
-    return min(1.0 - probes.best.score.accuracy, 1.0 - 1.0 / len(survey.dataset.classes))
-
-
-def attempt_tuning(
-    survey: Survey,
-    probes: Probes,
-    measured: DatasetProfile,
-    clock: Clock,
-    tuning: Strategy = "deep",
-    belief: strategy.Belief | None = None,
-    most: int = 2,
-) -> Attempt:
-    """Tune for a short while on one half of the images and judge on the other.
-
-    Args:
-        survey: The data; where there are many images, a stratified part of them is used.
-        probes: What is to be beaten.
-        measured: For the plan.
-        clock: Times the steps.
-        tuning: The way of tuning to try.
-        belief: Where given, the other way round is tried only if that leaves the choice open;
-            without it `most` halves judge.
-        most: How many halves may judge.
-    """
-    full = plan_for(survey, measured, probes, tuning)
-    rows = probe.ranking_sample(survey.labels)
-    made = realise.material(survey, strategy.short(full, len(rows)), clock, rows)
-    images, error = survey.images, _error(survey, probes)
-    parts, scores, results = [], [], []
-    for learn, held in tune.halves(made)[:most]:
-        began = time.perf_counter()
-        plan = strategy.short(full, len(learn))
-        with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
-            found = tune.on_part(made, plan, learn, held)
-            part = (rows[learn], rows[held])
-            gain, noise, _, _ = realise.lead(survey, probes, tune.Trial((part,), found, None, ""))
-        seconds = time.perf_counter() - began
-        sizes = (len(learn), len(held), plan.side_px, plan.epochs)
-        results.append(TrialResult(tuning, *sizes, gain, noise, seconds))
-        parts.append(part)
-        scores.append(found)
-        if belief is not None and strategy.settled(strategy.weigh(belief, images, error, results)):
-            break
-    judged = sum(len(held) for _, held in parts)
-    how = f"images, each classified after a short trial on {len(parts[0][0])} others"
-    trial = tune.Trial(tuple(parts), np.concatenate(scores), None, f"{judged} {how}")
-    return Attempt(made, trial, tuple(results))
 
 
 def _cheaper(
@@ -237,29 +176,12 @@ def _forecast_of(
     plan = plan_for(survey, measured, probes, name, most_side_px)
     seconds, text = test, f"{len(survey.splits.test)} test images to read"
     if name in strategy.TUNED:
-        tuning, text = _tuning_seconds(survey, plan)
+        from finetune import trials  # noqa: PLC0415 - torch, which takes seconds
+
+        tuning, text = trials.seconds(survey, plan)
         seconds += tuning
     text = f"about {seconds:.0f} s: {text}; the budget is {budget:.0f} s"
     return Forecast(name, plan.side_px, seconds, seconds <= budget, text)
-
-
-def _tuning_seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
-    """Seconds of decoding, of every step, and of judging; and how they were found."""
-    images = survey.images
-    split = len(survey.splits.val) >= tune.TELLING_IMAGES
-    learning = len(survey.splits.train) if split else images
-    step = train.seconds_per_step(plan, survey.backbone, len(survey.dataset.classes), survey.device)
-    full = plan.epochs * math.ceil(learning / plan.batch_size)
-    again = 0.0 if split else float(full)  # on few images, once more on halves, to be judged
-    if survey.request.strategy == "auto" and survey.request.policy == "measured":
-        half = min(images, probe.RANKING_IMAGES) // 2
-        short = strategy.short(plan, half)
-        again = 2.0 * short.epochs * math.ceil(half / plan.batch_size)
-        again *= (short.side_px / plan.side_px) ** 2
-    judging = images / plan.batch_size * FORWARD_SHARE
-    seconds = step * (full + again + judging) + images * survey.seconds_per_image
-    text = f"{full} steps of {plan.batch_size} images at {plan.side_px} px, {step:.2f} s each "
-    return seconds, text + f"(two timed), and {again:.0f} more to prove it"
 
 
 def _forecast(forecasts: Sequence[Forecast], name: Strategy) -> Forecast:

@@ -1,18 +1,20 @@
-"""Stage features of many images: one decode and one forward pass each."""
+"""Stage features of many images: one decode and one forward pass each, and that only once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches
+from finetune import batches, cache
 from finetune.errors import ImageError
 from finetune.inference import Engine, Layout
+from finetune.records import Listener
 
 BATCH = 32  # larger batches gain nothing on a CPU and hold more pixels
 
@@ -22,13 +24,16 @@ class Table:
     """Features of the images that decoded.
 
     `rows` is float32[N, F]; `kept` int64[N] holds each row's position in the list asked for;
-    `layout` says which columns belong to which stage; `faults` names the others.
+    `layout` says which columns belong to which stage; `faults` names the others. `fresh` of the
+    images were run now, in `seconds`; the features of the others were known.
     """
 
     rows: npt.NDArray[np.float32]
     kept: npt.NDArray[np.int64]
     layout: Layout
     faults: tuple[tuple[int, ImageError], ...]
+    fresh: int = 0
+    seconds: float = 0.0
 
     def columns(self, taps: Sequence[str]) -> npt.NDArray[np.float32]:
         """The features of the named stages side by side, float32[N, F']."""
@@ -46,24 +51,44 @@ def extract(
     paths: Sequence[Path],
     engine: Engine,
     side_px: int,
-    progress: Callable[[int, int], None],
+    listener: Listener,
+    digests: Sequence[str] | None = None,
 ) -> Table:
-    """Run every image once through the backbone.
+    """Run every image once through the backbone, unless its features are known already.
 
     Args:
         paths: Image files.
         engine: What `engine.make` chose.
         side_px: Side of the network's input.
-        progress: Called with (done, total) after each batch.
+        listener: Hears of progress, and why where features cannot be kept.
+        digests: SHA-256 of each file, where known features may be taken and new ones kept.
     """
     width = max(stop for _, stop in engine.layout.values())
     rows = np.empty((len(paths), width), np.float32)
-    kept: list[int] = []
+    there = np.zeros(len(paths), np.bool_)
+    store = cache.Features(listener.note) if digests is not None and engine.key else None
+    if store is not None and digests is not None:
+        known = store.find(engine.key, digests, width)
+        for i, digest in enumerate(digests):
+            if digest in known:
+                rows[i], there[i] = known[digest], True
+    missing = np.flatnonzero(~there).tolist()
     faults: list[tuple[int, ImageError]] = []
-    for good, pixels, bad in batches.stream(paths, side_px, BATCH, os.cpu_count() or 1):
-        if good:
-            rows[len(kept) : len(kept) + len(good)] = engine.forward(pixels)
-            kept += good
-        faults += bad
-        progress(len(kept) + len(faults), len(paths))
-    return Table(rows[: len(kept)], np.array(kept, np.int64), engine.layout, tuple(faults))
+    done, began = len(paths) - len(missing), time.perf_counter()
+    listener.progress(done, len(paths))
+    wanted = [paths[i] for i in missing]
+    for good, pixels, bad in batches.stream(wanted, side_px, BATCH, os.cpu_count() or 1):
+        chosen = [missing[i] for i in good]
+        if chosen:
+            rows[chosen], there[chosen] = engine.forward(pixels), True
+            if store is not None and digests is not None:
+                store.keep(engine.key, [digests[i] for i in chosen], rows[chosen])
+        faults += [(missing[i], fault) for i, fault in bad]
+        done += len(good) + len(bad)
+        listener.progress(done, len(paths))
+    if store is not None:
+        store.close()
+    kept = np.flatnonzero(there)
+    full = rows if len(kept) == len(paths) else rows[kept]
+    seconds = time.perf_counter() - began
+    return Table(full, kept, engine.layout, tuple(faults), len(wanted), seconds)

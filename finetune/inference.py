@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ import numpy.typing as npt
 from finetune.errors import RunError
 from finetune.records import Reason
 
+Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
-Forward = Callable[[npt.NDArray[np.uint8]], Features]
+Forward = Callable[[Pixels], Features]
 Layout = dict[str, tuple[int, int]]
 # The whole network of a run as OpenVINO reads it: topology and constants.
 FILES = ("inference.xml", "inference.bin")
@@ -23,6 +25,14 @@ DELETE = (
     "model.safetensors, with torch."
 )
 SCORES = "scores"
+# Largest difference allowed between two runtimes, relative to the features' own size; of a whole
+# network: to the scores' and to the probabilities'.
+PARITY = 1e-3
+# The features that the ImageNet classifier reads.
+TOP = "top"
+# Their square root, where they are rectified: it evens out the few large ones, as RootSIFT does
+# (Arandjelovic & Zisserman 2012); +1.2 points on average (docs/log.md).
+ROOT = "root of top"
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Engine:
 
     `forward` takes uint8[B,S,S,3] and gives float32[B,F]; `layout` says which columns belong to
     which stage; `reason` why this runtime was taken; `graph` is OpenVINO's model where it runs one.
+    `key` names all that a row depends on beside the image; an empty one, that rows are not kept.
     """
 
     forward: Forward
@@ -38,6 +49,7 @@ class Engine:
     runtime: str
     reason: Reason
     graph: Any = None
+    key: str = ""
 
 
 def openvino() -> Any:
@@ -50,14 +62,30 @@ def openvino() -> Any:
     return package
 
 
-def compiled(graph: Any) -> Forward:
-    """Prepare an OpenVINO model of uint8[1,S,S,3] → float32[1,F] for this machine's CPU."""
+def surely_cpu(device: str) -> bool:
+    """Whether the device is known to be the CPU without asking torch, which takes seconds."""
+    if device != "auto":
+        return device == "cpu"
+    marks = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, either in WSL
+    return sys.platform == "linux" and not any(Path(mark).exists() for mark in marks)
+
+
+def compiled(graph: Any, output: int = 0) -> Forward:
+    """Prepare an OpenVINO model of uint8[1,S,S,3] for this machine's CPU.
+
+    Args:
+        graph: The model.
+        output: Which of its outputs float32[1,F] is wanted; nothing else is computed.
+    """
+    if len(graph.outputs) > 1:
+        wanted = graph.results[output]
+        graph = openvino().Model([wanted], graph.get_parameters(), "one output")
     # One image at a time with all cores on it was the fastest of ten settings, needs no warm-up,
     # and gives an image the same features whatever its neighbours (docs/log.md, 2026-11-23).
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     ready = openvino().Core().compile_model(graph, "CPU", settings)
 
-    def forward(pixels: npt.NDArray[np.uint8]) -> Features:
+    def forward(pixels: Pixels) -> Features:
         return np.concatenate([ready(image[None])[0] for image in pixels])
 
     return forward
@@ -87,6 +115,16 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
         )
     reason = Reason("engine", "the run has an inference file")
     return Engine(compiled(graph), {SCORES: (0, classes)}, "openvino", reason)
+
+
+def gap(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
+    """Largest difference between two arrays, relative to the largest value of the first."""
+    return float(np.abs(one - two).max() / max(float(np.abs(one).max()), 1e-12))
+
+
+def noise(side_px: int) -> Pixels:
+    """Two pictures of uniform noise, uint8[2,S,S,3], always the same."""
+    return np.random.default_rng(0).integers(0, 256, (2, side_px, side_px, 3), dtype=np.uint8)
 
 
 def _form(port: Any) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from finetune import (
     data,
     decide,
-    engine,
     evaluate,
+    export,
     probe,
     realise,
     report,
@@ -30,6 +30,7 @@ from finetune.records import (
     DatasetProfile,
     Expectation,
     HeadFacts,
+    Listener,
     Recommendation,
     Request,
     RunFacts,
@@ -38,7 +39,6 @@ from finetune.records import (
     Strategy,
 )
 from finetune.survey import Clock, Probes, Survey
-from finetune.train import Listener
 
 # A recommendation looks at no more: 4,000 tell the probe's accuracy to within one point.
 RECOMMEND_IMAGES = 4000
@@ -169,7 +169,9 @@ def _realise(
     plan = decision.advice.plan
     if plan.strategy in strategy.TUNED:
         lead = decision.advice.lead
-        return realise.tuned(
+        from finetune import trials  # noqa: PLC0415 - torch, which takes seconds
+
+        return trials.tuned(
             *(seen, probes, plan, clock),
             made=decision.made,
             proof=decision.proof,
@@ -183,8 +185,10 @@ def _plainly(
 ) -> realise.Model:
     """A strategy to the letter: no floor under it."""
     if name in strategy.TUNED:
+        from finetune import trials  # noqa: PLC0415 - torch, which takes seconds
+
         plan = survey.plan_for(seen, measured, probes, name)
-        return realise.tuned(seen, probes, plan, clock, guarded=False)
+        return trials.tuned(seen, probes, plan, clock, guarded=False)
     return realise.probed(seen, probes.of(name), name)
 
 
@@ -258,18 +262,21 @@ def _keep(
         accuracy=known.accuracy,
         accuracy_source=f"{known.n} test images" if result.test else model.estimate_source,
     )
-    tensors = {n: t.cpu().numpy() for n, t in model.backbone.state().items()}
     head = realise.stored(model.head)
-    network = None
-    if seen.device.type == "cpu":
-        network, why = engine.export(model.backbone, head, model.taps, model.side_px, model.runtime)
-        if network is None:
-            seen.listener.note(f"no inference file, predictions will need torch: {why}")
+    network, why = None, "it was trained on a GPU"
+    if seen.body.device == "cpu":
+        network, why = export.inference_file(
+            model.graph, head, model.taps, model.side_px, model.runtime
+        )
+    if network is None:
+        seen.listener.note(f"no inference file, predictions will need torch: {why}")
     runs.save(
         path,
         facts,
         result,
-        tensors=runs.pack(tensors, head.weight.astype(np.float32), head.bias.astype(np.float32)),
+        tensors=runs.pack(
+            model.tensors(), head.weight.astype(np.float32), head.bias.astype(np.float32)
+        ),
         history=model.history,
         splits=seen.splits,
         report=report.to_html(facts, result, measured, model.history, strategy.actions()),

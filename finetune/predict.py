@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetune import features, inference, probe, runs
+from finetune import cache, features, inference, probe, runs
 from finetune.errors import RunError, first_line, safe_name
-from finetune.records import ClassProbability, Prediction, RunFacts
-
-if TYPE_CHECKING:
-    from finetune.train import Listener
+from finetune.records import ClassProbability, Listener, Prediction, RunFacts
 
 # What OpenVINO answers on; another device asked for is torch's.
 QUICK_DEVICES = ("auto", "cpu")
@@ -27,6 +24,7 @@ def predict(
     top: int,
     device: str,
     listener: Listener,
+    digests: Sequence[str] | None = None,
 ) -> list[Prediction]:
     """Classify files with a run; a file that cannot be read becomes a record with its error.
 
@@ -37,13 +35,14 @@ def predict(
         top: How many classes to list per image.
         device: `auto`, `cpu`, `cuda`, `mps`.
         listener: Hears of progress, and why where torch has to be loaded.
+        digests: SHA-256 of each file, where scores may be kept for the next time.
     """
     quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
     if quick is None:
         table, scores = _with_torch(runs.load(run), paths, device, listener)
     else:
         side = facts.preprocess.side_px
-        table = features.extract(paths, quick, side, listener.progress)
+        table = features.extract(paths, quick, side, listener, digests)
         scores = table.rows.astype(np.float64)
     likely = probe.probabilities(scores, facts.head.temperature)
     names = [safe_name(str(path)) for path in paths]
@@ -73,7 +72,8 @@ def _quick(run: Path, facts: RunFacts, listener: Listener) -> inference.Engine |
     if network is not None:
         name = str(run / inference.FILES[0])
         try:
-            return inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
+            made = inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
+            return replace(made, key=cache.key(*facts.inference.values(), modules=["batches"]))
         except RunError:
             raise
         except Exception as error:  # no OpenVINO, one too old, or no such CPU
@@ -96,7 +96,7 @@ def _with_torch(
     backbone = backbones.rebuild(run.facts.backbone, tensors)
     side = run.facts.preprocess.side_px
     ready = engine.make(backbone, chosen, side, len(paths))
-    table = features.extract(paths, ready, side, listener.progress)
+    table = features.extract(paths, ready, side, listener)
     head = probe.Head(
         run.weight.astype(np.float64), run.bias.astype(np.float64), run.facts.head.temperature
     )

@@ -99,6 +99,23 @@ def _limit(curve: Sequence[tuple[int, float]]) -> Literal["data", "representatio
     return "representation" if rest >= REPRESENTATION_SHARE * errors[-1] else "data"
 
 
+def drift(shifts: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """One BatchNorm layer on some images: how far off they are, and how much they differ.
+
+    Args:
+        shifts: Each image's channel means less the stored ones, in stored standard deviations,
+            float32[N,C].
+
+    Returns:
+        The root of the squared distance of the images' mean from the stored one, without what
+        chance adds to it, averaged over channels; and the variance between images, likewise.
+    """
+    z = shifts.astype(np.float64)
+    between = z.var(axis=0, ddof=1)
+    squared = np.square(z.mean(axis=0)) - between / len(z)
+    return float(np.sqrt(np.maximum(squared, 0.0)).mean()), float(between.mean())
+
+
 def appearance(drift: float | None, noise: float | None) -> Part:
     """How near the images look to what the first two thirds of the layers were trained on.
 

@@ -7,7 +7,7 @@ Decoding is strict (msgspec): a missing key, an unknown type or a value out of p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,22 @@ Policy = Literal["measured", "table"]
 Severity = Literal["note", "warning"]
 
 T = TypeVar("T")
+
+
+class Listener(Protocol):
+    """What the outside hears of a run."""
+
+    def step(self, name: str) -> None:
+        """A step of the story begins."""
+
+    def progress(self, done: int, total: int) -> None:
+        """How far the current step is."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch has ended."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
 
 
 def to_builtins(record: object) -> Any:
@@ -110,6 +126,47 @@ class BackboneFacts:
     parameters: int
     batchnorm: bool
     digest: str
+
+
+@dataclass(frozen=True)
+class NormLayer:
+    """A BatchNorm layer: its stage, and its columns in a row of channel means."""
+
+    stage: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class PreparedFacts:
+    """A backbone made ready to run without torch, as the cache keeps it.
+
+    `layout` says which columns of a row of features belong to which stage; `probed_top` which of
+    them the probe on top features reads; `layers` where the channel means of each BatchNorm layer
+    stand; `knows` what the classes of its ImageNet classifier are, empty without one; `reason` why
+    the runtime was taken; `digests` the SHA-256 of each file beside this one.
+    """
+
+    backbone: BackboneFacts
+    layout: dict[str, tuple[int, int]]
+    probed_top: str
+    one_size: bool
+    knows: tuple[str, ...]
+    layers: tuple[NormLayer, ...]
+    reason: str
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CacheUsage:
+    """What lies in the cache: images with features, converted networks, and their bytes."""
+
+    folder: str | None
+    limit_bytes: int
+    images: int = 0
+    feature_bytes: int = 0
+    models: int = 0
+    model_bytes: int = 0
 
 
 @dataclass(frozen=True)

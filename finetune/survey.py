@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from finetune import backbones, batches, data, engine, features, probe, profile, strategy
-from finetune.backbones import TOP, Backbone
+from finetune import batches, data, features, prepared, probe, profile, strategy, weights
 from finetune.errors import DataError
-from finetune.inference import Engine
+from finetune.inference import TOP
+from finetune.prepared import Prepared
 from finetune.records import (
     BackboneFacts,
     Dataset,
     DatasetProfile,
     Finding,
+    Listener,
     Plan,
     Request,
     Sample,
@@ -29,13 +29,11 @@ from finetune.records import (
     StageScore,
     Strategy,
 )
-from finetune.train import Listener
 
 SIZE_SAMPLE = 200  # headers read to learn how large the images are
-# Images whose BatchNorm inputs are looked at, and images of noise to compare them with: with 32
-# the drift has settled to 5 % (docs/log.md, 2026-11-23).
+# Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
+# 2026-11-23).
 DRIFT_SAMPLE = 32
-NOISE_SAMPLE = 16
 OVERLAPS_SHOWN = 3
 
 
@@ -70,10 +68,7 @@ class Survey:
     request: Request
     dataset: Dataset
     splits: Splits
-    backbone: Backbone
-    facts: BackboneFacts
-    device: torch.device
-    runtime: Engine
+    body: Prepared
     table: features.Table
     samples: tuple[Sample, ...]
     labels: npt.NDArray[np.int64]
@@ -82,6 +77,11 @@ class Survey:
     findings: tuple[Finding, ...]
     seconds_per_image: float
     listener: Listener
+
+    @property
+    def facts(self) -> BackboneFacts:
+        """The backbone's."""
+        return self.body.facts.backbone
 
     @property
     def images(self) -> int:
@@ -152,6 +152,12 @@ class Probes:
         return self.top if strategy == "linear-probe" else self.best
 
     @property
+    def error(self) -> float:
+        """The best one's, no worse than guessing: of few images it can be, by chance."""
+        classes = len(np.unique(self.best.labels))
+        return min(1.0 - self.best.score.accuracy, 1.0 - 1.0 / classes)
+
+    @property
     def table(self) -> tuple[StageScore, ...]:
         """The stage table."""
         return tuple(c.score for c in (*self.others, self.top))
@@ -180,20 +186,25 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
             max_per_class=request.max_per_class,
         )
     with clock.step("backbone", f"loading {request.backbone}"):
-        device, reason = engine.choose_device(request.device)
-        weights = backbones.RANDOM if request.strategy == "scratch" else request.weights
-        torch.manual_seed(request.seed)  # random weights, where they are asked for
-        backbone, facts = backbones.build(request.backbone, weights)
-        side = facts.preprocess.side_px
-        runtime = engine.make(backbone, device, side, len(splits.fitting) + len(splits.test))
-        listener.note(f"{device} ({reason.text}), {runtime.runtime} ({runtime.reason.text})")
+        body = prepared.prepare(
+            request.backbone,
+            weights.RANDOM if request.strategy == "scratch" else request.weights,
+            device=request.device,
+            seed=request.seed,
+            paths=[root / s.path for s in splits.fitting],
+            listener=listener,
+        )
+        side = body.facts.backbone.preprocess.side_px
     chosen = _chosen(splits.fitting, most, request.seed)
     if len(chosen) < len(splits.fitting):
         text = f"looking at a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
         listener.note(text)
     with clock.step("features", f"one forward pass over {len(chosen)} images"):
         paths = [root / s.path for s in chosen]
-        table = features.extract(paths, runtime, side, listener.progress)
+        digests = [s.digest for s in chosen]
+        table = features.extract(paths, body.engine, side, listener, digests)
+        if table.fresh < len(chosen):
+            listener.note(f"features of {len(chosen) - table.fresh} images were known already")
     bad = [chosen[i] for i, _ in table.faults]
     messages = [fault.message for _, fault in table.faults]
     if bad and request.on_bad_image == "error":
@@ -213,19 +224,26 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
             train=tuple(s for s in splits.train if s.path not in lost),
             val=tuple(s for s in splits.val if s.path not in lost),
         ),
-        backbone=backbone,
-        facts=facts,
-        device=device,
-        runtime=runtime,
+        body=body,
         table=table,
         samples=samples,
         labels=labels,
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
         fold=probe.folds(labels, [s.digest for s in samples]),
         findings=dataset.findings + data.copies(dataset.pool) + data.unreadable(bad, messages),
-        seconds_per_image=clock.seconds["features"] / len(chosen),
+        seconds_per_image=_seconds_per_image(table, body, paths),
         listener=listener,
     )
+
+
+def _seconds_per_image(table: features.Table, body: Prepared, paths: Sequence[Path]) -> float:
+    """Measured on the images that were run; where all were known, on one of them."""
+    if table.fresh:
+        return table.seconds / table.fresh
+    began = time.perf_counter()
+    side = body.facts.backbone.preprocess.side_px
+    body.engine.forward(batches.decode(paths[int(table.kept[0])], side)[None])
+    return time.perf_counter() - began
 
 
 def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[Sample, ...]:
@@ -246,9 +264,9 @@ def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
 
     Copies are left out: one of them would answer for the other.
     """
-    first = survey.backbone.probed_top
+    first = survey.body.facts.probed_top
     candidates: dict[str, tuple[str, ...]] = {TOP: (first,)}
-    stages = survey.backbone.stages
+    stages = survey.facts.stages
     if all_stages:
         candidates |= {f"stage {s}" if s != "stem" else s: (s,) for s in stages}
         candidates |= {
@@ -304,9 +322,9 @@ def plan_for(
     facts = strategy.Facts(
         images=survey.images,
         similarity=survey.request.similarity or measured.similarity.column,
-        stages=survey.backbone.stages,
+        stages=survey.facts.stages,
         side_px=survey.facts.preprocess.side_px,
-        fixed_side=_takes_one_size(survey.backbone),
+        fixed_side=survey.body.facts.one_size,
         batchnorm=survey.facts.batchnorm,
         median_side_px=measured.median_side_px,
         most_side_px=most_side_px,
@@ -321,32 +339,50 @@ def plan_for(
 
 def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
     """The parts of the distance from ImageNet; those that need its weights only with these."""
-    trained = backbones.pretrained_on_imagenet(survey.backbone, survey.facts)
-    layers = _drift(survey, _drift_sample(survey)) if trained else ()
-    noise = _drift(survey, None) if layers else ()
+    layers, scale = _drifts(survey)
     shallow = max(1, 2 * len(layers) // 3)  # the last third tells nothing (docs/log.md)
     seen = imagenet_probabilities(survey)
     lower = {
         c.score.name: c.right
         for c in probes.others
-        if survey.backbone.probed_top not in c.score.taps
+        if survey.body.facts.probed_top not in c.score.taps
     }
     parts = (
         profile.appearance(
-            float(np.mean([d.drift for d in layers[:shallow]])) if layers else None,
-            float(np.mean([d.drift for d in noise[:shallow]])) if layers else None,
+            float(np.mean([drift for _, drift, _ in layers[:shallow]])) if layers else None,
+            float(np.mean([drift for _, drift, _ in scale[:shallow]])) if layers else None,
         ),
         profile.agreement(seen, survey.labels, survey.fold),
         profile.confidence(seen),
         profile.depth(probes.top.right, lower),
     )
     by_stage = {
-        stage: float(np.mean([d.drift for d in layers if d.stage == stage]))
-        for stage in survey.backbone.stages
-        if any(d.stage == stage for d in layers)
+        stage: float(np.mean([drift for s, drift, _ in layers if s == stage]))
+        for stage in survey.facts.stages
+        if any(s == stage for s, _, _ in layers)
     }
-    diversity = float(np.mean([d.diversity for d in layers[:shallow]])) if layers else None
+    diversity = float(np.mean([d for _, _, d in layers[:shallow]])) if layers else None
     return profile.similarity(parts, len(survey.samples), by_stage, diversity)
+
+
+def _drifts(survey: Survey) -> tuple[list[tuple[str, float, float]], ...]:
+    """Stage, drift and diversity of each BatchNorm layer, on some of the images and on noise."""
+    body = survey.body
+    if not body.facts.knows or body.shifts is None or body.noise is None:
+        return [], []
+    rows = _drift_sample(survey)
+    paths, side = survey.paths, survey.facts.preprocess.side_px
+    digests = [survey.samples[i].digest for i in rows]
+    table = features.extract([paths[i] for i in rows], body.shifts, side, survey.listener, digests)
+    if len(table.rows) < 2:
+        return [], []
+    return tuple(
+        [
+            (layer.stage, *profile.drift(shifts[:, layer.start : layer.stop]))
+            for layer in body.facts.layers
+        ]
+        for shifts in (table.rows, body.noise)
+    )
 
 
 def _drift_sample(survey: Survey) -> npt.NDArray[np.int64]:
@@ -359,34 +395,16 @@ def _drift_sample(survey: Survey) -> npt.NDArray[np.int64]:
     return order[np.argsort(turn[order], kind="stable")][:DRIFT_SAMPLE]
 
 
-def _drift(survey: Survey, rows: npt.NDArray[np.int64] | None) -> tuple[backbones.LayerDrift, ...]:
-    """BatchNorm's inputs on some of the images, or on noise."""
-    side = survey.facts.preprocess.side_px
-    if rows is None:
-        shape = (NOISE_SAMPLE, side, side, 3)
-        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    else:
-        paths = survey.paths
-        pixels = batches.load([paths[i] for i in rows], side, torch.get_num_threads())
-    if len(pixels) < 2:
-        return ()
-    x = survey.backbone.normalise(engine.to_device(pixels, survey.device))
-    return survey.backbone.batchnorm_inputs(x.contiguous(memory_format=torch.channels_last))
-
-
 def imagenet_probabilities(survey: Survey) -> npt.NDArray[np.float32] | None:
     """The ImageNet classifier's softmax, float32[N,1000]; None where there is no such classifier.
 
     It reads the top features, which are at hand, so it costs no forward pass.
     """
-    head = survey.backbone.imagenet_head()
-    trained = backbones.pretrained_on_imagenet(survey.backbone, survey.facts)
-    if head is None or not trained:
+    if survey.body.classifier is None:
         return None
-    with torch.inference_mode():
-        top = torch.from_numpy(survey.table.columns((TOP,))).to(survey.device)
-        out: npt.NDArray[np.float32] = head(top).softmax(dim=1).cpu().numpy()
-    return out
+    weight, bias = survey.body.classifier
+    scores = survey.table.columns((TOP,)) @ weight.T + bias
+    return probe.probabilities(scores.astype(np.float64), 1.0).astype(np.float32)
 
 
 def overlap(survey: Survey) -> tuple[Finding, ...]:
@@ -397,10 +415,7 @@ def overlap(survey: Survey) -> tuple[Finding, ...]:
     found = profile.overlap(seen, survey.labels, survey.dataset.classes)
     if not found:
         return ()
-    import timm.data  # noqa: PLC0415 - a table of names, rarely needed
-
-    names = timm.data.ImageNetInfo()  # type: ignore[attr-defined]  # not in its __all__
-    pairs = [f"{own} ({names.index_to_description(i)})" for own, i in found.items()]
+    pairs = [f"{own} ({survey.body.facts.knows[i]})" for own, i in found.items()]
     more = f" and {len(pairs) - OVERLAPS_SHOWN} more" if len(pairs) > OVERLAPS_SHOWN else ""
     return (
         Finding(
@@ -412,10 +427,6 @@ def overlap(survey: Survey) -> tuple[Finding, ...]:
             "classes it has not seen.",
         ),
     )
-
-
-def _takes_one_size(backbone: Backbone) -> bool:
-    return bool(dict(getattr(backbone.net, "pretrained_cfg", {})).get("fixed_input_size", False))
 
 
 def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from finetune import batches, engine, features, probe, train
-from finetune.backbones import TOP, Backbone
-from finetune.records import Plan
-from finetune.train import Listener
+from finetune.backbones import Backbone
+from finetune.inference import TOP
+from finetune.records import Listener, Plan
 
 Rows = npt.NDArray[np.int64]
 

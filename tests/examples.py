@@ -9,6 +9,7 @@ from finetune.records import (
     Augment,
     BackboneFacts,
     BackboneRow,
+    CacheUsage,
     ClassMetrics,
     ClassProbability,
     Comparison,
@@ -25,9 +26,11 @@ from finetune.records import (
     HeadFacts,
     Lead,
     Metrics,
+    NormLayer,
     Part,
     Plan,
     Prediction,
+    PreparedFacts,
     Preprocess,
     Reason,
     Recommendation,
@@ -194,7 +197,23 @@ COMPARISON = Comparison(
     seconds={"total": 31.0},
 )
 
+LAYER = NormLayer("stem", 0, 32)
+PREPARED = PreparedFacts(
+    backbone=BACKBONE,
+    layout={"stem": (0, 192), "top": (192, 1472)},
+    probed_top="top",
+    one_size=False,
+    knows=("tench",),
+    layers=(LAYER,),
+    reason="fastest on a CPU",
+    digests={"stages.bin": "ab" * 32},
+)
+CACHE = CacheUsage("/home/me/.cache/finetune", 2_000_000_000, 240, 9_000_000, 1, 34_000_000)
+
 EXAMPLES: tuple[Any, ...] = (
+    LAYER,
+    PREPARED,
+    CACHE,
     SAMPLE,
     FINDING,
     Dataset("/data/trees", CLASSES, "ready", (SAMPLE,), None, (), (FINDING,)),

@@ -14,22 +14,24 @@ import finetune
 PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 LAYERS = {
-    9: {"cli"},
-    8: {"pipeline", "apply", "console"},
-    7: {"decide"},
+    10: {"cli"},
+    9: {"pipeline", "apply", "console"},
+    8: {"decide"},
+    7: {"trials"},
     6: {"realise"},
     5: {"predict", "tune", "survey"},
-    4: {"features", "train", "runs"},
-    3: {"batches", "augment", "engine"},
-    2: {"data", "profile", "backbones", "strategy", "probe", "evaluate", "report", "inference"},
-    1: {"records"},
-    0: {"errors"},
+    4: {"features", "train", "runs", "prepared"},
+    3: {"engine", "export"},
+    2: {"backbones", "batches", "augment"},
+    1: {"cache", "data", "evaluate", "inference", "probe", "profile", "report", "strategy"},
+    0: {"errors", "records", "weights"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
+    *("weights", "cache", "export", "prepared", "survey", "realise", "decide", "pipeline"),
 )
 STATEMENTS = 40
 

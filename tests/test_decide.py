@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import Recorder, train
 
-from finetune import decide, pipeline, probe, strategy, survey
+from finetune import decide, pipeline, probe, strategy, survey, trials
 from finetune.errors import UsageError
 from finetune.records import DatasetProfile, Request
 from finetune.strategy import Belief
@@ -44,7 +44,7 @@ def test_a_trial_judges_on_images_it_did_not_learn_from(seen: Seen) -> None:
     """Each half is held out once, and its scores are not those of training images."""
     data, probes, measured, listener = seen
 
-    attempt = decide.attempt_tuning(data, probes, measured, Clock(listener))
+    attempt = trials.attempt(data, probes, measured, Clock(listener))
 
     (learn_a, held_a), (learn_b, held_b) = attempt.trial.parts
     assert not set(learn_a) & set(held_a)
@@ -62,7 +62,7 @@ def test_a_trial_of_many_images_uses_a_part_of_them(
     data, probes, measured, listener = seen
     monkeypatch.setattr(probe, "ranking_sample", lambda labels: np.arange(0, len(labels), 2))
 
-    attempt = decide.attempt_tuning(data, probes, measured, Clock(listener))
+    attempt = trials.attempt(data, probes, measured, Clock(listener))
 
     used = {int(i) for part in attempt.trial.parts for rows in part for i in rows}
     assert used == set(range(0, len(data.labels), 2))
@@ -74,9 +74,7 @@ def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
     data, probes, measured, listener = seen
     sure = Belief(lead=5.0, slope=0.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
 
-    attempt = decide.attempt_tuning(
-        data, with_error(probes, 0.5), measured, Clock(listener), "deep", sure
-    )
+    attempt = trials.attempt(data, with_error(probes, 0.5), measured, Clock(listener), "deep", sure)
 
     assert len(attempt.results) == 1
 
@@ -114,7 +112,7 @@ def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyP
     """`recommend` costs no tuning, whatever is believed, and forecasts all four strategies."""
     data, probes, measured, listener = seen
     monkeypatch.setattr(strategy, "BELIEFS", HOPEFUL)
-    monkeypatch.setattr(decide, "attempt_tuning", lambda *_: pytest.fail("tuned"))
+    monkeypatch.setattr(trials, "attempt", lambda *_: pytest.fail("tuned"))
 
     found = decide.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=False)
 
@@ -145,7 +143,7 @@ def test_a_budget_too_small_for_all_pixels_takes_fewer(
     """Deep tuning that does not fit at the backbone's own size is planned smaller, and says so."""
     root = image_folder({"a": 12, "b": 12}, size=(300, 300))
     data, probes, measured, listener = looked_at(Request(root=str(root)))
-    monkeypatch.setattr(decide.train, "seconds_per_step", lambda plan, *_: plan.side_px**2 / 1e4)
+    monkeypatch.setattr("finetune.train.seconds_per_step", lambda plan, *_: plan.side_px**2 / 1e4)
     whole = decide.forecast(data, measured, probes, ("deep",), Clock(listener))[0]
     tight = replace(data, request=replace(data.request, budget_s=0.95 * whole.seconds))
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import ImageFolder
+from helpers import Recorder
 
 from finetune import batches, features
 from finetune.inference import Engine, Layout
@@ -27,11 +28,21 @@ def measure(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 ENGINE = Engine(measure, LAYOUT, "stand-in", Reason("engine", "a test"))
 
 
+class Progress(Recorder):
+    """A listener that keeps all it hears of progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int]] = []
+
+    def progress(self, done: int, total: int) -> None:
+        self.told.append((done, total))
+
+
 def extract(paths: list[Path]) -> tuple[features.Table, list[tuple[int, int]]]:
     """The table, and what progress was told."""
-    told: list[tuple[int, int]] = []
-    table = features.extract(paths, ENGINE, SIDE, lambda done, total: told.append((done, total)))
-    return table, told
+    heard = Progress()
+    return features.extract(paths, ENGINE, SIDE, heard), heard.told
 
 
 def draw(image_folder: ImageFolder, count: int) -> list[Path]:
@@ -89,7 +100,7 @@ def test_progress_counts_up_to_the_total(image_folder: ImageFolder) -> None:
 
     _, told = extract(paths)
 
-    assert told == [(32, 70), (64, 70), (70, 70)]
+    assert told == [(0, 70), (32, 70), (64, 70), (70, 70)]
 
 
 def test_no_paths_give_an_empty_table() -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from helpers import SAMPLE, Recorder, train
 
-from finetune import apply, backbones, engine, inference, predict, probe, runs
+from finetune import apply, backbones, engine, export, inference, predict, probe, runs
 from finetune.errors import DeviceError, RunError
 from finetune.records import Evaluation, Prediction, RunResult
 
@@ -304,12 +304,25 @@ def small(classes: int = 3) -> tuple[backbones.Backbone, probe.Head, engine.Engi
     return backbone, probe.Head(weight.astype(float), bias.astype(float), 0.5), made
 
 
+def exported(
+    backbone: backbones.Backbone,
+    head: probe.Head,
+    taps: tuple[str, ...],
+    side_px: int,
+    made: engine.Engine,
+) -> tuple[tuple[bytes, bytes] | None, str]:
+    """The inference file of a network, converted where its engine has not done it."""
+    return export.inference_file(
+        lambda: made.graph or engine.convert(backbone, side_px), head, taps, side_px, made
+    )
+
+
 def test_the_file_gives_the_scores_of_backbone_and_head() -> None:
     """Written and read back, the network gives what torch's features and the head give."""
     backbone, head, made = small()
     pixels = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
 
-    files, why = engine.export(backbone, head, ("top",), 32, made)
+    files, why = exported(backbone, head, ("top",), 32, made)
 
     assert why == ""
     assert files is not None
@@ -330,7 +343,7 @@ def test_features_stand_in_the_order_of_the_taps() -> None:
     head = probe.Head(weight, np.zeros(2), 1.0)
     pixels = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
 
-    files, why = engine.export(backbone, head, taps, 32, made)
+    files, why = exported(backbone, head, taps, 32, made)
 
     assert files is not None, why
     every = made.forward(pixels)
@@ -343,7 +356,7 @@ def test_weights_are_kept_in_full_precision() -> None:
     """No constant of the file is in half precision."""
     backbone, head, made = small()
 
-    files, _ = engine.export(backbone, head, ("top",), 32, made)
+    files, _ = exported(backbone, head, ("top",), 32, made)
 
     assert files is not None
     assert b'element_type="f32"' in files[0]
@@ -356,7 +369,7 @@ def test_a_graph_at_hand_is_not_converted_again(monkeypatch: pytest.MonkeyPatch)
     made = engine.make(backbone, CPU, 32, 1000)
     monkeypatch.setattr(openvino, "convert_model", refuse)
 
-    files, why = engine.export(backbone, head, ("top",), 32, made)
+    files, why = exported(backbone, head, ("top",), 32, made)
 
     assert files is not None, why
 
@@ -369,7 +382,7 @@ def test_a_network_that_cannot_be_converted_gives_no_file(monkeypatch: pytest.Mo
     """OpenVINO's own words say why."""
     monkeypatch.setattr(openvino, "convert_model", refuse)
 
-    files, why = engine.export(*with_top(small()))
+    files, why = exported(*with_top(small()))
 
     assert files is None
     assert why.endswith("no rule for aten::odd")
@@ -393,7 +406,7 @@ def test_scores_that_differ_give_no_file(monkeypatch: pytest.MonkeyPatch, factor
 
     monkeypatch.setattr(inference, "scorer", wrong)
 
-    files, why = engine.export(*with_top(small()))
+    files, why = exported(*with_top(small()))
 
     assert files is None
     assert "differ by" in why
@@ -404,6 +417,7 @@ def test_a_run_without_the_file_is_whole_and_says_why(
 ) -> None:
     """Where the network cannot be converted the run has its six files, and the user is told."""
     root = image_folder({"a": 10, "b": 10})
+    monkeypatch.setenv("FINETUNE_CACHE", "off")
     monkeypatch.setattr(openvino, "convert_model", refuse)
     told: list[str] = []
     monkeypatch.setattr(Recorder, "note", lambda _, text: told.append(text))

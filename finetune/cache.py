@@ -1,0 +1,275 @@
+"""What need not be computed twice: features of images and converted networks, on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+
+from finetune.errors import UsageError
+from finetune.records import CacheUsage
+
+# 20 kB an image with the default backbone: a hundred thousand of them.
+DEFAULT_LIMIT_GB = 2.0
+FOLDER_VARIABLE = "FINETUNE_CACHE"
+LIMIT_VARIABLE = "FINETUNE_CACHE_GB"
+OFF = "off"
+FEATURES = "features.sqlite"
+MODELS = "models"
+# A file system with less room than this is left alone.
+SPARE_BYTES = 500_000_000
+WAIT_S = 10.0  # for another process that writes
+DAY_S = 86_400
+CHUNK = 500  # rows a query, far below SQLite's limit of parameters
+TABLE = """
+    CREATE TABLE IF NOT EXISTS features (
+        id INTEGER PRIMARY KEY, engine TEXT NOT NULL, image TEXT NOT NULL, used INTEGER NOT NULL,
+        crc INTEGER NOT NULL, row BLOB NOT NULL, UNIQUE (engine, image))
+"""
+
+
+def folder() -> Path | None:
+    """Where the cache lies; None where the user has switched it off with FINETUNE_CACHE=off."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return None if named == OFF else Path(named)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) / "finetune" if base else Path.home() / ".cache" / "finetune"
+
+
+def limit_bytes() -> int:
+    """The most that features may take.
+
+    Raises:
+        UsageError: FINETUNE_CACHE_GB is no positive number.
+    """
+    text = os.environ.get(LIMIT_VARIABLE, str(DEFAULT_LIMIT_GB))
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise UsageError(
+            f"{LIMIT_VARIABLE} is '{text}'", hint=f"Give gigabytes: {LIMIT_VARIABLE}=2."
+        )
+    return int(value * 1e9)
+
+
+class Features:
+    """Rows of features by engine and by the digest of the image's bytes.
+
+    SQLite keeps it whole when several processes use it or one is killed. A cache that cannot be
+    used is no fault: `note` hears of it once, and nothing is found or kept from then on.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._most = limit_bytes()
+        self._database: sqlite3.Connection | None = None
+        place = folder()
+        if place is not None:
+            with self._guarded():
+                self._database = _opened(place)
+                if shutil.disk_usage(place).free < SPARE_BYTES:
+                    raise OSError(f"less than {SPARE_BYTES / 1e6:.0f} MB are free on its disk")
+
+    def find(
+        self, engine: str, images: Sequence[str], width: int
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """The rows float32[width] that are known, by image."""
+        found: dict[str, npt.NDArray[np.float32]] = {}
+        with self._guarded():
+            for start in range(0, len(images), CHUNK):
+                found |= self._some(engine, images[start : start + CHUNK], width)
+        return found
+
+    def _some(
+        self, engine: str, images: Sequence[str], width: int
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        if self._database is None:
+            return {}
+        marks, now = ", ".join("?" * len(images)), int(time.time())
+        rows = self._database.execute(
+            "SELECT image, crc, row, id, used FROM features "
+            f"WHERE engine = ? AND image IN ({marks})",
+            (engine, *images),
+        ).fetchall()
+        old = [(now, key) for *_, key, used in rows if used < now - DAY_S]
+        if old:
+            with self._database:
+                self._database.executemany("UPDATE features SET used = ? WHERE id = ?", old)
+        return {
+            image: np.frombuffer(row, np.float32)
+            for image, crc, row, *_ in rows
+            if len(row) == 4 * width and zlib.crc32(row) == crc
+        }
+
+    def keep(self, engine: str, images: Sequence[str], rows: npt.NDArray[np.float32]) -> None:
+        """Add rows float32[N,F]; the ones not used for longest make room."""
+        if self._database is None:
+            return
+        now = int(time.time())
+        blobs = [row.tobytes() for row in rows]
+        with self._guarded(), self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO features (engine, image, used, crc, row) "
+                "VALUES (?, ?, ?, ?, ?)",
+                [
+                    (engine, image, now, zlib.crc32(blob), blob)
+                    for image, blob in zip(images, blobs, strict=True)
+                ],
+            )
+
+    def close(self) -> None:
+        """Keep within the limit, and let go of the file."""
+        if self._database is None:
+            return
+        with self._guarded():
+            _shrink(self._database, self._most)
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self._database = None
+            self._note(
+                f"features are not cached: {folder()}: {error}; `finetune cache --clear` removes a "
+                "damaged cache"
+            )
+
+
+def model_folder(key: str) -> Path | None:
+    """The folder of a converted network, there or not; None without a cache."""
+    place = folder()
+    return None if place is None else place / MODELS / key
+
+
+def keep_model(key: str, write: Callable[[Path], None], note: Callable[[str], None]) -> None:
+    """Let `write` fill a folder beside its place and rename it: whole or absent."""
+    path = model_folder(key)
+    if path is None or path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        aside = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
+        try:
+            write(aside)
+            aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+    except OSError as error:
+        if not path.exists():  # else another process was quicker
+            note(f"the converted network is not kept for next time: {path}: {error.strerror}")
+
+
+def drop_model(key: str) -> None:
+    """Remove a converted network that turned out damaged."""
+    path = model_folder(key)
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def usage() -> CacheUsage:
+    """What lies in the cache."""
+    place = folder()
+    if place is None:
+        return CacheUsage(folder=None, limit_bytes=limit_bytes())
+    images, size = 0, 0
+    if (place / FEATURES).exists():
+        try:
+            with contextlib.closing(_opened(place)) as database:
+                images = database.execute("SELECT count(DISTINCT image) FROM features").fetchone()[
+                    0
+                ]
+                size = _size(database)
+        except (sqlite3.Error, OSError):
+            size = (place / FEATURES).stat().st_size
+    models = [p for p in (place / MODELS).glob("[!.]*") if p.is_dir()]
+    return CacheUsage(
+        folder=str(place),
+        limit_bytes=limit_bytes(),
+        images=images,
+        feature_bytes=size,
+        models=len(models),
+        model_bytes=sum(f.stat().st_size for m in models for f in m.iterdir()),
+    )
+
+
+def clear() -> CacheUsage:
+    """Empty the cache; returns what was in it."""
+    before = usage()
+    place = folder()
+    if place is not None:
+        for file in place.glob(f"{FEATURES}*"):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(place / MODELS, ignore_errors=True)
+    return before
+
+
+def key(*parts: str, modules: Sequence[str] = ()) -> str:
+    """A key of several texts and of the source of modules, whose change makes another key."""
+    here = Path(__file__).parent
+    sources = [(here / f"{module}.py").read_text("utf-8") for module in modules]
+    return hashlib.sha256("\0".join([*parts, *sources, PIL.__version__]).encode()).hexdigest()
+
+
+def _opened(place: Path) -> sqlite3.Connection:
+    place.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(place / FEATURES, timeout=WAIT_S)
+    # freed pages go back to the file system; readers do not wait for the one who writes
+    for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL"):
+        database.execute(f"PRAGMA {pragma}")
+    with database:
+        database.execute(TABLE)
+    return database
+
+
+def _size(database: sqlite3.Connection) -> int:
+    pages, free, size = (
+        int(database.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def _shrink(database: sqlite3.Connection, most: int) -> None:
+    """Delete what was not used for longest until nine tenths of the limit are left."""
+    size = _size(database)
+    if size <= most:
+        return
+    rows = int(database.execute("SELECT count(*) FROM features").fetchone()[0])
+    surplus = int(rows * (1 - 0.9 * most / size)) + 1
+    with database:
+        database.execute(
+            "DELETE FROM features WHERE id IN (SELECT id FROM features ORDER BY used, id LIMIT ?)",
+            (surplus,),
+        )
+    database.execute("PRAGMA incremental_vacuum").fetchall()
+
+
+def _sweep(models: Path) -> None:
+    """Remove what a killed process has left half made."""
+    for path in models.glob(".making-*"):
+        if path.stat().st_mtime < time.time() - DAY_S:
+            shutil.rmtree(path, ignore_errors=True)

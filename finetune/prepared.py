@@ -1,0 +1,294 @@
+"""A backbone ready to run: kept from an earlier day without torch, or loaded and converted."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune import batches, cache, inference, weights
+from finetune.errors import ImageError, first_line
+from finetune.inference import Engine, Pixels
+from finetune.records import BackboneFacts, Listener, PreparedFacts, Reason, from_json, to_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from finetune.backbones import Backbone
+
+FACTS = "prepared.json"
+TOPOLOGY, CONSTANTS, NETWORK, OTHERS = FILES = (
+    "stages.xml",
+    "stages.bin",
+    "network.safetensors",
+    "others.safetensors",
+)
+# Images of noise whose BatchNorm inputs give the scale of the drift.
+NOISE_IMAGES = 16
+EXAMPLES = 4  # of the user's own images, on which the runtimes must agree
+# A change of these may change a feature, so it makes another key.
+SOURCES = ("batches", "backbones", "engine", "inference")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A backbone as it is used: what is known of it, its engine, and itself when it is asked for.
+
+    `classifier` is the ImageNet head, weight float32[1000,F] and bias float32[1000], None without
+    one; `noise` the BatchNorm shifts of pictures of noise, float32[M,W], None without BatchNorm.
+    """
+
+    facts: PreparedFacts
+    device: str
+    engine: Engine
+    shifts: Engine | None
+    classifier: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None
+    noise: npt.NDArray[np.float32] | None
+    load: Callable[[], Backbone]
+    read: Callable[[], Mapping[str, npt.NDArray[Any]]]
+
+    @cached_property
+    def network(self) -> Backbone:
+        """The torch module: seconds to load where it came from the cache."""
+        return self.load()
+
+    def graph(self) -> Any:
+        """The converted network; converted only now where torch is the engine."""
+        if self.engine.graph is not None:
+            return self.engine.graph
+        from finetune import engine  # noqa: PLC0415 - see `_kept`
+
+        return engine.convert(self.network, self.facts.backbone.preprocess.side_px)
+
+    @cached_property
+    def tensors(self) -> Mapping[str, npt.NDArray[Any]]:
+        """All its tensors but the ImageNet classifier's, by timm's names."""
+        return self.read()
+
+
+def prepare(
+    name: str,
+    source: str | None,
+    *,
+    device: str,
+    seed: int,
+    paths: Sequence[Path],
+    listener: Listener,
+) -> Prepared:
+    """Get a backbone ready.
+
+    Args:
+        name: As for `backbones.build`.
+        source: Its weights, likewise.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        seed: Of random weights, where these are asked for.
+        paths: Images; on the first of them a converted network must agree with torch's.
+        listener: Hears of the device and the runtime.
+
+    Raises:
+        BackboneError: from `backbones.build`.
+        DeviceError: from `engine.choose_device`.
+    """
+    identity = weights.identity(name, source)
+    key = None if identity is None else _key(name, identity)
+    if key is not None and inference.surely_cpu(device):
+        found = _kept(key, name, source, listener)
+        if found is not None:
+            return found
+    return _made(name, source, key, device=device, seed=seed, paths=paths, listener=listener)
+
+
+def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepared | None:
+    """What an earlier run has left, if it is whole."""
+    folder = cache.model_folder(key)
+    if folder is None or not folder.is_dir():
+        return None
+    from safetensors.numpy import load  # noqa: PLC0415 - a seventh of a second to import
+
+    try:
+        facts = from_json((folder / FACTS).read_bytes(), PreparedFacts)
+        xml, constants, others = (
+            _verified(folder, facts, file) for file in (TOPOLOGY, CONSTANTS, OTHERS)
+        )
+        graph = inference.openvino().Core().read_model(model=xml, weights=constants)
+        extra = load(others)
+        reason = Reason("engine", f"{facts.reason}; kept from an earlier run")
+        engine = Engine(
+            inference.compiled(graph), facts.layout, "openvino", reason, graph, f"{key} openvino"
+        )
+        shifts = _shifts_engine(facts, partial(_late, graph), f"{key} openvino")
+    except Exception as error:  # OpenVINO raises all sorts of things
+        listener.note(f"the converted network in {folder} is damaged ({first_line(error)}): anew")
+        cache.drop_model(key)
+        return None
+    listener.note(f"cpu (no GPU found; {os.cpu_count()} CPU cores), openvino ({reason.text})")
+
+    def network() -> Backbone:
+        from finetune import backbones  # noqa: PLC0415 - torch takes seconds to import
+
+        return backbones.build(name, source)[0]
+
+    return Prepared(
+        facts=facts,
+        device="cpu",
+        engine=engine,
+        shifts=shifts,
+        classifier=(extra["weight"], extra["bias"]) if facts.knows else None,
+        noise=extra.get("noise"),
+        load=network,
+        read=lambda: load(_verified(folder, facts, NETWORK)),
+    )
+
+
+def _late(graph: Any, pixels: Pixels) -> inference.Features:
+    """The shifts of some pictures, compiled only now: most runs find them in the cache."""
+    return inference.compiled(graph, 1)(pixels)
+
+
+def _made(
+    name: str,
+    source: str | None,
+    key: str | None,
+    *,
+    device: str,
+    seed: int,
+    paths: Sequence[Path],
+    listener: Listener,
+) -> Prepared:
+    """Load the backbone, choose its runtime, and keep what was converted."""
+    import torch  # noqa: PLC0415 - see `_kept`
+
+    from finetune import backbones, engine  # noqa: PLC0415
+
+    chosen, why = engine.choose_device(device)
+    torch.manual_seed(seed)  # random weights, where they are asked for
+    backbone, about = backbones.build(name, source)
+    side = about.preprocess.side_px
+    random = about.weights == weights.RANDOM
+    if key is None and not random:  # a hub's weights are known only now
+        key = _key(name, about.digest)
+        found = _kept(key, name, source, listener) if chosen.type == "cpu" else None
+        if found is not None:
+            return replace(found, load=lambda: backbone)
+    images = len(paths) if random else None
+    made = engine.make(backbone, chosen, side, images, _example(paths, side))
+    listener.note(f"{chosen} ({why.text}), {made.runtime} ({made.reason.text})")
+    run_key = "" if key is None else f"{key} {made.runtime}"
+    made = replace(made, key=run_key)
+    facts = _facts(backbone, about, made)
+    forward = engine.shifts(backbone, chosen, made)
+    shifts = _shifts_engine(facts, forward, run_key) if forward is not None else None
+    result = Prepared(
+        facts=facts,
+        device=str(chosen),
+        engine=made,
+        shifts=shifts,
+        classifier=_classifier(backbone) if facts.knows else None,
+        noise=None if shifts is None else shifts.forward(_noise(side)),
+        load=lambda: backbone,
+        read=lambda: {n: t.detach().cpu().numpy() for n, t in backbone.state().items()},
+    )
+    if key is not None and made.graph is not None:
+        cache.keep_model(key, partial(_write, result), listener.note)
+    return result
+
+
+def _facts(backbone: Backbone, about: BackboneFacts, made: Engine) -> PreparedFacts:
+    from finetune import backbones, engine  # noqa: PLC0415 - see `_kept`
+
+    config = dict(getattr(backbone.net, "pretrained_cfg", {}))
+    trained = backbones.pretrained_on_imagenet(backbone, about)
+    return PreparedFacts(
+        backbone=about,
+        layout=made.layout,
+        probed_top=backbone.probed_top,
+        one_size=bool(config.get("fixed_input_size", False)),
+        knows=backbones.imagenet_names() if trained else (),
+        layers=engine.norm_layers(backbone),
+        reason=made.reason.text,
+        digests={},
+    )
+
+
+def _shifts_engine(facts: PreparedFacts, forward: inference.Forward, key: str) -> Engine | None:
+    """The engine of the BatchNorm shifts: its one "stage" is all layers side by side."""
+    if not facts.layers:
+        return None
+    layout = {"shifts": (0, facts.layers[-1].stop)}
+    run_key = f"{key} shifts" if key else ""
+    return Engine(forward, layout, "", Reason("engine", ""), key=run_key)
+
+
+def _classifier(
+    backbone: Backbone,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
+    head = backbone.imagenet_head()
+    if head is None:
+        return None
+
+    def copied(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+        out: npt.NDArray[np.float32] = tensor.detach().cpu().numpy().copy()
+        return out
+
+    return copied(head.weight), copied(head.bias)
+
+
+def _write(made: Prepared, folder: Path) -> None:
+    """Fill the folder that `_kept` reads."""
+    from safetensors.numpy import save  # noqa: PLC0415 - see `_kept`
+
+    inference.openvino().save_model(
+        made.engine.graph, str(folder / TOPOLOGY), compress_to_fp16=False
+    )
+    others = {} if made.noise is None else {"noise": made.noise}
+    if made.classifier is not None:
+        others |= dict(zip(("weight", "bias"), made.classifier, strict=True))
+    tensors = {name: np.array(t, order="C") for name, t in made.tensors.items()}
+    (folder / NETWORK).write_bytes(save(tensors))
+    (folder / OTHERS).write_bytes(save(others))
+    digests = {name: _digest((folder / name).read_bytes()) for name in FILES}
+    facts = replace(made.facts, digests=digests)
+    (folder / FACTS).write_text(to_json(facts), encoding="utf-8")
+
+
+def _verified(folder: Path, facts: PreparedFacts, name: str) -> bytes:
+    content = (folder / name).read_bytes()
+    if _digest(content) != facts.digests.get(name):
+        raise ValueError(f"{name} has another digest")
+    return content
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _key(name: str, identity: str) -> str:
+    """All that features depend on beside the image and the runtime."""
+    versions = [importlib.metadata.version(p) for p in ("openvino", "timm")]
+    return cache.key(name, identity, *versions, modules=SOURCES)
+
+
+def _example(paths: Sequence[Path], side_px: int) -> Pixels | None:
+    """The first pictures that can be read."""
+    found = []
+    for path in paths[: 4 * EXAMPLES]:
+        try:
+            found.append(batches.decode(path, side_px))
+        except ImageError:
+            continue
+        if len(found) == EXAMPLES:
+            break
+    return np.stack(found) if found else None
+
+
+def _noise(side_px: int) -> Pixels:
+    shape = (NOISE_IMAGES, side_px, side_px, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -1,0 +1,245 @@
+"""Tune on the data at hand: short trials, the proof against the probe, and what it will cost."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finetune import engine, evaluate, probe, realise, strategy, train, tune
+from finetune.inference import TOP
+from finetune.realise import Model
+from finetune.records import DatasetProfile, Floor, Plan, Strategy, TrialResult
+from finetune.survey import Clock, Probes, Survey, plan_for
+
+FORWARD_SHARE = 0.3  # of a training step: forward, without backward and update (docs/log.md)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Short trials of tuning: the images at their resolution, held-out scores, and the outcomes."""
+
+    made: tune.Material
+    trial: tune.Trial
+    results: tuple[TrialResult, ...]
+
+
+def material(
+    survey: Survey, plan: Plan, clock: Clock, rows: npt.NDArray[np.int64] | None = None
+) -> tune.Material:
+    """Some of the training images (None: all) at the resolution of a plan."""
+    some = np.arange(len(survey.samples)) if rows is None else rows
+    same_side = plan.side_px == survey.facts.preprocess.side_px
+    paths = survey.paths
+    with clock.step("decode", f"decoding {len(some)} images at {plan.side_px} px"):
+        return tune.prepare(
+            [paths[i] for i in some],
+            plan,
+            survey.body.network,
+            torch.device(survey.body.device),
+            labels=survey.labels[some],
+            groups=[survey.samples[i].digest for i in some],
+            classes=len(survey.dataset.classes),
+            seed=survey.request.seed,
+            listener=survey.listener,
+            top=survey.table.columns((TOP,))[some] if same_side else None,
+        )
+
+
+def tuned(  # noqa: PLR0913 - what is known already is as much part of it as what is to do
+    survey: Survey,
+    probes: Probes,
+    plan: Plan,
+    clock: Clock,
+    *,
+    made: tune.Material | None = None,
+    proof: tune.Trial | None = None,
+    handicap: float = 0.0,
+    guarded: bool = True,
+) -> Model:
+    """Tune as planned; where the result does not beat the best probe, that is returned instead.
+
+    Args:
+        survey: The data.
+        probes: What has to be beaten.
+        plan: How to tune.
+        clock: Times the steps.
+        made: The images at the plan's resolution, where they are at hand already.
+        proof: Short trials by which it was chosen; they stand for a proof where images are few.
+        handicap: What these fall short of the real thing, in accuracy.
+        guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
+    """
+    images = made or material(survey, plan, clock)
+    inside = survey.in_train
+    enough = tune.TELLING_IMAGES if plan.strategy != "scratch" else 1
+    split = survey.dataset.val is not None or int(np.count_nonzero(~inside)) >= enough
+    trial = None if split else proof
+    trial = trial or _prove(survey, images, plan, clock, split=split)
+    # `scratch` is for comparison only: there is no probe under it
+    floor = None
+    if plan.strategy != "scratch" and guarded:
+        floor = floor_of(survey, probes, trial, handicap if trial is proof else None)
+    if floor is not None:
+        survey.listener.note(floor.reason)
+        if floor.kept == "probe":
+            history = trial.tuned.history if trial.tuned else ()
+            kept = realise.probed(survey, probes.best, probes.name)
+            return replace(kept, floor=floor, history=history)
+    outcome = trial.tuned
+    if outcome is None:
+        epochs = f"{plan.epochs} epochs at {plan.side_px} px"
+        with clock.step("tune", f"{plan.strategy} on all {len(survey.samples)} images: {epochs}"):
+            outcome = tune.on_everything(images, plan)
+    return _model(survey, plan, trial, outcome, floor)
+
+
+def floor_of(
+    survey: Survey, probes: Probes, trial: tune.Trial, handicap: float | None = None
+) -> Floor:
+    """The tuned model against the best probe, on the images that the trial held out."""
+    mine, other, labels = _held_out(survey, probes, trial)
+    name = probes.best.score.name
+    return evaluate.floor(mine, other, labels, name, trial.how, handicap=handicap)
+
+
+def lead(survey: Survey, probes: Probes, trial: tune.Trial) -> tuple[float, float, float, float]:
+    """The trial's lead over the best probe in accuracy, its noise, and both of log loss."""
+    mine, other, labels = _held_out(survey, probes, trial)
+    return evaluate.lead(mine, other, labels)
+
+
+def _held_out(
+    survey: Survey, probes: Probes, trial: tune.Trial
+) -> tuple[probe.Array, probe.Array, npt.NDArray[np.int64]]:
+    """Calibrated probabilities of the trial's model and of the best probe, and the labels."""
+    labels = survey.labels[trial.held]
+    rival = _rival_scores(survey, probes.best, trial)
+    mine, other = (
+        probe.probabilities(s, probe.fit_temperature(s, labels)) for s in (trial.scores, rival)
+    )
+    return mine, other, labels
+
+
+def _rival_scores(survey: Survey, rival: probe.LeftOut, trial: tune.Trial) -> probe.Array:
+    """Scores float64[M,C] of the probe, fitted on what the trial's models learnt from.
+
+    Its stage and penalty were chosen with the held-out images among the folds, which favours the
+    probe a little: the safe side.
+    """
+    scores = []
+    for rows, held in trial.parts:
+        blocks = survey.blocks(rival.score.taps, held)
+        scores.append(probe.score(survey.head(rival, rows), blocks.rows))
+    return np.concatenate(scores)
+
+
+def attempt(
+    survey: Survey,
+    probes: Probes,
+    measured: DatasetProfile,
+    clock: Clock,
+    tuning: Strategy = "deep",
+    belief: strategy.Belief | None = None,
+    most: int = 2,
+) -> Attempt:
+    """Tune for a short while on one half of the images and judge on the other.
+
+    Args:
+        survey: The data; where there are many images, a stratified part of them is used.
+        probes: What is to be beaten.
+        measured: For the plan.
+        clock: Times the steps.
+        tuning: The way of tuning to try.
+        belief: Where given, the other way round is tried only if that leaves the choice open;
+            without it `most` halves judge.
+        most: How many halves may judge.
+    """
+    full = plan_for(survey, measured, probes, tuning)
+    rows = probe.ranking_sample(survey.labels)
+    made = material(survey, strategy.short(full, len(rows)), clock, rows)
+    images, error = survey.images, probes.error
+    parts, scores, results = [], [], []
+    for learn, held in tune.halves(made)[:most]:
+        began = time.perf_counter()
+        plan = strategy.short(full, len(learn))
+        with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
+            found = tune.on_part(made, plan, learn, held)
+            part = (rows[learn], rows[held])
+            gain, noise, _, _ = lead(survey, probes, tune.Trial((part,), found, None, ""))
+        sizes = (len(learn), len(held), plan.side_px, plan.epochs)
+        took = time.perf_counter() - began
+        results.append(TrialResult(tuning, *sizes, gain, noise, took))
+        parts.append(part)
+        scores.append(found)
+        if belief is not None and strategy.settled(strategy.weigh(belief, images, error, results)):
+            break
+    judged = sum(len(held) for _, held in parts)
+    how = f"images, each classified after a short trial on {len(parts[0][0])} others"
+    trial = tune.Trial(tuple(parts), np.concatenate(scores), None, f"{judged} {how}")
+    return Attempt(made, trial, tuple(results))
+
+
+def seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
+    """Seconds of decoding, of every step, and of judging; and how they were found."""
+    images = survey.images
+    split = len(survey.splits.val) >= tune.TELLING_IMAGES
+    learning = len(survey.splits.train) if split else images
+    device, classes = torch.device(survey.body.device), len(survey.dataset.classes)
+    step = train.seconds_per_step(plan, survey.body.network, classes, device)
+    full = plan.epochs * math.ceil(learning / plan.batch_size)
+    again = 0.0 if split else float(full)  # on few images, once more on halves, to be judged
+    if survey.request.strategy == "auto" and survey.request.policy == "measured":
+        half = min(images, probe.RANKING_IMAGES) // 2
+        short = strategy.short(plan, half)
+        again = 2.0 * short.epochs * math.ceil(half / plan.batch_size)
+        again *= (short.side_px / plan.side_px) ** 2
+    judging = images / plan.batch_size * FORWARD_SHARE
+    total = step * (full + again + judging) + images * survey.seconds_per_image
+    text = f"{full} steps of {plan.batch_size} images at {plan.side_px} px, {step:.2f} s each "
+    return total, text + f"(two timed), and {again:.0f} more to prove it"
+
+
+def _prove(
+    survey: Survey, images: tune.Material, plan: Plan, clock: Clock, *, split: bool
+) -> tune.Trial:
+    """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
+    if not split:
+        survey.listener.note(
+            f"fewer than {tune.TELLING_IMAGES} validation images cannot tell a better model from a "
+            "luckier one: each half is judged by a model tuned on the other, without early stopping"
+        )
+    halves = "" if split else " on halves"
+    with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
+        if not split:
+            return tune.on_halves(images, plan)
+        inside = survey.in_train
+        return tune.on_split(images, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
+
+
+def _model(
+    survey: Survey, plan: Plan, trial: tune.Trial, outcome: train.Tuned, floor: Floor | None
+) -> Model:
+    """Calibrate on the held-out scores; they are also the estimate before the test."""
+    labels = survey.labels[trial.held]
+    temperature = probe.fit_temperature(trial.scores, labels)
+    probabilities = probe.probabilities(trial.scores, temperature)
+    images = len(survey.splits.test)
+    backbone, device = outcome.backbone, torch.device(survey.body.device)
+    runtime = engine.make(backbone, device, plan.side_px, images)
+    return Model(
+        strategy=plan.strategy,
+        runtime=runtime,
+        tensors=lambda: {n: t.cpu().numpy() for n, t in backbone.state().items()},
+        graph=lambda: runtime.graph or engine.convert(backbone, plan.side_px),
+        head=replace(outcome.head, temperature=temperature),
+        taps=(TOP,),
+        side_px=plan.side_px,
+        estimate=evaluate.measure(probabilities, labels, survey.dataset.classes),
+        estimate_source=trial.how,
+        history=outcome.history,
+        floor=floor,
+    )
