@@ -90,13 +90,14 @@ class Features:
 
     def find(
         self, engine: str, images: Sequence[str], width: int
-    ) -> dict[str, npt.NDArray[np.float32]]:
-        """The rows float32[width] that are known, by image."""
-        found: dict[str, npt.NDArray[np.float32]] = {}
-        with self._guarded():
-            for start in range(0, len(images), CHUNK):
-                found |= self._some(engine, images[start : start + CHUNK], width)
-        return found
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """The position of each image that is known, and its row float32[width]."""
+        for start in range(0, len(images), CHUNK):
+            some = images[start : start + CHUNK]
+            found: dict[str, npt.NDArray[np.float32]] = {}
+            with self._guarded():
+                found = self._some(engine, some, width)
+            yield from ((start + i, found[image]) for i, image in enumerate(some) if image in found)
 
     def _some(
         self, engine: str, images: Sequence[str], width: int

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches, cache
+from finetune import batches, cache, matrix
 from finetune.errors import ImageError
 from finetune.inference import Engine, Layout
+from finetune.matrix import Rows, View
 from finetune.records import Listener
 
 BATCH = 32  # larger batches gain nothing on a CPU and hold more pixels
@@ -23,28 +24,27 @@ BATCH = 32  # larger batches gain nothing on a CPU and hold more pixels
 class Table:
     """Features of the images that decoded.
 
-    `rows` is float32[N, F]; `kept` int64[N] holds each row's position in the list asked for;
-    `layout` says which columns belong to which stage; `faults` names the others. `fresh` of the
-    images were run now, in `seconds`; the features of the others were known.
+    `rows` is float32[N, F], in a file where that is large; `kept` int64[N] holds each row's
+    position in the list asked for; `layout` says which columns belong to which stage; `faults`
+    names the others. `fresh` of the images were run now, in `seconds`; the features of the others
+    were known.
     """
 
-    rows: npt.NDArray[np.float32]
+    rows: Rows
     kept: npt.NDArray[np.int64]
     layout: Layout
     faults: tuple[tuple[int, ImageError], ...]
     fresh: int = 0
     seconds: float = 0.0
 
-    def columns(self, taps: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The features of the named stages side by side, float32[N, F']."""
-        return select(self.rows, self.layout, taps)
+    def columns(self, taps: Sequence[str], numbers: npt.NDArray[np.int64] | None = None) -> View:
+        """The features of the named stages side by side, in the order of the names.
 
-
-def select(
-    rows: npt.NDArray[np.float32], layout: Layout, taps: Sequence[str]
-) -> npt.NDArray[np.float32]:
-    """Columns of the named stages, in the order of the names."""
-    return np.concatenate([rows[:, slice(*layout[tap])] for tap in taps], axis=1)
+        Args:
+            taps: The stages.
+            numbers: The rows, int64[M]; None for all.
+        """
+        return View(self.rows, tuple(self.layout[tap] for tap in taps), numbers)
 
 
 def extract(
@@ -64,14 +64,12 @@ def extract(
         digests: SHA-256 of each file, where known features may be taken and new ones kept.
     """
     width = max(stop for _, stop in engine.layout.values())
-    rows = np.empty((len(paths), width), np.float32)
+    rows = matrix.new(len(paths), width)
     there = np.zeros(len(paths), np.bool_)
     store = cache.Features(listener.note) if digests is not None and engine.key else None
     if store is not None and digests is not None:
-        known = store.find(engine.key, digests, width)
-        for i, digest in enumerate(digests):
-            if digest in known:
-                rows[i], there[i] = known[digest], True
+        for i, row in store.find(engine.key, digests, width):
+            rows[[i]], there[i] = row[None], True
     missing = np.flatnonzero(~there).tolist()
     faults: list[tuple[int, ImageError]] = []
     done, began = len(paths) - len(missing), time.perf_counter()
@@ -80,15 +78,18 @@ def extract(
     for good, pixels, bad in batches.stream(wanted, side_px, BATCH, os.cpu_count() or 1):
         chosen = [missing[i] for i in good]
         if chosen:
-            rows[chosen], there[chosen] = engine.forward(pixels), True
+            fresh = engine.forward(pixels)
+            rows[chosen], there[chosen] = fresh, True
             if store is not None and digests is not None:
-                store.keep(engine.key, [digests[i] for i in chosen], rows[chosen])
+                store.keep(engine.key, [digests[i] for i in chosen], fresh)
         faults += [(missing[i], fault) for i, fault in bad]
         done += len(good) + len(bad)
         listener.progress(done, len(paths))
     if store is not None:
         store.close()
     kept = np.flatnonzero(there)
-    full = rows if len(kept) == len(paths) else rows[kept]
+    full: Rows = rows
+    if len(kept) < len(paths):
+        full = rows[kept] if isinstance(rows, np.ndarray) else View(rows, ((0, width),), kept)
     seconds = time.perf_counter() - began
     return Table(full, kept, engine.layout, tuple(faults), len(wanted), seconds)

@@ -43,7 +43,7 @@ def predict(
     else:
         side = facts.preprocess.side_px
         table = features.extract(paths, quick, side, listener, digests)
-        scores = table.rows.astype(np.float64)
+        scores = table.rows[:].astype(np.float64)
     likely = probe.probabilities(scores, facts.head.temperature)
     names = [safe_name(str(path)) for path in paths]
     answers: dict[int, Prediction] = {

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from finetune import matrix
+from finetune.matrix import Rows
 from finetune.records import StageScore
 
 Array = npt.NDArray[np.float64]
@@ -43,9 +45,9 @@ CURVE_DRAWS = 3
 
 @dataclass(frozen=True)
 class Blocks:
-    """Features grouped by stage: `rows` float[N, D], one (start, stop) of columns per stage."""
+    """Features grouped by stage: `rows` float32[N, D], one (start, stop) of columns per stage."""
 
-    rows: npt.NDArray[np.float32]
+    rows: Rows
     spans: tuple[tuple[int, int], ...]
 
 
@@ -211,22 +213,31 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
     from scipy.linalg import solve  # noqa: PLC0415 - a prediction does without scipy
 
     factor, shift = _scaling(blocks)
-    x = ((blocks.rows - shift) * factor).astype(np.float32)
     hot = np.eye(classes)[labels]
     mean = hot.mean(axis=0)
-    wide = x.shape[1] >= x.shape[0]
-    inner = _gram(x if wide else x.T)
-    inner[np.diag_indices_from(inner)] += penalty
-    side = hot - mean if wide else x.T @ (hot - mean)
-    solved = solve(inner, side, assume_a="pos", overwrite_a=True)
-    w = x.T @ solved if wide else solved
+    if blocks.rows.shape[1] >= len(blocks.rows):
+        x = _scaled(blocks.rows[:], shift, factor)
+        inner = _gram(x)
+        inner[np.diag_indices_from(inner)] += penalty
+        w = x.T @ solve(inner, hot - mean, assume_a="pos", overwrite_a=True)
+    else:
+        inner = np.diag(np.full(len(factor), penalty))
+        side = np.zeros((len(factor), classes))
+        for part, rows in matrix.parts(blocks.rows):
+            x = _scaled(rows, shift, factor)
+            inner += x.T @ x
+            side += x.T @ (hot[part] - mean)
+        w = solve(inner, side, assume_a="pos", overwrite_a=True)
     weight = (w * factor[:, None]).T
     return Head(weight=weight, bias=mean - weight @ shift, temperature=temperature)
 
 
-def score(head: Head, rows: npt.NDArray[np.float32]) -> Array:
+def score(head: Head, rows: Rows) -> Array:
     """Scores float64[N, C] before temperature, from raw features float32[N, D]."""
-    return rows.astype(np.float64) @ head.weight.T + head.bias
+    out = np.empty((len(rows), len(head.bias)))
+    for part, some in matrix.parts(rows):
+        out[part] = some.astype(np.float64) @ head.weight.T + head.bias
+    return out
 
 
 def probabilities(scores: Array, temperature: float) -> Array:
@@ -270,13 +281,22 @@ def fit_temperature(scores: Array, labels: Labels) -> float:
 
 def _scaling(blocks: Blocks) -> tuple[Array, Array]:
     """Per-feature factor and shift, float64[D] each; the same scaling as that of `kernels`."""
-    shift = blocks.rows.mean(axis=0, dtype=np.float64)
-    factor = np.empty(blocks.rows.shape[1])
+    count, width = blocks.rows.shape
+    shift, variance = np.zeros(width), np.zeros(width)
+    for _, rows in matrix.parts(blocks.rows):
+        shift += rows.sum(axis=0, dtype=np.float64) / count
+    for _, rows in matrix.parts(blocks.rows):
+        variance += np.square(rows - shift).sum(axis=0) / count
+    factor = np.empty(width)
     for start, stop in blocks.spans:
-        spread = blocks.rows[:, start:stop].std(axis=0, dtype=np.float64)
-        norm = np.sqrt(np.square(spread).sum())
+        norm = np.sqrt(variance[start:stop].sum())
         factor[start:stop] = 1.0 / max(float(norm), 1e-12)
     return factor / np.sqrt(len(blocks.spans)), shift
+
+
+def _scaled(rows: npt.NDArray[np.float32], shift: Array, factor: Array) -> npt.NDArray[np.float32]:
+    out: npt.NDArray[np.float32] = ((rows - shift) * factor).astype(np.float32)
+    return out
 
 
 def _gram(x: npt.NDArray[np.float32]) -> Array:

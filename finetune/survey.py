@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,7 @@ SIZE_SAMPLE = 200  # headers read to learn how large the images are
 # 2026-11-23).
 DRIFT_SAMPLE = 32
 OVERLAPS_SHOWN = 3
+ASKED_IMAGES = 5000  # a share is known to one point then
 
 
 @dataclass
@@ -115,8 +117,7 @@ class Survey:
             width = self.table.layout[tap][1] - self.table.layout[tap][0]
             spans.append((start, start + width))
             start += width
-        chosen = self.table.rows if rows is None else self.table.rows[rows]
-        return probe.Blocks(features.select(chosen, self.table.layout, taps), tuple(spans))
+        return probe.Blocks(self.table.columns(taps, rows), tuple(spans))
 
 
 @dataclass(frozen=True)
@@ -341,7 +342,8 @@ def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
     """The parts of the distance from ImageNet; those that need its weights only with these."""
     layers, scale = _drifts(survey)
     shallow = max(1, 2 * len(layers) // 3)  # the last third tells nothing (docs/log.md)
-    seen = imagenet_probabilities(survey)
+    asked = _asked(survey)
+    seen = imagenet_probabilities(survey, asked)
     lower = {
         c.score.name: c.right
         for c in probes.others
@@ -352,7 +354,7 @@ def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
             float(np.mean([drift for _, drift, _ in layers[:shallow]])) if layers else None,
             float(np.mean([drift for _, drift, _ in scale[:shallow]])) if layers else None,
         ),
-        profile.agreement(seen, survey.labels, survey.fold),
+        profile.agreement(seen, survey.labels[asked], survey.fold[asked]),
         profile.confidence(seen),
         profile.depth(probes.top.right, lower),
     )
@@ -381,7 +383,7 @@ def _drifts(survey: Survey) -> tuple[list[tuple[str, float, float]], ...]:
             (layer.stage, *profile.drift(shifts[:, layer.start : layer.stop]))
             for layer in body.facts.layers
         ]
-        for shifts in (table.rows, body.noise)
+        for shifts in (table.rows[:], body.noise)
     )
 
 
@@ -395,24 +397,33 @@ def _drift_sample(survey: Survey) -> npt.NDArray[np.int64]:
     return order[np.argsort(turn[order], kind="stable")][:DRIFT_SAMPLE]
 
 
-def imagenet_probabilities(survey: Survey) -> npt.NDArray[np.float32] | None:
-    """The ImageNet classifier's softmax, float32[N,1000]; None where there is no such classifier.
+def imagenet_probabilities(
+    survey: Survey, numbers: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32] | None:
+    """The ImageNet classifier's softmax of M rows, float32[M,1000]; None without a classifier.
 
     It reads the top features, which are at hand, so it costs no forward pass.
     """
     if survey.body.classifier is None:
         return None
     weight, bias = survey.body.classifier
-    scores = survey.table.columns((TOP,)) @ weight.T + bias
+    scores = survey.table.columns((TOP,), numbers)[:] @ weight.T + bias
     return probe.probabilities(scores.astype(np.float64), 1.0).astype(np.float32)
+
+
+def _asked(survey: Survey) -> npt.NDArray[np.int64]:
+    """The rows of which ImageNet's classifier is asked: all, or evenly some of very many."""
+    every = max(1, math.ceil(len(survey.labels) / ASKED_IMAGES))
+    return np.arange(0, len(survey.labels), every)
 
 
 def overlap(survey: Survey) -> tuple[Finding, ...]:
     """A note where classes are ImageNet classes: the accuracy then overstates."""
-    seen = imagenet_probabilities(survey)
+    asked = _asked(survey)
+    seen = imagenet_probabilities(survey, asked)
     if seen is None:
         return ()
-    found = profile.overlap(seen, survey.labels, survey.dataset.classes)
+    found = profile.overlap(seen, survey.labels[asked], survey.dataset.classes)
     if not found:
         return ()
     pairs = [f"{own} ({survey.body.facts.knows[i]})" for own, i in found.items()]

@@ -46,7 +46,7 @@ def material(
             classes=len(survey.dataset.classes),
             seed=survey.request.seed,
             listener=survey.listener,
-            top=survey.table.columns((TOP,))[some] if same_side else None,
+            top=survey.table.columns((TOP,), some)[:] if same_side else None,
         )
 
 

@@ -131,7 +131,7 @@ def top_features(
     runtime = engine.make(backbone, device, pixels.shape[1], len(pixels))
     batch = features.BATCH
     rows = [runtime.forward(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
-    return features.select(np.concatenate(rows), runtime.layout, (TOP,))
+    return np.concatenate(rows)[:, slice(*runtime.layout[TOP])]
 
 
 def _scores(material: Material, tuned: train.Tuned, rows: Rows) -> probe.Array:

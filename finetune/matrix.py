@@ -1,0 +1,106 @@
+"""Rows of numbers, read in parts, for more images than fit into memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Index = slice | npt.NDArray[np.int64]
+
+# What is larger lies in a file: 6,000 images with all features of the default backbone.
+MEMORY_BYTES = 128_000_000
+PART_BYTES = 16_000_000
+
+
+class Rows(Protocol):
+    """What is read of a table float32[N, F]: some of its rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, F)."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, index: Index, /) -> Floats:
+        """Some rows, by a slice or by their numbers."""
+
+
+class Filed:
+    """float32[N, F] in a file without a name, which is gone with the process.
+
+    Not memory-mapped: mapped pages count as the process's own.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        self.shape = (count, width)
+        self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this
+        self._file.truncate(4 * count * width)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Index, /) -> Floats:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._read(start, max(0, stop - start))
+            index = np.arange(start, stop, step)
+        rows = [self._read(int(i), 1) for i in index]
+        return np.concatenate(rows) if rows else np.empty((0, self.shape[1]), np.float32)
+
+    def __setitem__(self, index: Sequence[int], values: Floats) -> None:
+        for i, row in zip(index, values, strict=True):
+            self._file.seek(4 * i * self.shape[1])
+            self._file.write(np.ascontiguousarray(row, np.float32).data)
+
+    def _read(self, start: int, count: int) -> Floats:
+        out = np.empty((count, self.shape[1]), np.float32)
+        self._file.seek(4 * start * self.shape[1])
+        self._file.readinto(out.data)
+        return out
+
+
+@dataclass(frozen=True)
+class View:
+    """Some columns of some rows, read when they are needed.
+
+    `spans` are (start, stop) of columns, in the wanted order; `numbers` the rows, None for all.
+    """
+
+    rows: Rows
+    spans: tuple[tuple[int, int], ...]
+    numbers: npt.NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, F)."""
+        return len(self), sum(stop - start for start, stop in self.spans)
+
+    def __len__(self) -> int:
+        return len(self.rows) if self.numbers is None else len(self.numbers)
+
+    def __getitem__(self, index: Index, /) -> Floats:
+        some = self.rows[index if self.numbers is None else self.numbers[index]]
+        return np.concatenate([some[:, start:stop] for start, stop in self.spans], axis=1)
+
+
+def new(count: int, width: int) -> npt.NDArray[np.float32] | Filed:
+    """Room for float32[count, width], in memory or in a file."""
+    if 4 * count * width <= MEMORY_BYTES:
+        return np.empty((count, width), np.float32)
+    return Filed(count, width)
+
+
+def parts(rows: Rows) -> Iterator[tuple[slice, Floats]]:
+    """All rows in their order, a few megabytes at a time."""
+    height = max(1, PART_BYTES // (4 * max(1, rows.shape[1])))
+    for start in range(0, len(rows), height):
+        part = slice(start, min(start + height, len(rows)))
+        yield part, rows[part]

@@ -1,0 +1,97 @@
+"""Promises of `finetune.matrix`: what lies in a file reads as if it lay in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from finetune import matrix, probe
+from finetune.matrix import Filed, View
+
+Floats = npt.NDArray[np.float32]
+
+
+@pytest.fixture
+def values() -> Floats:
+    return np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+
+
+def filed(values: Floats) -> Filed:
+    """The same rows in a file, written in two parts, the later ones first."""
+    out = Filed(*values.shape)
+    half = len(values) // 2
+    out[range(half, len(values))] = values[half:]
+    out[range(half)] = values[:half]
+    return out
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        slice(None),
+        slice(3, 9),
+        slice(40, 99),
+        slice(9, 3),
+        slice(1, 20, 4),
+        np.array([49, 0, 7, 7]),
+        np.array([], np.int64),
+    ],
+    ids=str,
+)
+def test_rows_of_a_file_are_those_of_memory(values: Floats, index: matrix.Index) -> None:
+    """A slice or a list of numbers gives the same rows, in the same order, of the same kind."""
+    got = filed(values)[index]
+
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, values[index])
+
+
+@pytest.mark.parametrize("numbers", [None, np.array([5, 2, 2, 40])])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_view_is_the_columns_of_the_rows(
+    values: Floats, numbers: npt.NDArray[np.int64] | None, in_file: bool
+) -> None:
+    """Spans of columns stand side by side in the wanted order, of all rows or of some."""
+    view = View(filed(values) if in_file else values, ((4, 7), (0, 2)), numbers)
+
+    chosen = values if numbers is None else values[numbers]
+    expected = np.concatenate([chosen[:, 4:7], chosen[:, 0:2]], axis=1)
+    assert view.shape == expected.shape
+    assert len(view) == len(expected)
+    np.testing.assert_array_equal(view[:], expected)
+    np.testing.assert_array_equal(view[np.array([1, 3])], expected[[1, 3]])
+
+
+def test_what_is_large_lies_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a limit on nothing is held in memory."""
+    monkeypatch.setattr(matrix, "MEMORY_BYTES", 4 * 10 * 3)
+
+    assert isinstance(matrix.new(10, 3), np.ndarray)
+    assert isinstance(matrix.new(11, 3), Filed)
+
+
+def test_parts_are_all_rows_in_order(values: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row is read once, a bounded number at a time."""
+    monkeypatch.setattr(matrix, "PART_BYTES", 4 * 7 * 8)
+
+    found = list(matrix.parts(filed(values)))
+
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in found]), values)
+    assert [(p.start, p.stop) for p, _ in found][:2] == [(0, 8), (8, 16)]
+    assert max(len(rows) for _, rows in found) == 8
+
+
+def test_a_head_fitted_in_parts_is_the_head_of_the_whole(
+    values: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rows than features: sums over parts give the same weights, and the same scores."""
+    labels = np.arange(50) % 3
+    whole = probe.fit(probe.Blocks(values, ((0, 4), (4, 7))), labels, 3, 0.1, 1.0)
+    expected = probe.score(whole, values)
+    monkeypatch.setattr(matrix, "PART_BYTES", 4 * 7 * 9)
+
+    parted = probe.fit(probe.Blocks(filed(values), ((0, 4), (4, 7))), labels, 3, 0.1, 1.0)
+
+    np.testing.assert_allclose(parted.weight, whole.weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(probe.score(parted, filed(values)), expected, atol=1e-5)
