@@ -43,6 +43,9 @@ class Filed:
         self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this
         self._file.truncate(4 * count * width)
 
+    def __del__(self) -> None:
+        self._file.close()
+
     def __len__(self) -> int:
         return self.shape[0]
 
