@@ -1,14 +1,17 @@
-"""What the committed measurements say is what the program believes."""
+"""What the committed measurements say is what the program believes, and how they are made."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from finetune import strategy
 
@@ -66,3 +69,66 @@ def test_the_report_prints_from_the_rows_alone() -> None:
 
     assert "| always deep |" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("mean regret ")
+
+
+@pytest.fixture
+def speed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The speed benchmark's own code; nothing of it runs a contender when imported."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import speed as module  # noqa: PLC0415 - it lies beside the package
+
+    return module
+
+
+def test_the_speed_report_prints_from_rows(speed: ModuleType, tmp_path: Path) -> None:
+    """Ratios, extrapolated seconds, promises met and not, and what could not be run."""
+    row = partial(speed.Row, "2026-11-23T00:00:00", "a machine", 0.1, "flowers5")
+    rows = [
+        row("probe-cold", 200, 100, 10.0, accuracy=0.9),
+        row("probe-cold", 200, 100, 8.0, accuracy=0.9),
+        row("probe-warm", 200, 100, 2.0, accuracy=0.9),
+        row("fastai", 200, 100, 90.0, epochs_run=6, epochs_of=6, accuracy=0.95),
+        row("timm", 200, 100, 60.0, 840.0, epochs_run=3, epochs_of=300, accuracy=0.5),
+        row("autogluon", 0, 0, None, note="does not install: another torch"),
+    ]
+    speed.speed_rows.write(rows, tmp_path / "rows.csv")
+
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "speed.py"), "--report", "--out", tmp_path / "rows.csv"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert speed.speed_rows.read(tmp_path / "rows.csv") == rows
+    assert "| 3 of 300 | ≈ 900.00 |" in done.stdout
+    assert "(50.0%) | 100.0 | 450.0 |" in done.stdout
+    assert "| flowers5: probe, times faster | 10.0 (least: fastai) | ≥ 20 | **no** |" in done.stdout
+    assert "| 90.0%; above: fastai 95.0% | equal or better | **no** |" in done.stdout
+    assert "| flowers5: second run, times faster | 4.5 | ≥ 3 | yes |" in done.stdout
+    assert "does not install: another torch" in done.stdout
+
+
+def test_repeated_images_differ_in_bytes_only(speed: ModuleType, tmp_path: Path) -> None:
+    """The large folder holds as many different files as asked for, with the same pixels."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    for label in ("a", "b"):
+        (tmp_path / "few" / label).mkdir(parents=True)
+        Image.fromarray(noise).save(tmp_path / "few" / label / "one.jpg")
+
+    speed.repeat(tmp_path / "few", 6, tmp_path / "many")
+
+    files = sorted((tmp_path / "many").rglob("*.jpg"))
+    assert len({f.read_bytes() for f in files}) == len(files) == 6
+    with Image.open(files[0]) as one, Image.open(files[5]) as two:
+        assert one.tobytes() == two.tobytes()
+
+
+def test_a_measured_process_is_timed_and_read(speed: ModuleType) -> None:
+    """Exit code, output, seconds and memory of a process, with the environment asked for."""
+    code = "import os, time; x = bytearray(50_000_000); time.sleep(0.5); print(os.environ['A'])"
+    found = speed.speed_rows.measure([sys.executable, "-c", code], {"A": "b"})
+
+    assert (found.code, found.out, found.err) == (0, "b\n", "")
+    assert 0.5 < found.seconds < 30
+    assert found.peak_mb > 50
