@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from finetune import backbones, batches, data, engine, features, probe, profile, strategy
+from finetune import backbones, batches, data, engine, features, health, probe, profile, strategy
 from finetune.backbones import TOP, Backbone
 from finetune.errors import DataError
 from finetune.inference import Engine
@@ -64,7 +64,8 @@ class Clock:
 class Survey:
     """The data read and turned into features; rows of `table` stand for `samples`.
 
-    `class_counts` int64[C] counts all images that are not test, also those that were not looked at.
+    `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
+    `examined` is None where nothing was checked.
     """
 
     request: Request
@@ -82,6 +83,7 @@ class Survey:
     findings: tuple[Finding, ...]
     seconds_per_image: float
     listener: Listener
+    examined: health.Examination | None = None
 
     @property
     def images(self) -> int:
@@ -170,15 +172,12 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         DataError: unreadable images where these are an error, or a class without any.
     """
     root = Path(request.root)
-    with clock.step("scan", f"reading {root}"):
-        dataset = data.scan(root)
-        splits = data.split(
-            dataset,
-            seed=request.seed,
-            val_fraction=request.val_fraction,
-            test_fraction=request.test_fraction,
-            max_per_class=request.max_per_class,
-        )
+    with clock.step("scan", f"reading and checking {root}"):
+        examined = health.examine(request, listener.progress)
+        dataset, splits = examined.dataset, examined.splits
+    for finding in examined.findings:
+        if finding.severity != "note":
+            listener.note(f"{finding.code} {finding.title}")
     with clock.step("backbone", f"loading {request.backbone}"):
         device, reason = engine.choose_device(request.device)
         weights = backbones.RANDOM if request.strategy == "scratch" else request.weights
@@ -221,10 +220,11 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         samples=samples,
         labels=labels,
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
-        fold=probe.folds(labels, [s.digest for s in samples]),
-        findings=dataset.findings + data.copies(dataset.pool) + data.unreadable(bad, messages),
+        fold=probe.folds(labels, [s.unit for s in samples]),
+        findings=examined.findings + data.unreadable(bad, messages),
         seconds_per_image=clock.seconds["features"] / len(chosen),
         listener=listener,
+        examined=examined,
     )
 
 

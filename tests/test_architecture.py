@@ -14,14 +14,16 @@ import finetune
 PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 LAYERS = {
-    9: {"cli"},
-    8: {"pipeline", "apply", "console"},
-    7: {"decide"},
-    6: {"realise"},
-    5: {"predict", "tune", "survey"},
-    4: {"features", "train", "runs"},
+    10: {"cli"},
+    9: {"pipeline", "apply", "console"},
+    8: {"decide"},
+    7: {"realise"},
+    6: {"predict", "tune", "survey"},
+    5: {"health"},
+    4: {"features", "train", "runs", "checks"},
     3: {"batches", "augment", "engine"},
-    2: {"data", "profile", "backbones", "strategy", "probe", "evaluate", "report", "inference"},
+    2: {"data", "profile", "backbones", "strategy", "probe", "evaluate", "report", "inference"}
+    | {"alike"},
     1: {"records"},
     0: {"errors"},
 }
@@ -30,6 +32,7 @@ MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("
 TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
+    *("alike", "checks", "health"),
 )
 STATEMENTS = 40
 
