@@ -161,8 +161,9 @@ def _require_health(found: Iterable[Check], root: Path) -> None:
     alarms = [c for c in found if c.alarming]
     if alarms:
         raise DataError(
-            f"--strict: {root} has {len(alarms)} finding(s): "
-            + "; ".join(f"{c.code} {c.text}" for c in alarms),
+            f"--strict: {root} has {len(alarms)} warning(s): "
+            + "; ".join(f"{c.code} {c.text}" for c in alarms[: checks.SHOWN])
+            + (" …" if len(alarms) > checks.SHOWN else ""),
             hint=f"Mend them, or leave out --strict; finetune check {root} lists the files.",
         )
 
