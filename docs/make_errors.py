@@ -128,7 +128,7 @@ def _subject(node: ast.AST) -> str:
 
 def page() -> str:
     """The whole page."""
-    rows = sorted(set(raised()), key=lambda r: (r.exit_code, r.kind, r.module, r.message))
+    rows = sorted(set(raised()), key=lambda r: (r.exit_code, r.kind, r.module, r.message, r.hint))
     lines = ["", "## Errors", "| exit code | kind | message | what to try |"]
     lines.append("| --- | --- | --- | --- |")
     lines += [

@@ -34,6 +34,8 @@ SIZE_STEPS = 4
 
 _READY_ONLY = (data.LISTED["bare"].code, data.LISTED["beside"].code)
 _SAME_FORMAT = {"MPO": "JPEG", "DIB": "BMP"}
+# Where images of a split must not come from: what is measured there would be too good.
+_BEFORE = {"val": ("train",), "test": ("train", "val")}
 SHOWN = 3
 
 
@@ -176,21 +178,29 @@ def _leaked(subject: Subject) -> Outcome:
         return _void("splits are made here, copies stay on one side")
     part = subject.part_of
     sides = {
-        name: {s.digest for s in subject.samples if part.get(s.path) in learnt}
-        for name, learnt in (("val", ("train",)), ("test", ("train", "val")))
+        name: {s.digest for s in subject.samples if part.get(s.path) in before}
+        for name, before in _BEFORE.items()
     }
     found = [s for s in subject.samples if s.digest in sides.get(part.get(s.path, ""), ())]
+    return _across(subject, found, "exact copies of images trained on")
+
+
+def _across(
+    subject: Subject, found: Sequence[Sample], what: str, details: tuple[str, ...] = ()
+) -> Outcome:
+    """What to say of images of `val` and `test` that are known from an earlier split."""
+    part = subject.part_of
     counts = Counter(part[s.path] for s in found)
+    numbers = {name: float(counts[name]) for name in ("test", "val")}
     if not found:
-        return _passed("none" + _unseen(subject), test=0, val=0)
-    text = " and ".join(
-        f"{counts[name]} {name} image(s)" for name in ("test", "val") if counts[name]
-    )
+        return _passed("none" + _unseen(subject), **numbers)
+    text = " and ".join(f"{counts[n]} {n} image(s)" for n in ("test", "val") if counts[n])
     return Outcome(
-        f"{text} are exact copies of images trained on" + _unseen(subject),
+        f"{text} are {what}{_unseen(subject)}",
         found=True,
-        numbers={"test": counts["test"], "val": counts["val"]},
+        numbers=numbers,
         paths=tuple(s.path for s in found),
+        details=details,
     )
 
 
@@ -233,26 +243,13 @@ def _near_leaked(subject: Subject) -> Outcome:
     part = subject.part_of
     found: list[tuple[Sample, Sample]] = []
     for family in subject.families:
-        learnt = [s for s in family if part.get(s.path) == "train"]
-        known = {s.digest for s in learnt}
-        found += [
-            (s, learnt[0])
-            for s in family
-            if learnt and part.get(s.path) in ("val", "test") and s.digest not in known
-        ]
-    counts = Counter(part[sample.path] for sample, _ in found)
-    if not found:
-        return _passed("none" + _unseen(subject), test=0, val=0)
-    text = " and ".join(
-        f"{counts[name]} {name} image(s)" for name in ("test", "val") if counts[name]
-    )
-    return Outcome(
-        f"{text} are near copies of training images" + _unseen(subject),
-        found=True,
-        numbers={"test": counts["test"], "val": counts["val"]},
-        paths=tuple(sample.path for sample, _ in found),
-        details=tuple(f"like {other.path}" for _, other in found),
-    )
+        for name, before in _BEFORE.items():
+            learnt = [s for s in family if part.get(s.path) in before]
+            known = {s.digest for s in learnt}
+            new = [s for s in family if part.get(s.path) == name and s.digest not in known]
+            found += [(s, learnt[0]) for s in new if learnt]
+    details = tuple(f"like {other.path}" for _, other in found)
+    return _across(subject, [s for s, _ in found], "near copies of images trained on", details)
 
 
 def _group_leaked(subject: Subject) -> Outcome:
