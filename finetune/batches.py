@@ -38,7 +38,7 @@ TURNS = {
 # programs (EPS runs Ghostscript); of those here none does.
 FORMATS = (*("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO"),)
 # The most that is unpacked, counted after a JPEG's reduction: 200 MB as RGB, and in the worst case
-# (float or transparent) about a gigabyte for each worker. Pillow refuses twice 89 million at once.
+# (float, 16 bits, transparency) a gigabyte for each worker. Pillow refuses 179 million by itself.
 MOST_PIXELS = 2**26
 
 
@@ -243,7 +243,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
+    values = np.array(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("the image holds values that are not finite numbers")
     top = float(values.max(initial=0.0))
@@ -253,5 +253,8 @@ def _scale_to_8_bit(image: Image.Image) -> Image.Image:
         full = 255.0
     else:
         full = 65535.0 if top <= 65535.0 else top
-    scaled = np.clip(values / full * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    values /= full  # in place: these are the largest arrays of all
+    values *= 255.0
+    values += 0.5
+    scaled = np.clip(values, 0, 255, out=values).astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")

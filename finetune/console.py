@@ -183,7 +183,7 @@ def show_advice(advice: Advice) -> None:
 def show_health(health: Health) -> None:
     """The answer of `check`: what was found with what to do, the worst first; then the rest."""
     out = _out()
-    ranked = sorted(health.checks, key=lambda c: list(_STATUS).index(c.status))
+    ranked = sorted(health.checks, key=lambda c: (list(_STATUS).index(c.status), c.code))
     table = Table(box=None, pad_edge=False)
     for name in ("code", "result", "looked for"):
         table.add_column(name, no_wrap=name != "looked for")
