@@ -1,15 +1,32 @@
-"""The stories of `predict` and `evaluate`, the commands that apply a run; torch-free."""
+"""The stories of `predict`, `evaluate` and `check`, which train nothing; torch-free."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from finetune import data, evaluate, predict, runs
+from finetune import data, evaluate, health, predict, runs
 from finetune.errors import DataError, safe_name
-from finetune.records import Evaluation, Listener, Prediction
+from finetune.records import Evaluation, Health, Listener, Prediction, Request
+
+
+def run_check(request: Request, listener: Listener) -> Health:
+    """`finetune check DIR`: every check, a ready-made test included, nothing learnt."""
+    began = time.perf_counter()
+    listener.step(f"reading and checking {request.root}")
+    found = health.examine(request, listener.progress, with_test=True)
+    splits = found.splits
+    return Health(
+        data=safe_name(request.root),
+        classes=found.dataset.classes,
+        layout=found.dataset.layout,
+        counts={"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
+        checks=found.checks,
+        seconds=time.perf_counter() - began,
+    )
 
 
 def run_prediction(

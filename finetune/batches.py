@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from finetune.errors import ImageError, first_line
 
@@ -31,6 +34,30 @@ TURNS = {
 }
 
 
+# What is opened, whatever a file's suffix says. Pillow knows forty more, some of which start other
+# programs (EPS runs Ghostscript); of those here none does.
+FORMATS = (*("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO"),)
+# The most that is unpacked, counted after a JPEG's reduction: 200 MB as RGB, and in the worst case
+# (float, 16 bits, transparency) a gigabyte for each worker. Pillow refuses 179 million by itself.
+MOST_PIXELS = 2**26
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a quick look at an image tells: its header, and a small copy where one was asked for.
+
+    `width_px` and `height_px` are those of the file, before EXIF turns it; `mode` and `format` are
+    Pillow's names; `thumb` is the whole picture squeezed, uint8[side, side, 3].
+    """
+
+    width_px: int
+    height_px: int
+    mode: str
+    format: str
+    several_frames: bool
+    thumb: Pixels | None
+
+
 def decode(path: Path, side_px: int) -> Pixels:
     """Read one image as the network sees it: uint8[side_px, side_px, 3], RGB.
 
@@ -41,30 +68,43 @@ def decode(path: Path, side_px: int) -> Pixels:
     Raises:
         ImageError: the file cannot be decoded; the message names it.
     """
-    try:
-        with Image.open(path) as image:
-            # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
-            image.draft("RGB", (2 * side_px, 2 * side_px))
-            turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-            rgb = _to_rgb(image)
-            upright = rgb if turn is None else rgb.transpose(turn)
-            box = _square_box(*upright.size)
-            square = upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
-    except Exception as error:  # decoders raise all sorts of things on damaged files
-        raise ImageError(
-            f"cannot read image {path}: {first_line(error)}",
-            hint="Open the file in a viewer; replace or remove it.",
-        ) from error
+    with _opened(path) as image:
+        # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
+        image.draft("RGB", (2 * side_px, 2 * side_px))
+        upright = _upright(image)
+        box = _square_box(*upright.size)
+        square = upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
     return np.asarray(square)
+
+
+def glance(path: Path, side_px: int | None = None) -> Glance:
+    """Look at an image quickly: the header alone, or also a small copy of `side_px` pixels.
+
+    Raises:
+        ImageError: the file cannot be opened or, where a copy is asked for, not decoded.
+    """
+    with _opened(path) as image:
+        (width, height), mode, thumb = image.size, image.mode, None
+        if side_px is not None:
+            # four times the side, and the exact box: a copy shifted by half a pixel is no copy
+            drafted = image.draft("RGB", (4 * side_px, 4 * side_px))
+            box = None if drafted is None else drafted[1]
+            small = _to_rgb(_bounded(image)).resize(
+                (side_px, side_px), Image.Resampling.BILINEAR, box=box
+            )
+            turn = _turn(image)
+            thumb = np.asarray(small if turn is None else small.transpose(turn))
+        name = str(image.format)
+        return Glance(width, height, mode, name, _several_frames(image), thumb)
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
     """Width and height in pixels from the file's header, None where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception:  # as in `decode`, which will tell
+        found = glance(path)
+    except ImageError:  # `decode` will tell
         return None
+    return found.width_px, found.height_px
 
 
 def stream(
@@ -118,6 +158,65 @@ def load(paths: Sequence[Path], side_px: int, workers: int) -> Pixels:
     return out
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image, its pixels not read yet; whatever goes wrong with it becomes an `ImageError`."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            yield image
+    except Exception as error:  # decoders raise all sorts of things on damaged files
+        raise ImageError(str(path), _reason(error, path)) from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow knows; older ones have no AVIF."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why an image cannot be read, in words that do not repeat its name."""
+    if isinstance(error, UnidentifiedImageError):
+        empty = path.is_file() and path.stat().st_size == 0
+        return "it is empty" if empty else "not an image of a known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too many pixels (more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "truncated" in str(error).lower():
+        return "it is truncated"
+    return first_line(error)
+
+
+def _bounded(image: Image.Image) -> Image.Image:
+    """The image, unless unpacking it would take too much memory."""
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS:
+        raise ValueError(f"too many pixels ({pixels:,}; at most {MOST_PIXELS:,} are unpacked)")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture in RGB, turned as its EXIF tag asks."""
+    rgb, turn = _to_rgb(_bounded(image)), _turn(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    return TURNS.get(image.getexif().get(ORIENTATION, 1))
+
+
+def _several_frames(image: Image.Image) -> bool:
+    """Is it an animation or a document with pages? Phones hide a depth map in a JPEG (MPO)."""
+    if image.format == "MPO":
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame is no concern: the first counts
+        return False
+
+
 def _square_box(width: int, height: int) -> tuple[float, float, float, float]:
     """The central part of a picture that becomes the square.
 
@@ -144,7 +243,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
+    values = np.array(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("the image holds values that are not finite numbers")
     top = float(values.max(initial=0.0))
@@ -154,5 +253,8 @@ def _scale_to_8_bit(image: Image.Image) -> Image.Image:
         full = 255.0
     else:
         full = 65535.0 if top <= 65535.0 else top
-    scaled = np.clip(values / full * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    values /= full  # in place: these are the largest arrays of all
+    values *= 255.0
+    values += 0.5
+    scaled = np.clip(values, 0, 255, out=values).astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")

@@ -32,6 +32,7 @@ app = typer.Typer(
 ClickException: Any = typer.BadParameter.__mro__[2]
 
 EXIT_BAD_IMAGES = 3
+EXIT_FINDINGS = 3
 EXIT_INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON on stdout, nothing else.")]
@@ -64,6 +65,19 @@ TestFraction = Annotated[
 BadImage = Annotated[
     Literal["skip", "error"], typer.Option(help="Leave unreadable images out, or stop.")
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Images in whose file names it finds the same (its first bracket, else all it "
+        "matches) stay on one side of every split: '^(patient[0-9]+)_'.",
+    ),
+]
+NearCopies = Annotated[
+    Literal["together", "ignore"],
+    typer.Option(help="Keep near copies on one side of a split, or do not look for them."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop with exit code 3 on any warning.")]
 
 Policy = Annotated[
     Literal["measured", "table"],
@@ -128,6 +142,9 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     val_fraction: ValFraction = 0.2,
     test_fraction: TestFraction = 0.2,
     on_bad_image: BadImage = "skip",
+    group: Group = None,
+    near_copies: NearCopies = "together",
+    strict: Strict = False,
     device: Device = "auto",
     epochs: Annotated[int | None, _by_rule("Passes over the training images")] = None,
     batch_size: Annotated[int | None, _by_rule("Images per step")] = None,
@@ -183,6 +200,9 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     val_fraction: ValFraction = 0.2,
     test_fraction: TestFraction = 0.2,
     on_bad_image: BadImage = "skip",
+    group: Group = None,
+    near_copies: NearCopies = "together",
+    strict: Strict = False,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -220,6 +240,34 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
 
 
 @app.command()
+def check(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
+    group: Group = None,
+    near_copies: NearCopies = "together",
+    seed: Seed = 0,
+    max_per_class: MaxPerClass = None,
+    val_fraction: ValFraction = 0.2,
+    test_fraction: TestFraction = 0.2,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Say what is wrong with the images of DIR: every check, passed ones too."""
+    given = dict(locals())
+    from finetune import apply, console  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    given["strict"] = False  # all is shown first
+    with console.ConsoleListener() as listener:
+        found = apply.run_check(_request(given, []), listener)
+    if json:
+        console.show_line(to_json(found))
+    else:
+        console.show_health(found)
+    if strict and any(c.alarming for c in found.checks):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
 def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
     size: Size = None,
@@ -231,6 +279,8 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     val_fraction: ValFraction = 0.2,
     test_fraction: TestFraction = 0.2,
     on_bad_image: BadImage = "skip",
+    group: Group = None,
+    near_copies: NearCopies = "together",
     device: Device = "auto",
     json: Json = False,
 ) -> None:

@@ -13,16 +13,18 @@ from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from finetune.errors import FinetuneError
+from finetune.errors import FinetuneError, printable
 from finetune.records import (
     Advice,
     BackboneRow,
     CacheUsage,
+    Check,
     Comparison,
     EpochRecord,
     Evaluation,
     Finding,
     Forecast,
+    Health,
     Metrics,
     Plan,
     Prediction,
@@ -32,11 +34,21 @@ from finetune.records import (
     SimilarityProfile,
     Size,
     StageScore,
+    Status,
 )
 from finetune.report import says
 from finetune.strategy import TUNED, rule_for
 
 _PATHS_SHOWN = 3
+_FILES_SHOWN = 5
+# Colour and word of each result of a check, the worst first.
+_STATUS: dict[Status, tuple[str, str]] = {
+    "error": ("bold red", "error"),
+    "warning": ("yellow", "warning"),
+    "note": ("cyan", "note"),
+    "passed": ("green", "passed"),
+    "not-applicable": ("dim", "not applicable"),
+}
 _PIPE_WIDTH = 160  # into a file or pipe: wide enough that no name is cut
 
 
@@ -101,8 +113,8 @@ class ConsoleListener:
 def show_error(error: FinetuneError) -> None:
     """One line and what to try, on stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(_printable(error.message))}")
-    console.print(f"[bold]try:[/]   {escape(_printable(error.hint))}")
+    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console.print(f"[bold]try:[/]   {escape(error.hint)}")
 
 
 def show_line(text: str, *, error: bool = False) -> None:
@@ -169,6 +181,30 @@ def show_advice(advice: Advice) -> None:
     show_recommendation(advice.recommendation)
 
 
+def show_health(health: Health) -> None:
+    """The answer of `check`: what was found with what to do, the worst first; then the rest."""
+    out = _out()
+    ranked = sorted(health.checks, key=lambda c: (list(_STATUS).index(c.status), c.code))
+    table = Table(box=None, pad_edge=False)
+    for name in ("code", "result", "looked for"):
+        table.add_column(name, no_wrap=name != "looked for")
+    table.add_column("found", overflow="fold")
+    for c in ranked:
+        if c.status not in ("passed", "not-applicable"):
+            _print_check(out, c)
+            continue
+        colour, word = _STATUS[c.status]
+        table.add_row(c.code, f"[{colour}]{word}[/]", c.title, escape(printable(c.text)))
+    out.print(table)
+    counts = health.counts
+    alarms = sum(c.alarming for c in health.checks)
+    out.print(
+        f"{sum(counts.values())} images of {len(health.classes)} classes: {counts['train']} train, "
+        f"{counts['val']} validation, {counts['test']} test. "
+        f"{alarms or 'No'} warning{'' if alarms == 1 else 's'}. Took {health.seconds:.1f} s."
+    )
+
+
 def show_comparison(found: Comparison) -> None:
     """The answer of `compare`."""
     out = _out()
@@ -209,11 +245,13 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     table.add_column("then", style="dim")
     for p in predictions:
         if p.error is not None:
-            table.add_row(escape(_printable(p.path)), "[red]error[/]", "", escape(p.error))
+            table.add_row(
+                escape(printable(p.path)), "[red]error[/]", "", escape(printable(p.error))
+            )
             continue
         rest = ", ".join(f"{c.label} {c.probability:.1%}" for c in p.top[1:])
         table.add_row(
-            escape(_printable(p.path)), escape(p.label or ""), f"{p.probability:.1%}", escape(rest)
+            escape(printable(p.path)), escape(p.label or ""), f"{p.probability:.1%}", escape(rest)
         )
     out.print(table)
 
@@ -288,7 +326,7 @@ def show_cache(found: CacheUsage, *, cleared: bool) -> None:
         show_line("the cache is switched off (FINETUNE_CACHE=off)")
         return
     size = (found.feature_bytes + found.model_bytes) / 1e6
-    show_line(f"{_printable(found.folder)}" + (": emptied" if cleared else ""))
+    show_line(f"{printable(found.folder)}" + (": emptied" if cleared else ""))
     show_line(
         f"{size:.0f} MB: features of {found.images} images ({found.feature_bytes / 1e6:.0f} MB of "
         f"at most {found.limit_bytes / 1e6:.0f}), {found.models} converted network(s)"
@@ -306,17 +344,27 @@ def _out() -> Console:
     return Console(highlight=False, soft_wrap=True, width=_PIPE_WIDTH)
 
 
-def _printable(text: str) -> str:
-    """Control characters and stray surrogates shown as escapes, so a name cannot draw."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _print_check(out: Console, check: Check) -> None:
+    """One check that did not pass: what to do, and the first of its files."""
+    colour, word = _STATUS[check.status]
+    out.print(f"[{colour}]{check.code} {word}[/]  {escape(printable(check.text))}")
+    out.print(f"    {escape(check.hint)}", style="dim")
+    remarks = check.details or ("",) * len(check.paths)
+    for path, remark in list(zip(check.paths, remarks, strict=True))[:_FILES_SHOWN]:
+        tail = f" [dim]({escape(printable(remark))})[/]" if remark else ""
+        out.print(f"    {escape(printable(path))}{tail}")
+    if len(check.paths) > _FILES_SHOWN:
+        out.print(f"    and {len(check.paths) - _FILES_SHOWN} more (--json lists all)", style="dim")
+    out.print()
 
 
 def _print_finding(out: Console, finding: Finding) -> None:
-    colour = "yellow" if finding.severity == "warning" else "dim"
-    names = ", ".join(_printable(p) for p in finding.paths[:_PATHS_SHOWN])
+    colour, _ = _STATUS[finding.severity]
+    names = ", ".join(printable(p) for p in finding.paths[:_PATHS_SHOWN])
     more = len(finding.paths) - _PATHS_SHOWN
     tail = f" ({names}{f' and {more} more' if more > 0 else ''})" if names else ""
-    out.print(f"[{colour}]{finding.code}[/] {escape(finding.title + tail)}. {escape(finding.hint)}")
+    text = escape(printable(finding.title) + tail)
+    out.print(f"[{colour}]{finding.code}[/] {text}. {escape(finding.hint)}")
 
 
 def _decision_table(advice: Recommendation) -> Table:

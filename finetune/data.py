@@ -6,6 +6,7 @@ and the seed, so exact copies always fall on the same side and adding files move
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import defaultdict
@@ -21,6 +22,13 @@ IMAGE_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
         *(".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".ico"),
+    }
+)
+# Pictures too, but of kinds that Pillow alone does not read: leaving them out is no detail.
+FOREIGN_SUFFIXES = frozenset(
+    {
+        *(".heic", ".heif", ".jxl", ".psd", ".svg", ".eps", ".dcm", ".exr", ".hdr"),
+        *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
     }
 )
 VALIDATION_NAMES = ("val", "valid", "validation")
@@ -47,24 +55,40 @@ def scan(root: Path) -> Dataset:
             between ready-made splits.
     """
     _require_folder(root)
-    folders = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir()}
-    if "train" in folders and any(_is_class_folder(p) for p in folders["train"].iterdir()):
-        return _scan_ready(root, folders)
-    listing = _walk(root, root)
-    return Dataset(
-        root=safe_name(str(root)),
-        classes=_checked_classes(listing, root),
-        layout="plain",
-        pool=_samples(root, listing, read=True),
-        val=None,
-        test=None,
-        findings=_findings(listing),
-    )
+    with _readable(root):
+        folders = _split_folders(root)
+        if "train" in folders and any(_is_class_folder(p) for p in folders["train"].iterdir()):
+            return _scan_ready(root, folders)
+        listing = _walk(root, root)
+        return Dataset(
+            root=safe_name(str(root)),
+            classes=_checked_classes(listing, root),
+            layout="plain",
+            pool=_samples(root, listing, read=True),
+            val=None,
+            test=None,
+            findings=_findings(listing),
+        )
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Folders of the first level by lower-case name: splits are recognised in any case."""
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in root.iterdir() if p.is_dir()):
+        name = path.name.lower()
+        if name in found and name in {"train", "test", *VALIDATION_NAMES}:
+            raise DataError(
+                f"{root} has both {found[name].name}/ and {path.name}/",
+                hint="Put their images into one of them.",
+            )
+        found[name] = path
+    return found
 
 
 def _scan_ready(root: Path, folders: dict[str, Path]) -> Dataset:
     train = _walk(root, folders["train"])
     classes = _checked_classes(train, folders["train"])
+    pool = _samples(root, train, read=True)
     names = [n for n in VALIDATION_NAMES if n in folders]
     if len(names) > 1:
         raise DataError(
@@ -88,30 +112,19 @@ def _scan_ready(root: Path, folders: dict[str, Path]) -> Dataset:
         parts[part] = _samples(root, listing, read=part != "test")
         for title, paths in listing.notes.items():
             train.notes[title] += paths
-    ignored = sorted(
+    train.notes["beside"] = sorted(
         safe_name(path.name)
         for name, path in folders.items()
         if name not in {"train", "test", *names} and not _is_hidden(path.name)
     )
-    findings = _findings(train)
-    if ignored:
-        findings += (
-            Finding(
-                "FT102",
-                "warning",
-                f"{len(ignored)} folder(s) beside train/ are not used",
-                "Move them into train/ if they are classes.",
-                tuple(ignored),
-            ),
-        )
     return Dataset(
         root=safe_name(str(root)),
         classes=classes,
         layout="ready",
-        pool=_samples(root, train, read=True),
+        pool=pool,
         val=parts["val"],
         test=parts["test"],
-        findings=findings,
+        findings=_findings(train),
     )
 
 
@@ -122,6 +135,11 @@ def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
         DataError: no folder, no images, or a class folder that is not among `classes`.
     """
     _require_folder(root)
+    with _readable(root):
+        return _scan_labelled(root, classes)
+
+
+def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
     top = root / "test" if _is_class_folder(root / "test") and "test" not in classes else root
     listing = _walk(root, top)
     unknown = sorted(set(listing.classes) - set(classes))
@@ -165,11 +183,12 @@ def split(
 ) -> Splits:
     """Divide a data set into train, validation and test.
 
-    Each image gets a number in [0, 1) from the hash of its bytes and the seed; within each class
-    those below the fraction go to the split. So the shares are met on average rather than to the
-    image, which is the price for a split that never moves when files are added. Where a class would
-    miss a split, its smallest (or largest) numbers are moved, so that every class with at least
-    three different images has one in each. Ready-made splits are kept.
+    Each image gets a number in [0, 1) from the hash of its unit (its bytes, or its group's name)
+    and the seed; within each class those below the fraction go to the split. So the shares are met
+    on average rather than to the image, which is the price for a split that never moves when files
+    are added. Where a class would miss a split, its smallest (or largest) numbers are moved, so
+    that every class with at least three different images has one in each. Ready-made splits are
+    kept.
 
     Args:
         dataset: What `scan` returned.
@@ -223,6 +242,18 @@ def _require_folder(root: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def _readable(root: Path) -> Iterator[None]:
+    """A folder that may not be listed is a fault to mend, named."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot read {error.filename or root}: {error.strerror or error}",
+            hint="Check that you may list the folder and read its files.",
+        ) from error
+
+
 def _walk(root: Path, top: Path) -> _Listing:
     listing = _Listing()
     for entry in sorted(top.iterdir()):
@@ -240,12 +271,14 @@ def _walk(root: Path, top: Path) -> _Listing:
 
 def _walk_class(root: Path, folder: Path, listing: _Listing) -> None:
     before = len(listing.files)
-    for path in sorted(_descend(folder, listing.notes["hidden"], root)):
+    for path in sorted(_descend(folder, listing.notes, root)):
         name = path.relative_to(root).as_posix()
         if name != safe_name(name):
             listing.notes["encoding"].append(safe_name(name))
         elif not path.is_file():
             listing.notes["special"].append(name)
+        elif path.suffix.lower() in FOREIGN_SUFFIXES:
+            listing.notes["foreign"].append(name)
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
             listing.notes["other"].append(name)
         else:
@@ -259,19 +292,25 @@ def _walk_class(root: Path, folder: Path, listing: _Listing) -> None:
 
 
 def _descend(
-    folder: Path, hidden: list[str] | None = None, root: Path | None = None
+    folder: Path, notes: dict[str, list[str]] | None = None, root: Path | None = None
 ) -> Iterator[Path]:
     """Files below a folder; links to folders are followed once, so a loop ends."""
     seen: set[str] = set()
-    for top, folders, files in os.walk(folder, followlinks=True):
+
+    def closed(error: OSError) -> None:
+        """A folder that may not be listed: its images are missed, which must be told."""
+        if notes is not None and root is not None:
+            notes["closed"].append(safe_name(Path(error.filename).relative_to(root).as_posix()))
+
+    for top, folders, files in os.walk(folder, onerror=closed, followlinks=True):
         real = os.path.realpath(top)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         for name in [*folders, *files]:
-            if _is_hidden(name) and hidden is not None and root is not None:
-                hidden.append(safe_name((Path(top) / name).relative_to(root).as_posix()))
+            if _is_hidden(name) and notes is not None and root is not None:
+                notes["hidden"].append(safe_name((Path(top) / name).relative_to(root).as_posix()))
         folders[:] = sorted(f for f in folders if not _is_hidden(f))
         yield from (Path(top) / f for f in files if not _is_hidden(f))
 
@@ -298,59 +337,116 @@ def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
 
 
 def _samples(root: Path, listing: _Listing, *, read: bool) -> tuple[Sample, ...]:
+    """The listed files with their labels and, where they are read, digests."""
     index = {name: i for i, name in enumerate(listing.classes)}
-    return tuple(
-        Sample(name, index[label], digest_file(root / name) if read else "")
-        for label, name in listing.files
-    )
+    found = []
+    for label, name in listing.files:
+        try:
+            digest = digest_file(root / name) if read else ""
+        except DataError:
+            listing.notes["closed"].append(name)
+            continue
+        found.append(Sample(name, index[label], digest))
+    return tuple(found)
 
 
-_TITLES: dict[str, tuple[str, Severity, str, str]] = {
-    "hidden": ("FT103", "note", "hidden or system file(s) left out", "Nothing to do."),
-    "other": ("FT104", "note", "file(s) that are not images left out", "Nothing to do."),
-    "loose": (
-        "FT105",
-        "warning",
-        "image(s) outside any class folder left out",
-        "Move them into a class folder if they should count.",
-    ),
-    "nested": (
-        "FT106",
-        "note",
-        "image(s) in folders below a class folder; they belong to the first-level class",
-        "Move deeper folders up if they are classes of their own.",
-    ),
-    "empty": (
-        "FT107",
-        "warning",
-        "class folder(s) without images left out",
-        "Add images or remove the folder.",
-    ),
-    "bare": (
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding: a stable code, how bad it is, what it is called and what to do."""
+
+    code: str
+    severity: Severity
+    title: str
+    hint: str
+
+    def finding(self, text: str, paths: Sequence[str]) -> Finding:
+        """One such finding: what was found, and where."""
+        return Finding(self.code, self.severity, text, self.hint, tuple(paths))
+
+
+# What the walk over the folders tells; keys are those of `_Listing.notes`.
+LISTED: dict[str, Kind] = {
+    "bare": Kind(
         "FT101",
         "warning",
         "ready-made split(s) without images: nothing is measured there",
         "Add images, or remove the folder to have the split made.",
     ),
-    "special": (
+    "beside": Kind(
+        "FT102",
+        "warning",
+        "folder(s) beside train/ are not used",
+        "Move them into train/ if they are classes.",
+    ),
+    "hidden": Kind("FT103", "note", "hidden or system file(s) left out", "Nothing to do."),
+    "other": Kind("FT104", "note", "file(s) that are not images left out", "Nothing to do."),
+    "loose": Kind(
+        "FT105",
+        "warning",
+        "image(s) outside any class folder left out",
+        "Move them into a class folder if they should count.",
+    ),
+    "nested": Kind(
+        "FT106",
+        "note",
+        "image(s) in folders below a class folder; they belong to the first-level class",
+        "Move deeper folders up if they are classes of their own.",
+    ),
+    "empty": Kind(
+        "FT107",
+        "warning",
+        "class folder(s) without images left out",
+        "Add images or remove the folder.",
+    ),
+    "encoding": Kind(
+        "FT108", "warning", "file(s) whose name is not valid UTF-8 left out", "Rename them."
+    ),
+    "special": Kind(
         "FT109",
         "warning",
         "link(s) to nothing, pipes or devices left out",
         "Remove them, or mend the links.",
     ),
-    "encoding": (
-        "FT108",
+    "foreign": Kind(
+        "FT117",
         "warning",
-        "file(s) whose name is not valid UTF-8 left out",
-        "Rename them.",
+        "picture(s) of a kind that is not read here left out",
+        "Convert them to JPEG or PNG.",
+    ),
+    "closed": Kind(
+        "FT118",
+        "warning",
+        "file(s) or folder(s) that may not be read left out",
+        "Give yourself the right to read them.",
     ),
 }
+COPIES = Kind(
+    "FT110",
+    "note",
+    "exact copies",
+    "Remove them if they were not meant to count twice. Splits made here keep copies together.",
+)
+CROSSED = Kind(
+    "FT111", "warning", "image(s) lie under two labels", "Keep each of them in one class only."
+)
+LEAKED = Kind(
+    "FT112",
+    "warning",
+    "test image(s) are exact copies of images trained on",
+    "Remove them from test/: the test accuracy is too good by as much.",
+)
+UNREADABLE = Kind(
+    "FT120",
+    "warning",
+    "image(s) cannot be read and were left out",
+    "Repair or remove them; --on-bad-image error stops instead.",
+)
 
 
 def _findings(listing: _Listing) -> tuple[Finding, ...]:
     return tuple(
-        Finding(code, severity, f"{len(paths)} {title}", hint, tuple(paths))
-        for key, (code, severity, title, hint) in _TITLES.items()
+        kind.finding(f"{len(paths)} {kind.title}", paths)
+        for key, kind in LISTED.items()
         if (paths := listing.notes.get(key))
     )
 
@@ -364,26 +460,11 @@ def copies(samples: Sequence[Sample]) -> tuple[Finding, ...]:
     crossed = [g for g in twins if len({s.label for s in g}) > 1]
     found = []
     if twins:
-        found.append(
-            Finding(
-                "FT110",
-                "note",
-                f"{sum(len(g) - 1 for g in twins)} exact copies",
-                "Remove them if they were not meant to count twice. Splits made here keep copies "
-                "together.",
-                tuple(s.path for g in twins for s in g),
-            )
-        )
+        text = f"{sum(len(g) - 1 for g in twins)} {COPIES.title}"
+        found.append(COPIES.finding(text, [s.path for g in twins for s in g]))
     if crossed:
-        found.append(
-            Finding(
-                "FT111",
-                "warning",
-                f"{len(crossed)} image(s) lie under two labels",
-                "Keep each of them in one class only.",
-                tuple(s.path for g in crossed for s in g),
-            )
-        )
+        text = f"{len(crossed)} {CROSSED.title}"
+        found.append(CROSSED.finding(text, [s.path for g in crossed for s in g]))
     return tuple(found)
 
 
@@ -391,37 +472,20 @@ def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Find
     """A finding that names images which could not be decoded; none where there are none."""
     if not samples:
         return ()
-    return (
-        Finding(
-            "FT120",
-            "warning",
-            f"{len(samples)} image(s) cannot be read and were left out: {messages[0]}",
-            "Repair or remove them; --on-bad-image error stops instead.",
-            tuple(s.path for s in samples),
-        ),
-    )
+    text = f"{len(samples)} {UNREADABLE.title}: {messages[0]}"
+    return (UNREADABLE.finding(text, [s.path for s in samples]),)
 
 
 def leaks(fitting: Sequence[Sample], test: Sequence[Sample]) -> tuple[Finding, ...]:
     """A finding when exact copies of fitted images stand in the test split."""
     known = {s.digest for s in fitting}
-    leaked = tuple(s.path for s in test if s.digest in known)
-    if not leaked:
-        return ()
-    return (
-        Finding(
-            "FT112",
-            "warning",
-            f"{len(leaked)} test image(s) are exact copies of images trained on",
-            "Remove them from test/: the test accuracy is too good by as much.",
-            leaked,
-        ),
-    )
+    leaked = [s.path for s in test if s.digest in known]
+    return (LEAKED.finding(f"{len(leaked)} {LEAKED.title}", leaked),) if leaked else ()
 
 
-def _number(digest: str, salt: str) -> float:
-    """A uniform number in [0, 1) from a content hash and a salt."""
-    value = hashlib.sha256(f"{salt}:{digest}".encode()).digest()[:8]
+def _number(unit: str, salt: str) -> float:
+    """A uniform number in [0, 1) from a content hash or the name of a group, and a salt."""
+    value = hashlib.sha256(f"{salt}:{unit}".encode()).digest()[:8]
     return int.from_bytes(value, "big") / 2**64
 
 
@@ -437,20 +501,20 @@ def _cut(
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Split off a fraction per class; returns (kept, cut off).
 
-    A class keeps `leave` different images and gives at least one, where it has more than `leave`.
+    A class keeps `leave` units and gives at least one, where it has more than `leave`.
     """
     if fraction == 0:
         return samples, ()
-    numbers = {s.digest: _number(s.digest, salt) for s in samples}
+    numbers = {s.unit: _number(s.unit, salt) for s in samples}
     classes = [
-        sorted({s.digest for s in group}, key=lambda d: numbers[d])
+        sorted({s.unit for s in group}, key=lambda unit: numbers[unit])
         for group in _by_class(samples).values()
     ]
-    chosen = {d for d, u in numbers.items() if u < fraction}
+    chosen = {unit for unit, number in numbers.items() if number < fraction}
 
-    def room(digest: str) -> bool:
-        """Would every class that has this image keep enough without it?"""
-        return all(len(set(c) - chosen - {digest}) >= leave for c in classes if digest in c)
+    def room(unit: str) -> bool:
+        """Would every class that has this unit keep enough without it?"""
+        return all(len(set(c) - chosen - {unit}) >= leave for c in classes if unit in c)
 
     for ranked in classes:
         short = max(0, min(leave, len(ranked)) - len(set(ranked) - chosen))
@@ -458,8 +522,8 @@ def _cut(
     for ranked in classes:
         if chosen.isdisjoint(ranked):
             chosen.update([d for d in ranked if room(d)][:1])
-    kept = tuple(s for s in samples if s.digest not in chosen)
-    return kept, tuple(s for s in samples if s.digest in chosen)
+    kept = tuple(s for s in samples if s.unit not in chosen)
+    return kept, tuple(s for s in samples if s.unit in chosen)
 
 
 def _cap(samples: tuple[Sample, ...], limit: int, salt: str) -> tuple[Sample, ...]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 class FinetuneError(Exception):
     """A fault the user can mend; shown as one line and a hint, without a traceback.
 
+    Both are made printable here, so that no file name breaks a line, a table or JSON.
+
     Args:
         message: What is wrong, with the offending value and the path.
         hint: One thing to try, starting with a verb or a command to paste.
@@ -14,9 +16,9 @@ class FinetuneError(Exception):
     exit_code = 3
 
     def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message)
 
 
 class UsageError(FinetuneError):
@@ -30,7 +32,19 @@ class DataError(FinetuneError):
 
 
 class ImageError(FinetuneError):
-    """One image cannot be decoded."""
+    """One image cannot be decoded.
+
+    Args:
+        path: Its file.
+        reason: Why, in words that do not repeat the path.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"cannot read image {path}: {reason}",
+            hint="Open the file in a viewer; replace or remove it.",
+        )
+        self.reason = printable(reason)
 
 
 class BackboneError(FinetuneError):
@@ -52,6 +66,11 @@ class TrainingError(FinetuneError):
 def safe_name(name: str) -> str:
     r"""The name itself if it is valid Unicode, else with the stray bytes shown as \\udcxx."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """Control characters, line breaks and stray bytes as escapes, so that a name cannot draw."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def first_line(error: BaseException) -> str:

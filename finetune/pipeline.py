@@ -15,6 +15,7 @@ from finetune import (
     decide,
     evaluate,
     export,
+    health,
     probe,
     realise,
     report,
@@ -74,7 +75,9 @@ def run_training(request: Request, listener: Listener) -> RunResult:
             stages=probes.table,
             recommendation=advice,
             floor=model.floor,
-            findings=seen.findings + (() if test is None else test.findings),
+            findings=seen.findings
+            + (() if test is None else test.findings)
+            + health.late_findings(seen.examined, Path(request.root)),
             seconds={},
         )
         result = replace(result, seconds=clock.total())

@@ -18,7 +18,9 @@ Size = Literal["small", "large"]
 Similarity = Literal["similar", "different"]
 Verdict = Literal["similar", "different", "uncertain"]
 Policy = Literal["measured", "table"]
-Severity = Literal["note", "warning"]
+Severity = Literal["note", "warning", "error"]
+Status = Literal["passed", "note", "warning", "error", "not-applicable"]
+NearCopies = Literal["together", "ignore"]
 
 T = TypeVar("T")
 
@@ -56,11 +58,21 @@ def from_json(text: str | bytes, kind: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image; `path` is relative to the data set's root, with forward slashes."""
+    """One labelled image; `path` is relative to the data set's root, with forward slashes.
+
+    Images of one `group` stay on one side of a split; without one, an image stays with its exact
+    copies.
+    """
 
     path: str
     label: int
     digest: str
+    group: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What is never divided: equal units are on the same side of every split."""
+        return self.group or self.digest
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,29 @@ class Finding:
     title: str
     hint: str
     paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a data set and what came of it; passed and not applicable ones are records too.
+
+    `text` says what was found with its numbers, or why the check does not apply; `details` has a
+    remark for each of `paths`, or is empty.
+    """
+
+    code: str
+    title: str
+    status: Status
+    text: str
+    hint: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+
+    @property
+    def alarming(self) -> bool:
+        """Does `--strict` stop here?"""
+        return self.status in ("warning", "error")
 
 
 @dataclass(frozen=True)
@@ -532,6 +567,9 @@ class Request:
     test_fraction: float = 0.2
     max_per_class: int | None = None
     on_bad_image: Literal["skip", "error"] = "skip"
+    group: str | None = None
+    near_copies: NearCopies = "together"
+    strict: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     command: str = "finetune train"
 
@@ -596,6 +634,19 @@ class Comparison:
     findings: tuple[Finding, ...]
     verdict: str
     seconds: dict[str, float]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Health:
+    """The answer of `finetune check`: every check of a data set, and the split it would get."""
+
+    data: str
+    classes: tuple[str, ...]
+    layout: Literal["plain", "ready"]
+    counts: dict[str, int]
+    checks: tuple[Check, ...]
+    seconds: float
     schema_version: int = SCHEMA_VERSION
 
 

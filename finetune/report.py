@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from finetune.errors import printable
 from finetune.records import (
     DatasetProfile,
     EpochRecord,
@@ -202,8 +203,8 @@ def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
 
 def _findings(result: RunResult) -> str:
     items = "".join(
-        f"<li><b>{f.code}</b> {escape(f.title)}. {escape(f.hint)} "
-        f'<span class="soft">{escape(", ".join(f.paths[:5]))}{" …" if len(f.paths) > 5 else ""}'
+        f"<li><b>{f.code}</b> {escape(printable(f.title))}. {escape(f.hint)} <span class=soft>"
+        f"{escape(printable(', '.join(f.paths[:5])))}{' …' if len(f.paths) > 5 else ''}"
         "</span></li>"
         for f in result.findings
     )

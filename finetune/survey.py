@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches, data, features, prepared, probe, profile, strategy, weights
+from finetune import batches, data, features, health, prepared, probe, profile, strategy, weights
 from finetune.errors import DataError
 from finetune.inference import TOP
 from finetune.prepared import Prepared
@@ -64,7 +64,8 @@ class Clock:
 class Survey:
     """The data read and turned into features; rows of `table` stand for `samples`.
 
-    `class_counts` int64[C] counts all images that are not test, also those that were not looked at.
+    `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
+    `examined` is None where nothing was checked.
     """
 
     request: Request
@@ -79,6 +80,7 @@ class Survey:
     findings: tuple[Finding, ...]
     seconds_per_image: float
     listener: Listener
+    examined: health.Examination | None = None
 
     @property
     def facts(self) -> BackboneFacts:
@@ -177,15 +179,12 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         DataError: unreadable images where these are an error, or a class without any.
     """
     root = Path(request.root)
-    with clock.step("scan", f"reading {root}"):
-        dataset = data.scan(root)
-        splits = data.split(
-            dataset,
-            seed=request.seed,
-            val_fraction=request.val_fraction,
-            test_fraction=request.test_fraction,
-            max_per_class=request.max_per_class,
-        )
+    with clock.step("scan", f"reading and checking {root}"):
+        examined = health.examine(request, listener.progress)
+        dataset, splits = examined.dataset, examined.splits
+    for finding in examined.findings:
+        if finding.severity != "note":
+            listener.note(f"{finding.code} {finding.title}")
     with clock.step("backbone", f"loading {request.backbone}"):
         body = prepared.prepare(
             request.backbone,
@@ -230,10 +229,11 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         samples=samples,
         labels=labels,
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
-        fold=probe.folds(labels, [s.digest for s in samples]),
-        findings=dataset.findings + data.copies(dataset.pool) + data.unreadable(bad, messages),
+        fold=probe.folds(labels, [s.unit for s in samples]),
+        findings=examined.findings + data.unreadable(bad, messages),
         seconds_per_image=_seconds_per_image(table, body, paths),
         listener=listener,
+        examined=examined,
     )
 
 

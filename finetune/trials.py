@@ -42,7 +42,7 @@ def material(
             survey.body.network,
             torch.device(survey.body.device),
             labels=survey.labels[some],
-            groups=[survey.samples[i].digest for i in some],
+            groups=[survey.samples[i].unit for i in some],
             classes=len(survey.dataset.classes),
             seed=survey.request.seed,
             listener=survey.listener,

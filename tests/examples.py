@@ -10,6 +10,7 @@ from finetune.records import (
     BackboneFacts,
     BackboneRow,
     CacheUsage,
+    Check,
     ClassMetrics,
     ClassProbability,
     Comparison,
@@ -24,6 +25,7 @@ from finetune.records import (
     Floor,
     Forecast,
     HeadFacts,
+    Health,
     Lead,
     Metrics,
     NormLayer,
@@ -49,6 +51,12 @@ from finetune.records import (
 CLASSES = ("ash", "bäy & co")
 SAMPLE = Sample("ash/1.png", 0, "d1")
 FINDING = Finding("FT110", "note", "2 exact copies", "Remove them.", ("ash/1.png", "ash/2.png"))
+CHECK = Check(
+    *("FT122", "images of another format than their suffix", "note", "1 of 3 images", "Nothing."),
+    numbers={"images": 1},
+    paths=("ash/1.png",),
+    details=("is JPEG",),
+)
 SPLITS = Splits((SAMPLE,), (Sample("ash/2.png", 0, "d2"),), (Sample("bäy & co/3.png", 1, ""),))
 PREPROCESS = Preprocess(224, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 BACKBONE = BackboneFacts(
@@ -255,6 +263,8 @@ EXAMPLES: tuple[Any, ...] = (
     ),
     CONTENDER,
     COMPARISON,
+    CHECK,
+    Health("/data/trees", CLASSES, "ready", {"train": 4, "val": 1, "test": 2}, (CHECK,), 0.25),
     Evaluation("runs/one", "/data/new", METRICS, ()),
     RunRow("runs/one", error="damaged"),
 )

@@ -15,33 +15,25 @@ PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 LAYERS = {
     10: {"cli"},
-    9: {"pipeline", "apply", "console"},
+    9: {"pipeline"},
     8: {"decide"},
     7: {"trials"},
     6: {"realise"},
-    5: {"predict", "tune", "survey"},
-    4: {"features", "train", "runs", "prepared"},
-    3: {"engine", "export"},
-    2: {"backbones", "batches", "augment"},
-    1: {"cache", "data", "evaluate", "inference", "probe", "profile", "report", "strategy"},
-    0: {"errors", "records", "weights", "matrix"},
+    5: {"apply", "survey", "tune"},
+    4: {"predict", "prepared", "train"},
+    3: {"engine", "health"},
+    2: {"backbones", "checks", "console", "export", "features", "runs"},
+    1: {"augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
+    | {"report", "strategy"},
+    0: {"alike", "errors", "matrix", "records", "weights"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
-    *(
-        "weights",
-        "matrix",
-        "cache",
-        "export",
-        "prepared",
-        "survey",
-        "realise",
-        "decide",
-        "pipeline",
-    ),
+    *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
+    *("alike", "checks", "health", "pipeline"),
 )
 STATEMENTS = 40
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -310,12 +311,108 @@ def test_damaged_avif_is_a_fault_like_any_other(tmp_path: Path) -> None:
     assert faults > 0
 
 
+def test_decode_reads_ycck(tmp_path: Path) -> None:
+    """Photoshop's other JPEG for print (luminance, two colours, black) decodes like CMYK."""
+    # red is no cyan, all magenta and yellow; these three are written as luminance and two colours,
+    # and Pillow writes the complement of what it is given
+    ink = Image.new("RGB", (32, 32), (0, 255, 255)).convert("YCbCr").getpixel((0, 0))
+    planes = (*(255 - v for v in ink), 0)
+    path = saved(Image.new("CMYK", (32, 32), planes), tmp_path / "x.jpg", quality=100)
+    whole = path.read_bytes()
+    marker = whole.index(b"Adobe")
+    path.write_bytes(whole[: marker + 11] + b"\2" + whole[marker + 12 :])  # transform 2: YCCK
+
+    with Image.open(path) as image:
+        assert image.mode == "CMYK"
+    assert colour_of(path) == pytest.approx([255, 0, 0], abs=4)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_decode_reads_avif(tmp_path: Path) -> None:
+    """AVIF is a picture like any other."""
+    path = saved(Image.new("RGB", (32, 32), (200, 100, 50)), tmp_path / "x.avif", quality=100)
+
+    assert colour_of(path) == pytest.approx([200, 100, 50], abs=4)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_the_content_counts_and_not_the_suffix(tmp_path: Path, suffix: str) -> None:
+    """A WebP under another name decodes as what it is."""
+    path = tmp_path / f"x{suffix}"
+    Image.new("RGB", (16, 16), (200, 100, 50)).save(path, format="WEBP", lossless=True)
+
+    assert colour_of(path) == [200, 100, 50]
+
+
+def test_formats_that_run_other_programs_are_not_opened(tmp_path: Path) -> None:
+    """PostScript would be handed to Ghostscript: under whatever name, it is no image here."""
+    path = tmp_path / "x.jpg"
+    Image.new("RGB", (16, 16)).save(path, format="EPS")
+
+    with pytest.raises(ImageError, match="not an image of a known format"):
+        batches.decode(path, 8)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems refuse such names")
+@pytest.mark.parametrize(
+    "name", [b"with space", "🌷".encode(), b"line\nbreak", b"caf\xe9", b"n" * 251, b"\x1b[2J"]
+)
+def test_decode_takes_any_name(tmp_path: Path, name: bytes) -> None:
+    """A file is read whatever it is called, and a fault about it is one printable line."""
+    path = tmp_path / os.fsdecode(name + b".png")
+    saved(Image.new("RGB", (9, 9), (1, 2, 3)), path)
+
+    assert colour_of(path) == [1, 2, 3]
+    path.write_bytes(b"")
+    with pytest.raises(ImageError) as caught:
+        batches.decode(path, 8)
+    assert caught.value.message.isprintable()
+    assert caught.value.reason == "it is empty"
+
+
+def test_a_link_is_read_and_a_loop_is_a_fault(tmp_path: Path) -> None:
+    """A link to a picture is that picture; one to itself cannot be read."""
+    saved(Image.new("RGB", (9, 9), (1, 2, 3)), tmp_path / "x.png")
+    (tmp_path / "link.png").symlink_to("x.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+
+    assert colour_of(tmp_path / "link.png") == [1, 2, 3]
+    with pytest.raises(ImageError, match=r"loop\.png: .*symbolic links"):
+        batches.decode(tmp_path / "loop.png", 8)
+
+
+def test_no_right_to_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says is the reason, without the path again."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "x.png")
+
+    monkeypatch.setattr(Image, "open", refuse)
+
+    with pytest.raises(ImageError, match=r"cannot read image x\.png: Permission denied$"):
+        batches.decode(Path("x.png"), 8)
+
+
+def test_too_many_pixels_are_refused_before_they_are_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header tells; a JPEG counts with the pixels it is reduced to."""
+    monkeypatch.setattr(batches, "MOST_PIXELS", 40 * 40)
+    large = Image.fromarray(quadrants(160, 160))
+    png, jpeg = saved(large, tmp_path / "x.png"), saved(large, tmp_path / "x.jpg")
+    monkeypatch.setattr(batches, "_to_rgb", lambda image: image.convert("RGB"))
+
+    with pytest.raises(ImageError, match="too many pixels"):
+        batches.decode(png, 8)
+    assert batches.decode(jpeg, 8).shape == (8, 8, 3)
+
+
 def test_picture_of_absurd_size_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture past Pillow's limit is refused, not unpacked into memory."""
     path = saved(Image.fromarray(quadrants()), tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
 
-    with pytest.raises(ImageError, match=r"bomb\.png"):
+    with pytest.raises(ImageError, match=r"bomb\.png: too many pixels"):
         batches.decode(path, 16)
 
 
@@ -329,6 +426,37 @@ def test_size_comes_from_the_header(tmp_path: Path) -> None:
     assert batches.size_of(cut_off) == (48, 32)
     assert batches.size_of(broken("text", tmp_path / "text.png")) is None
     assert batches.size_of(tmp_path / "missing.png") is None
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_glance_sees_the_whole_picture_small(tmp_path: Path, suffix: str) -> None:
+    """Header and small copy; a fast JPEG's copy lies where the exact one does."""
+    photo = Image.fromarray(load_sample_image("china.jpg"))
+    path = saved(photo, tmp_path / f"x{suffix}", quality=95)
+
+    seen = batches.glance(path, 32)
+
+    assert (seen.width_px, seen.height_px, seen.mode) == (*photo.size, "RGB")
+    assert seen.format == {".jpg": "JPEG", ".png": "PNG"}[suffix]
+    exact = np.asarray(photo.resize((32, 32), Image.Resampling.BILINEAR), int)
+    assert np.abs(seen.thumb - exact).mean() < 1.5
+
+
+def test_a_glance_turns_the_picture_and_knows_frames(tmp_path: Path) -> None:
+    """The copy is upright like what the network sees; several frames are told."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = np.ascontiguousarray(STORED[6](quadrants()))
+    turned = saved(Image.fromarray(lying), tmp_path / "x.png", exif=exif)
+    upright = saved(Image.fromarray(quadrants()), tmp_path / "upright.png")
+    frames = {"save_all": True, "append_images": [Image.new("RGB", (9, 9), "red")]}
+    moving = saved(Image.new("RGB", (9, 9)), tmp_path / "x.gif", **frames)
+
+    a, b = batches.glance(turned, 32), batches.glance(upright, 32)
+    assert np.abs(a.thumb.astype(int) - b.thumb).max() <= 1
+    assert batches.glance(moving).several_frames
+    assert not b.several_frames
+    assert batches.glance(upright).thumb is None
 
 
 # --- stream and load ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import SAMPLE
+from PIL import Image
 
 from finetune import cli, pipeline
 
@@ -128,6 +129,72 @@ def test_compare_trains_all_and_says_what_the_table_cost(run_cli, image_folder) 
         assert row["seconds"] > 0
     assert answer["verdict"].startswith(f"The table said {answer['table']}, best was ")
     assert rows[answer["best"]]["accuracy"] == max(r["accuracy"] for r in rows.values())
+
+
+def test_check_json_has_every_check(run_cli, image_folder) -> None:
+    """`check --json` is one object: each check with its code, status, numbers and files."""
+    root = image_folder({"a": 12, "b": 12})
+    (root / "a" / "line\nbreak.png").write_bytes(b"")
+
+    done = run_cli("check", root, "--json")
+
+    answer = json.loads(done.out)
+    assert done.code == 0
+    assert {"data", "classes", "layout", "counts", "checks", "seconds"} <= set(answer)
+    assert set(answer["checks"][0]) == {
+        *("code", "title", "status", "text", "hint", "numbers", "paths", "details")
+    }
+    found = {c["code"]: c for c in answer["checks"]}
+    assert found["FT120"]["paths"] == ["a/line\nbreak.png"]
+    assert found["FT120"]["details"] == ["it is empty"]
+    assert {"passed", "warning", "not-applicable"} <= {c["status"] for c in answer["checks"]}
+
+
+def test_check_shows_people_what_to_do_and_what_passed(run_cli, image_folder) -> None:
+    """The finding with its file on one line and what to do; passed checks are listed, too."""
+    root = image_folder({"a": 12, "b": 12})
+    (root / "a" / "line\nbreak.png").write_bytes(b"")
+
+    done = run_cli("check", root)
+
+    assert done.code == 0
+    assert r"a/line\nbreak.png (it is empty)" in done.out
+    assert "Repair or remove them" in done.out
+    assert "FT136  passed" in done.out
+    assert "FT112  not applicable" in done.out
+
+
+def test_strict_turns_warnings_into_exit_code_3(run_cli, image_folder, tmp_path: Path) -> None:
+    """`check --strict` shows all and ends with 3; `train --strict` stops before it loads torch."""
+    root = image_folder({"a": 12, "b": 12})
+    assert run_cli("check", root, "--strict").code == 0
+    (root / "a" / "empty.png").write_bytes(b"")
+
+    checked = run_cli("check", root, "--strict", "--json")
+    trained = run_cli("train", root, "--strict", "--out", tmp_path / "run")
+
+    assert checked.code == trained.code == 3
+    assert json.loads(checked.out)["checks"]
+    assert "FT120" in trained.err
+    assert "finetune check" in trained.err
+    assert "loading" not in trained.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_leaking_set_is_flagged_by_training(run_cli, image_folder, tmp_path: Path) -> None:
+    """Near copies in a ready-made test/ are in the answer, although test/ is opened last."""
+    root = tmp_path / "ready"
+    image_folder({"a": 12, "b": 12}, root=root / "train", size=(120, 100))
+    image_folder({"a": 4, "b": 4}, root=root / "test", seed=1, size=(120, 100))
+    with Image.open(root / "train" / "a" / "0000.png") as image:
+        image.save(root / "test" / "a" / "leak.jpg", quality=90)
+    tiny = ("--backbone", "test_resnet", "--weights", "random")
+
+    done = run_cli("train", root, "--strategy", "linear-probe", "--out", tmp_path / "r", *tiny)
+
+    assert done.code == 0
+    text = "FT115 1 test image(s) are near copies of images trained on (test/a/leak.jpg)"
+    assert text in done.out
 
 
 @pytest.mark.parametrize("budget", ["soon", "-5m", "0", "", "10 minutes"])
@@ -324,6 +391,12 @@ def test_backbones_lists_the_default_as_ready(run_cli) -> None:
         (["train", "{leaves}", "--backbone", "no_such_net"], 3, "no_such_net"),
         (["train", "{leaves}", "--weights", "/no/file.pth"], 3, "/no/file.pth"),
         (["train", "{leaves}", "--max-per-class", "1"], 2, "--max-per-class is 1"),
+        (["check", "/nowhere"], 3, "/nowhere"),
+        (["check", "{leaves}", "--group", "("], 2, "--group '('"),
+        (["check", "{leaves}", "--group", "zebra"], 2, "--group 'zebra'"),
+        (["train", "{leaves}", "--group", "["], 2, "--group '['"),
+        (["check", "{leaves}", "--near-copies", "maybe"], 2, "maybe"),
+        (["check", "{leaves}", "--test-fraction", "2"], 2, "--test-fraction is 2"),
         (["predict", "/no/image.jpg", "--run", "/no/run"], 3, "/no/run"),
         (["evaluate", "/nowhere", "--run", "/no/run"], 3, "/no/run"),
     ],

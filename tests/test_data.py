@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,67 @@ def test_broken_link_does_not_stop_the_scan(tmp_path: Path) -> None:
 
     assert names(dataset.pool) == {"a/1.png", "b/2.png"}
     assert found(dataset) == {"FT109": {"a/dead.png"}}
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".HEIF", ".cr2", ".psd", ".svg"])
+def test_pictures_of_kinds_not_read_here_are_a_warning(tmp_path: Path, suffix: str) -> None:
+    """A phone's HEIC is no text file: FT117 says that pictures are missing."""
+    root = lay(tmp_path, "a/1.png", "b/2.png", f"a/3{suffix}")
+
+    dataset = data.scan(root)
+
+    assert names(dataset.pool) == {"a/1.png", "b/2.png"}
+    assert found(dataset) == {"FT117": {f"a/3{suffix}"}}
+    assert dataset.findings[0].severity == "warning"
+
+
+def test_a_link_to_itself_does_not_stop_the_scan(tmp_path: Path) -> None:
+    """A file or folder that links to itself is not followed for ever; FT109 names the file."""
+    root = lay(tmp_path, "a/1.png", "b/2.png")
+    (root / "a" / "loop.png").symlink_to("loop.png")
+    (root / "b" / "self").symlink_to(root / "b", target_is_directory=True)
+
+    dataset = data.scan(root)
+
+    assert names(dataset.pool) == {"a/1.png", "b/2.png"}
+    assert found(dataset) == {"FT109": {"a/loop.png"}}
+
+
+def test_a_folder_that_may_not_be_listed_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data set's own folder must be readable; the fault names it."""
+    root = lay(tmp_path, "a/1.png", "b/2.png")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    with pytest.raises(DataError, match=f"cannot read {root}: Permission denied"):
+        data.scan(root)
+
+
+def test_split_folders_that_differ_in_case_are_a_fault(tmp_path: Path) -> None:
+    """Train/ beside train/ would lose one of them without a word."""
+    root = lay(tmp_path, "train/a/1.png", "train/b/2.png", "Train/a/3.png")
+
+    with pytest.raises(DataError, match="both Train/ and train/"):
+        data.scan(root)
+
+
+def test_images_of_a_group_are_on_one_side() -> None:
+    """A group is not divided, and keeps its side when images join it."""
+    samples = [replace(s, group=f"group {i % 12}") for i, s in enumerate(many(36))]
+    extra = [replace(s, group="group 3") for s in many(5, salt="new")]
+
+    before, after = cut(plain(samples)), cut(plain(samples + extra))
+
+    for splits in (before, after):
+        groups = [{s.group for s in part} for part in (splits.train, splits.val, splits.test)]
+        assert all(groups)
+        assert sum(map(len, groups)) == 12
+    assert names(before.test) <= names(after.test)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

@@ -1,0 +1,119 @@
+"""How near copies and other images lie: what `alike.ALIKE` was chosen by (docs/log.md, 2026-11-23).
+
+For each data set: the share of copies made here (of up to 80 images, drawn with a fixed seed) that
+is recognised, the nearest pairs of different files as they are, and what the looking costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageEnhance
+
+from finetune import alike, batches
+
+SAMPLE = 80
+THRESHOLDS = (0.985, 0.99, 0.992, 0.993, 0.994, 0.995, 0.996, 0.998)
+
+
+def scaled(image: Image.Image, factor: float) -> Image.Image:
+    """The image at a multiple of its size, at least one pixel a side."""
+    width, height = (max(1, int(side * factor)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, quality: int) -> bytes:
+    """The image as a JPEG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def lossless(image: Image.Image) -> bytes:
+    """The image as a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def brighter(image: Image.Image, factor: float) -> Image.Image:
+    """The image with all values multiplied, and cut off at white."""
+    return ImageEnhance.Brightness(image).enhance(factor)
+
+
+COPIES: dict[str, Callable[[Image.Image], bytes]] = {
+    "JPEG 50": lambda im: encoded(im, 50),
+    "JPEG 30": lambda im: encoded(im, 30),
+    "half": lambda im: lossless(scaled(im, 0.5)),
+    "0.7": lambda im: lossless(scaled(im, 0.7)),
+    "double": lambda im: lossless(scaled(im, 2)),
+    "+10 %": lambda im: lossless(brighter(im, 1.1)),
+    "-10 %": lambda im: lossless(brighter(im, 0.9)),
+    "contrast +10 %": lambda im: lossless(ImageEnhance.Contrast(im).enhance(1.1)),
+    "half, +10 %, JPEG 60": lambda im: encoded(brighter(scaled(im, 0.5), 1.1), 60),
+}
+
+
+def thumbs(paths: list[Path]) -> alike.Thumbs:
+    """Small pictures of files, uint8[N, 32, 32, 3]."""
+    with ThreadPoolExecutor() as pool:
+        seen = pool.map(lambda p: batches.glance(p, alike.SIDE_PX).thumb, paths)
+        return np.stack([t for t in seen if t is not None])
+
+
+def recognised(paths: list[Path], make: Callable[[Image.Image], bytes], folder: Path) -> float:
+    """The share of copies that are called near copies of their originals."""
+    pairs = []
+    for i, path in enumerate(paths):
+        copy = folder / f"{i}.img"
+        with Image.open(path) as image:
+            copy.write_bytes(make(image.convert("RGB")))
+        pairs.append(thumbs([path, copy]))
+    return float(np.mean([len(set(alike.families(pair).tolist())) == 1 for pair in pairs]))
+
+
+def nearest(small: alike.Thumbs) -> npt.NDArray[np.float32]:
+    """Correlations of all pairs above the least threshold."""
+    units = alike._unit(small)
+    found = []
+    for i in range(0, len(units), 512):
+        likeness = np.triu(units[i : i + 512] @ units[i:].T, k=1)
+        found.append(likeness[likeness >= THRESHOLDS[0]])
+    return np.concatenate(found)
+
+
+def main() -> None:
+    """Print a table row for each folder of `--data`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="a folder of data sets")
+    root = parser.parse_args().data
+    print("| set | n | look s | match s |", *(f"{name} |" for name in COPIES), end=" ")
+    print(*(f"pairs from {t} |" for t in THRESHOLDS))
+    for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+        paths = sorted(p for p in folder.rglob("*") if p.is_file())
+        began = time.perf_counter()
+        small = thumbs(paths)
+        looked = time.perf_counter()
+        alike.families(small)
+        matched = time.perf_counter()
+        chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE]
+        with tempfile.TemporaryDirectory() as place:
+            some = [paths[i] for i in chosen]
+            shares = [recognised(some, make, Path(place)) for make in COPIES.values()]
+        pairs = nearest(small)
+        cells = [folder.name, len(paths), f"{looked - began:.1f}", f"{matched - looked:.2f}"]
+        cells += [f"{share:.0%}" for share in shares]
+        cells += [int((pairs >= t).sum()) for t in THRESHOLDS]
+        print("|", " | ".join(map(str, cells)), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

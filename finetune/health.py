@@ -1,0 +1,276 @@
+"""A data set looked at before anything learns from it: groups, splits, and what the checks say.
+
+Each file is glanced at once (its header, and a picture of 32 pixels), which is all that is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from finetune import alike, batches, checks, data
+from finetune.batches import Glance
+from finetune.checks import Subject
+from finetune.errors import DataError, ImageError, UsageError
+from finetune.records import Check, Dataset, Finding, Request, Sample, Splits
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A data set with groups, less its unreadable images; its splits; and what the checks said."""
+
+    dataset: Dataset
+    splits: Splits
+    checks: tuple[Check, ...]
+    subject: Subject
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What did not pass."""
+        return checks.findings(self.checks)
+
+
+def examine(
+    request: Request, progress: Callable[[int, int], None], *, with_test: bool = False
+) -> Examination:
+    """Scan, look at every image, group, split, check.
+
+    Args:
+        request: The folder, how to split and group, and what is to stop.
+        progress: Called with (done, total) images looked at.
+        with_test: Look at a ready-made test too, whose images are else left alone to the end; so
+            does `strict`, since a leak can only be found there.
+
+    Raises:
+        DataError: no data set; unreadable images where these are an error; with `strict`, any
+            warning.
+        UsageError: `--group` is no regular expression or matches no file, or a fraction is out of
+            range.
+    """
+    root = Path(request.root)
+    pattern = _compiled(request.group)
+    whole = data.scan(root)
+    with_test = with_test or request.strict or whole.test is None
+    whole = _digested(whole, root) if with_test else whole
+    samples = checks.labelled(whole, test=with_test)
+    side = None if request.near_copies == "ignore" else alike.SIDE_PX
+    glances, faults = look(root, [s.path for s in samples], side, progress)
+    if request.on_bad_image == "error":
+        _refuse(faults | _closed(whole), root)
+    families = _families(samples, glances)
+    dataset = _usable(whole, _groups(samples, families, pattern), faults)
+    splits = data.split(
+        dataset,
+        seed=request.seed,
+        val_fraction=request.val_fraction,
+        test_fraction=request.test_fraction,
+        max_per_class=request.max_per_class,
+    )
+    subject = Subject(
+        *(whole, splits, glances, faults, _strays(root, whole), families, pattern),
+        seen_test=with_test,
+        compared=side is not None,
+    )
+    found = checks.run(subject)
+    if request.strict:
+        _require_health(found, root)
+    return Examination(dataset, splits, found, subject)
+
+
+def look(
+    root: Path,
+    paths: Sequence[str],
+    side_px: int | None,
+    progress: Callable[[int, int], None],
+) -> tuple[dict[str, Glance], dict[str, str]]:
+    """Glance at images in threads: what was seen, and why the others cannot be read, by path."""
+
+    def attempt(path: str) -> Glance | str:
+        try:
+            return batches.glance(root / path, side_px)
+        except ImageError as error:
+            return error.reason
+
+    glances, faults = {}, {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for i, (path, seen) in enumerate(zip(paths, pool.map(attempt, paths), strict=True)):
+            if isinstance(seen, str):
+                faults[path] = seen
+            else:
+                glances[path] = seen
+            progress(i + 1, len(paths))
+    return glances, faults
+
+
+def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:
+    """What shows only once a ready-made test may be looked at: near copies and groups across.
+
+    Exact copies are found by the test itself. Nothing where the test was looked at before.
+    """
+    if examined is None or examined.subject.seen_test:
+        return ()
+    before = examined.subject
+    whole = _digested(before.dataset, root)
+    side = alike.SIDE_PX if before.compared else None
+    added, faults = look(root, [s.path for s in whole.test or ()], side, lambda *_: None)
+    glances = {**before.glances, **added}
+    after = replace(
+        before,
+        dataset=whole,
+        glances=glances,
+        faults={**before.faults, **faults},
+        families=_families(checks.labelled(whole, test=True), glances),
+        seen_test=True,
+    )
+    return checks.findings(checks.run_late(after))
+
+
+def _compiled(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text)
+    except re.error as error:
+        raise UsageError(
+            f"--group '{text}' is no regular expression: {error}",
+            hint="Write what names the group in brackets: --group '^(patient[0-9]+)_'.",
+        ) from error
+
+
+def _closed(dataset: Dataset) -> dict[str, str]:
+    """Files and folders that may not be read, with the reason."""
+    code = data.LISTED["closed"].code
+    return {p: "no right to read it" for f in dataset.findings if f.code == code for p in f.paths}
+
+
+def _refuse(faults: Mapping[str, str], root: Path) -> None:
+    if faults:
+        raise DataError(
+            f"{len(faults)} image(s) of {root} cannot be read: "
+            + "; ".join(f"{path} ({why})" for path, why in list(faults.items())[: checks.SHOWN]),
+            hint="Repair or remove them, or use --on-bad-image skip.",
+        )
+
+
+def _require_health(found: Iterable[Check], root: Path) -> None:
+    alarms = [c for c in found if c.alarming]
+    if alarms:
+        raise DataError(
+            f"--strict: {root} has {len(alarms)} warning(s): "
+            + "; ".join(f"{c.code} {c.text}" for c in alarms[: checks.SHOWN])
+            + (" …" if len(alarms) > checks.SHOWN else ""),
+            hint=f"Mend them, or leave out --strict; finetune check {root} lists the files.",
+        )
+
+
+def _digested(dataset: Dataset, root: Path) -> Dataset:
+    """The data set with digests of its ready-made test too, where the files can be read."""
+
+    def digested(sample: Sample) -> Sample:
+        try:
+            return replace(sample, digest=sample.digest or data.digest_file(root / sample.path))
+        except DataError:  # looking at it will tell
+            return sample
+
+    if dataset.test is None:
+        return dataset
+    return replace(dataset, test=tuple(digested(s) for s in dataset.test))
+
+
+def _usable(dataset: Dataset, groups: Mapping[str, str], faults: Mapping[str, str]) -> Dataset:
+    """The data set with groups, less the images that cannot be read."""
+
+    def kept(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return tuple(
+            replace(s, group=groups.get(s.path, "")) for s in samples if s.path not in faults
+        )
+
+    return replace(
+        dataset,
+        pool=kept(dataset.pool),
+        val=None if dataset.val is None else kept(dataset.val),
+        test=None if dataset.test is None else kept(dataset.test),
+    )
+
+
+def _families(
+    samples: Sequence[Sample], glances: Mapping[str, Glance]
+) -> tuple[tuple[Sample, ...], ...]:
+    """Groups of near copies that are not all the same file, in the order of their first."""
+    first: dict[str, Sample] = {}
+    thumbs = []
+    for sample in samples:
+        seen = glances.get(sample.path)
+        if seen is not None and seen.thumb is not None and sample.digest not in first:
+            first[sample.digest] = sample
+            thumbs.append(seen.thumb)
+    if not thumbs:
+        return ()
+    family = dict(zip(first, alike.families(np.stack(thumbs)).tolist(), strict=True))
+    sizes = Counter(family.values())
+    members = defaultdict(list)
+    for sample in samples:
+        if sizes[family.get(sample.digest, -1)] > 1:
+            members[family[sample.digest]].append(sample)
+    return tuple(tuple(members[key]) for key in sorted(members))
+
+
+def _groups(
+    samples: Sequence[Sample],
+    families: Iterable[Sequence[Sample]],
+    pattern: re.Pattern[str] | None,
+) -> dict[str, str]:
+    """The name of each image's group by path, where it has one beside its exact copies.
+
+    Near copies, and files whose names `--group` finds the same in, are joined, in chains. A group
+    is called by its least name, so that it keeps its side when files of that name are added.
+
+    Raises:
+        UsageError: the pattern matches no file.
+    """
+    parent: dict[str, str] = {}
+
+    def head(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    def join(keys: Iterable[str]) -> None:
+        heads = sorted({head(key) for key in keys})
+        parent.update(dict.fromkeys(heads, heads[0]))
+
+    for family in families:
+        join(f"near {s.digest}" for s in family)
+    matched = False
+    for sample in samples:
+        label = None if pattern is None else checks.label_of(pattern, sample.path)
+        matched |= label is not None
+        # "group" sorts before "near": a group that has a name is called by it
+        join([f"near {sample.digest}", *([] if label is None else [f"group {label}"])])
+    if pattern is not None and not matched:
+        raise UsageError(
+            f"--group '{pattern.pattern}' matches no file name, such as "
+            f"'{PurePosixPath(samples[0].path).name}'",
+            hint="Try the expression on a few of your file names.",
+        )
+    sizes = Counter(head(key) for key in list(parent))
+    heads = {s.path: head(f"near {s.digest}") for s in samples}
+    return {path: name for path, name in heads.items() if sizes[name] > 1}
+
+
+def _strays(root: Path, dataset: Dataset) -> dict[str, str]:
+    """Formats of files that are images although their names do not say so, by path."""
+    hidden = {}
+    for finding in dataset.findings:
+        if finding.code in (data.LISTED["other"].code, data.LISTED["foreign"].code):
+            for path in finding.paths:
+                try:
+                    hidden[path] = batches.glance(root / path).format
+                except ImageError:  # what its name says: no image
+                    continue
+    return hidden
