@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-from finetune.errors import UsageError
+from finetune.errors import CacheError, UsageError, first_line
 from finetune.records import CacheUsage
 
 # 20 kB an image with the default backbone: a hundred thousand of them.
@@ -32,6 +33,7 @@ MODELS = "models"
 SPARE_BYTES = 500_000_000
 WAIT_S = 10.0  # for another process that writes
 DAY_S = 86_400
+MODEL_NAME = re.compile(r"[0-9a-f]{64}|\.making-.*")  # what is ours in the folder of networks
 CHUNK = 500  # rows a query, far below SQLite's limit of parameters
 TABLE = """
     CREATE TABLE IF NOT EXISTS features (
@@ -41,7 +43,7 @@ TABLE = """
 
 
 def folder() -> Path | None:
-    """Where the cache lies; None where the user has switched it off with FINETUNE_CACHE=off."""
+    """Where the cache lies; None where FINETUNE_CACHE is `off`, or there is no home for it."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
         return None if named == OFF else Path(named)
@@ -49,11 +51,16 @@ def folder() -> Path | None:
         base = os.environ.get("LOCALAPPDATA")
     else:
         base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "finetune" if base else Path.home() / ".cache" / "finetune"
+    if base:
+        return Path(base) / "finetune"
+    try:
+        return Path.home() / ".cache" / "finetune"
+    except RuntimeError:  # a user without a home, as containers have them
+        return None
 
 
 def limit_bytes() -> int:
-    """The most that features may take.
+    """The most that features may take, and converted networks again.
 
     Raises:
         UsageError: FINETUNE_CACHE_GB is no positive number.
@@ -106,18 +113,21 @@ class Features:
             return {}
         marks, now = ", ".join("?" * len(images)), int(time.time())
         rows = self._database.execute(
-            "SELECT image, crc, row, id, used FROM features "
+            "SELECT image, crc, row, id, used < ? FROM features "
             f"WHERE engine = ? AND image IN ({marks})",
-            (engine, *images),
+            (now - DAY_S, engine, *images),
         ).fetchall()
-        old = [(now, key) for *_, key, used in rows if used < now - DAY_S]
+        old = [(now, key) for *_, key, long_ago in rows if long_ago]
         if old:
             with self._database:
                 self._database.executemany("UPDATE features SET used = ? WHERE id = ?", old)
         return {
             image: np.frombuffer(row, np.float32)
             for image, crc, row, *_ in rows
-            if len(row) == 4 * width and zlib.crc32(row) == crc
+            # a column of a damaged file may be of any kind
+            if isinstance(row, bytes)
+            and len(row) == 4 * width
+            and _check_sum(engine, image, row) == crc
         }
 
     def keep(self, engine: str, images: Sequence[str], rows: npt.NDArray[np.float32]) -> None:
@@ -126,15 +136,17 @@ class Features:
             return
         now = int(time.time())
         blobs = [row.tobytes() for row in rows]
-        with self._guarded(), self._database:
-            self._database.executemany(
-                "INSERT OR REPLACE INTO features (engine, image, used, crc, row) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [
-                    (engine, image, now, zlib.crc32(blob), blob)
-                    for image, blob in zip(images, blobs, strict=True)
-                ],
-            )
+        with self._guarded():
+            with self._database:
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO features (engine, image, used, crc, row) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    [
+                        (engine, image, now, _check_sum(engine, image, blob), blob)
+                        for image, blob in zip(images, blobs, strict=True)
+                    ],
+                )
+            _shrink(self._database, self._most)
 
     def close(self) -> None:
         """Keep within the limit, and let go of the file."""
@@ -151,7 +163,9 @@ class Features:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            self._database = None
+            if self._database is not None:
+                self._database.close()
+                self._database = None
             self._note(
                 f"features are not cached: {folder()}: {error}; `finetune cache --clear` removes a "
                 "damaged cache"
@@ -159,19 +173,25 @@ class Features:
 
 
 def model_folder(key: str) -> Path | None:
-    """The folder of a converted network, there or not; None without a cache."""
-    place = folder()
-    return None if place is None else place / MODELS / key
+    """Where a converted network lies, marked as used today; None where it does not."""
+    path = _model_place(key)
+    if path is None or not path.is_dir():
+        return None
+    with contextlib.suppress(OSError):  # somebody else's cache, which may be read
+        os.utime(path)
+    return path
 
 
 def keep_model(key: str, write: Callable[[Path], None], note: Callable[[str], None]) -> None:
-    """Let `write` fill a folder beside its place and rename it: whole or absent."""
-    path = model_folder(key)
+    """Let `write` fill a folder beside its place and rename it: whole or absent.
+
+    The ones not used for longest make room. What `write` cannot write is noted, and no fault.
+    """
+    path = _model_place(key)
     if path is None or path.exists():
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
         aside = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
         try:
             write(aside)
@@ -179,14 +199,15 @@ def keep_model(key: str, write: Callable[[Path], None], note: Callable[[str], No
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-    except OSError as error:
+        _tidy(path, limit_bytes())
+    except (OSError, RuntimeError) as error:  # OpenVINO tells a full disk as the latter
         if not path.exists():  # else another process was quicker
-            note(f"the converted network is not kept for next time: {path}: {error.strerror}")
+            note(f"the converted network is not kept for next time: {path}: {first_line(error)}")
 
 
 def drop_model(key: str) -> None:
     """Remove a converted network that turned out damaged."""
-    path = model_folder(key)
+    path = _model_place(key)
     if path is not None:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -196,35 +217,44 @@ def usage() -> CacheUsage:
     place = folder()
     if place is None:
         return CacheUsage(folder=None, limit_bytes=limit_bytes())
-    images, size = 0, 0
-    if (place / FEATURES).exists():
-        try:
-            with contextlib.closing(_opened(place)) as database:
-                images = database.execute("SELECT count(DISTINCT image) FROM features").fetchone()[
-                    0
-                ]
-                size = _size(database)
-        except (sqlite3.Error, OSError):
-            size = (place / FEATURES).stat().st_size
-    models = [p for p in (place / MODELS).glob("[!.]*") if p.is_dir()]
+    images, size = 0, _bytes_below(place, f"{FEATURES}*")
+    with (
+        contextlib.suppress(sqlite3.Error, OSError),  # a damaged one has its bytes, and no images
+        contextlib.closing(_opened(place, make=False)) as database,
+    ):
+        images = database.execute("SELECT count(DISTINCT image) FROM features").fetchone()[0]
+        size = _size(database)
+    models = [p for p in _models(place / MODELS) if not p.name.startswith(".")]
     return CacheUsage(
         folder=str(place),
         limit_bytes=limit_bytes(),
         images=images,
         feature_bytes=size,
         models=len(models),
-        model_bytes=sum(f.stat().st_size for m in models for f in m.iterdir()),
+        model_bytes=sum(_bytes_below(model) for model in models),
     )
 
 
 def clear() -> CacheUsage:
-    """Empty the cache; returns what was in it."""
+    """Empty the cache and nothing else that may lie there; returns what was in it.
+
+    Raises:
+        CacheError: something could not be removed.
+    """
     before = usage()
     place = folder()
-    if place is not None:
+    if place is None:
+        return before
+    try:
         for file in place.glob(f"{FEATURES}*"):
             file.unlink(missing_ok=True)
-        shutil.rmtree(place / MODELS, ignore_errors=True)
+        for model in _models(place / MODELS):
+            shutil.rmtree(model)
+    except OSError as error:
+        raise CacheError(
+            f"cannot empty the cache in {place}: {error.strerror}",
+            hint=f"Remove the folder yourself, or set {FOLDER_VARIABLE} to another.",
+        ) from error
     return before
 
 
@@ -235,15 +265,27 @@ def key(*parts: str, modules: Sequence[str] = ()) -> str:
     return hashlib.sha256("\0".join([*parts, *sources, PIL.__version__]).encode()).hexdigest()
 
 
-def _opened(place: Path) -> sqlite3.Connection:
-    place.mkdir(parents=True, exist_ok=True)
+def _opened(place: Path, *, make: bool = True) -> sqlite3.Connection:
+    if make:
+        place.mkdir(parents=True, exist_ok=True)
+    elif not (place / FEATURES).exists():
+        raise FileNotFoundError(place / FEATURES)
     database = sqlite3.connect(place / FEATURES, timeout=WAIT_S)
-    # freed pages go back to the file system; readers do not wait for the one who writes
-    for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL"):
-        database.execute(f"PRAGMA {pragma}")
-    with database:
-        database.execute(TABLE)
+    try:
+        # freed pages go back to the file system; readers do not wait for the one who writes
+        for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL"):
+            database.execute(f"PRAGMA {pragma}")
+        with database:
+            database.execute(TABLE)
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
+
+
+def _check_sum(engine: str, image: str, row: bytes) -> int:
+    """Of a row and of whose it is, so that a damaged index gives no other image's."""
+    return zlib.crc32(row, zlib.crc32(f"{engine}\0{image}".encode()))
 
 
 def _size(database: sqlite3.Connection) -> int:
@@ -266,11 +308,46 @@ def _shrink(database: sqlite3.Connection, most: int) -> None:
             "DELETE FROM features WHERE id IN (SELECT id FROM features ORDER BY used, id LIMIT ?)",
             (surplus,),
         )
-    database.execute("PRAGMA incremental_vacuum").fetchall()
+    # by executescript, which runs it to its end: execute would free a single page
+    database.executescript("PRAGMA incremental_vacuum")
 
 
-def _sweep(models: Path) -> None:
-    """Remove what a killed process has left half made."""
-    for path in models.glob(".making-*"):
-        if path.stat().st_mtime < time.time() - DAY_S:
+def _model_place(key: str) -> Path | None:
+    place = folder()
+    return None if place is None else place / MODELS / key
+
+
+def _models(place: Path) -> list[Path]:
+    """The folders of converted networks, also of unfinished ones; what else lies there is not ours.
+
+    Those not used for longest come first.
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for path in place.iterdir():
+            with contextlib.suppress(OSError):  # another process has removed it
+                if MODEL_NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+                    found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
+
+
+def _bytes_below(place: Path, pattern: str = "*") -> int:
+    total = 0
+    for path in place.glob(pattern):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _tidy(new: Path, most: int) -> None:
+    """Remove what a killed process has left half made, and the networks that are too many."""
+    models = _models(new.parent)
+    sizes = {path: _bytes_below(path) for path in models}
+    for path in models:
+        half_made = path.name.startswith(".")
+        old = path.stat().st_mtime < time.time() - DAY_S
+        if (old and half_made) or (not half_made and sum(sizes.values()) > most):
             shutil.rmtree(path, ignore_errors=True)
+            del sizes[path]
+    if new not in sizes:
+        raise OSError(f"alone it is more than {LIMIT_VARIABLE} allows")

@@ -55,6 +55,10 @@ class RunError(FinetuneError):
     """A run folder is missing, incomplete or not ours."""
 
 
+class CacheError(FinetuneError):
+    """The cache cannot be emptied."""
+
+
 class DeviceError(FinetuneError):
     """The device asked for is not there."""
 

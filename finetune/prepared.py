@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from finetune.backbones import Backbone
 
-FACTS = "prepared.json"
+FACTS, DIGESTS = "prepared.json", "digests.json"
 TOPOLOGY, CONSTANTS, NETWORK, OTHERS = FILES = (
     "stages.xml",
     "stages.bin",
@@ -35,7 +35,8 @@ TOPOLOGY, CONSTANTS, NETWORK, OTHERS = FILES = (
 NOISE_IMAGES = 16
 EXAMPLES = 4  # of the user's own images, on which the runtimes must agree
 # A change of these may change a feature, so it makes another key.
-SOURCES = ("batches", "backbones", "engine", "inference")
+SOURCES = ("batches", "backbones", "engine", "inference", "weights")
+PACKAGES = ("openvino", "timm", "torch")
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,16 @@ def prepare(
 def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepared | None:
     """What an earlier run has left, if it is whole."""
     folder = cache.model_folder(key)
-    if folder is None or not folder.is_dir():
+    if folder is None:
         return None
     from safetensors.numpy import load  # noqa: PLC0415 - a seventh of a second to import
 
     try:
-        facts = from_json((folder / FACTS).read_bytes(), PreparedFacts)
-        xml, constants, others = (
-            _verified(folder, facts, file) for file in (TOPOLOGY, CONSTANTS, OTHERS)
+        digests = from_json((folder / DIGESTS).read_bytes(), dict[str, str])
+        about, xml, constants, others = (
+            _verified(folder / file, digests) for file in (FACTS, TOPOLOGY, CONSTANTS, OTHERS)
         )
+        facts = from_json(about, PreparedFacts)
         graph = inference.openvino().Core().read_model(model=xml, weights=constants)
         extra = load(others)
         reason = Reason("engine", f"{facts.reason}; kept from an earlier run")
@@ -126,8 +128,7 @@ def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepar
         )
         shifts = _shifts_engine(facts, partial(_late, graph), f"{key} openvino")
     except Exception as error:  # OpenVINO raises all sorts of things
-        listener.note(f"the converted network in {folder} is damaged ({first_line(error)}): anew")
-        cache.drop_model(key)
+        _drop(key, folder, error, listener)
         return None
     listener.note(f"cpu (no GPU found; {os.cpu_count()} CPU cores), openvino ({reason.text})")
 
@@ -135,6 +136,14 @@ def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepar
         from finetune import backbones  # noqa: PLC0415 - torch takes seconds to import
 
         return backbones.build(name, source)[0]
+
+    def tensors() -> Mapping[str, npt.NDArray[Any]]:
+        # read, and so checked, only where a run is written
+        try:
+            return load(_verified(folder / NETWORK, digests))
+        except Exception as error:
+            _drop(key, folder, error, listener)
+            return _arrays(network())
 
     return Prepared(
         facts=facts,
@@ -144,7 +153,7 @@ def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepar
         classifier=(extra["weight"], extra["bias"]) if facts.knows else None,
         noise=extra.get("noise"),
         load=network,
-        read=lambda: load(_verified(folder, facts, NETWORK)),
+        read=tensors,
     )
 
 
@@ -194,7 +203,7 @@ def _made(
         classifier=_classifier(backbone) if facts.knows else None,
         noise=None if shifts is None else shifts.forward(_noise(side)),
         load=lambda: backbone,
-        read=lambda: {n: t.detach().cpu().numpy() for n, t in backbone.state().items()},
+        read=lambda: _arrays(backbone),
     )
     if key is not None and made.graph is not None:
         cache.keep_model(key, partial(_write, result), listener.note)
@@ -214,7 +223,6 @@ def _facts(backbone: Backbone, about: BackboneFacts, made: Engine) -> PreparedFa
         knows=backbones.imagenet_names() if trained else (),
         layers=engine.norm_layers(backbone),
         reason=made.reason.text,
-        digests={},
     )
 
 
@@ -254,16 +262,25 @@ def _write(made: Prepared, folder: Path) -> None:
     tensors = {name: np.array(t, order="C") for name, t in made.tensors.items()}
     (folder / NETWORK).write_bytes(save(tensors))
     (folder / OTHERS).write_bytes(save(others))
-    digests = {name: _digest((folder / name).read_bytes()) for name in FILES}
-    facts = replace(made.facts, digests=digests)
-    (folder / FACTS).write_text(to_json(facts), encoding="utf-8")
+    (folder / FACTS).write_text(to_json(made.facts), encoding="utf-8")
+    digests = {name: _digest((folder / name).read_bytes()) for name in (*FILES, FACTS)}
+    (folder / DIGESTS).write_text(to_json(digests), encoding="utf-8")
 
 
-def _verified(folder: Path, facts: PreparedFacts, name: str) -> bytes:
-    content = (folder / name).read_bytes()
-    if _digest(content) != facts.digests.get(name):
-        raise ValueError(f"{name} has another digest")
+def _verified(file: Path, digests: Mapping[str, str]) -> bytes:
+    content = file.read_bytes()
+    if _digest(content) != digests.get(file.name):
+        raise ValueError(f"{file.name} has another digest")
     return content
+
+
+def _drop(key: str, folder: Path, error: Exception, listener: Listener) -> None:
+    listener.note(f"the converted network in {folder} is damaged ({first_line(error)}): anew")
+    cache.drop_model(key)
+
+
+def _arrays(backbone: Backbone) -> dict[str, npt.NDArray[Any]]:
+    return {name: t.detach().cpu().numpy() for name, t in backbone.state().items()}
 
 
 def _digest(content: bytes) -> str:
@@ -272,7 +289,7 @@ def _digest(content: bytes) -> str:
 
 def _key(name: str, identity: str) -> str:
     """All that features depend on beside the image and the runtime."""
-    versions = [importlib.metadata.version(p) for p in ("openvino", "timm")]
+    versions = [importlib.metadata.version(package) for package in PACKAGES]
     return cache.key(name, identity, *versions, modules=SOURCES)
 
 

@@ -179,7 +179,7 @@ class PreparedFacts:
     `layout` says which columns of a row of features belong to which stage; `probed_top` which of
     them the probe on top features reads; `layers` where the channel means of each BatchNorm layer
     stand; `knows` what the classes of its ImageNet classifier are, empty without one; `reason` why
-    the runtime was taken; `digests` the SHA-256 of each file beside this one.
+    the runtime was taken.
     """
 
     backbone: BackboneFacts
@@ -189,7 +189,6 @@ class PreparedFacts:
     knows: tuple[str, ...]
     layers: tuple[NormLayer, ...]
     reason: str
-    digests: dict[str, str]
 
 
 @dataclass(frozen=True)

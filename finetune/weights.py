@@ -63,7 +63,7 @@ def identity(name: str, weights: str | None) -> str | None:
 
     Returns:
         SHA-256 of the checkpoint; None where that is not known before they are loaded (a hub's
-        weights, random ones) or there is no such file.
+        weights, random ones) or there is no file that can be read.
     """
     if weights == RANDOM:
         return None
@@ -73,7 +73,10 @@ def identity(name: str, weights: str | None) -> str | None:
         path = BACKBONES[name].file()
     else:
         return None
-    if not path.is_file():
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # whoever loads it will tell
         return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
