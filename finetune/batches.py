@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import math
+import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from finetune.errors import ImageError, first_line
 
 Pixels = npt.NDArray[np.uint8]
+HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
 WHITE = (255, 255, 255, 255)
 # What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
 # exif_transpose also rewrites the other tags, and fails where one of them is damaged.
@@ -96,6 +98,28 @@ def glance(path: Path, side_px: int | None = None) -> Glance:
             thumb = np.asarray(small if turn is None else small.transpose(turn))
         name = str(image.format)
         return Glance(width, height, mode, name, _several_frames(image), thumb)
+
+
+def packed(seen: Glance) -> npt.NDArray[np.float32]:
+    """A glance with its small copy as bytes, which the cache keeps as a row of numbers."""
+    assert seen.thumb is not None
+    names = (seen.mode.encode(), seen.format.encode())
+    head = HEAD.pack(seen.width_px, seen.height_px, seen.several_frames, *names)
+    return np.frombuffer(head + seen.thumb.tobytes(), np.float32)
+
+
+def unpacked(row: npt.NDArray[np.float32], side_px: int) -> Glance:
+    """What `packed` was given."""
+    content = row.tobytes()
+    width, height, frames, *names = HEAD.unpack_from(content)
+    mode, name = (text.rstrip(b"\0").decode() for text in names)
+    thumb = np.frombuffer(content, np.uint8, offset=HEAD.size).reshape(side_px, side_px, 3)
+    return Glance(width, height, mode, name, bool(frames), thumb)
+
+
+def packed_width(side_px: int) -> int:
+    """Numbers in a row that `packed` makes."""
+    return (HEAD.size + 3 * side_px * side_px) // 4
 
 
 def size_of(path: Path) -> tuple[int, int] | None:

@@ -15,11 +15,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from finetune import alike, batches, checks, data
+from finetune import alike, batches, cache, checks, data
 from finetune.batches import Glance
 from finetune.checks import Subject
 from finetune.errors import DataError, ImageError, UsageError
 from finetune.records import Check, Dataset, Finding, Request, Sample, Splits
+
+KEPT_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def examine(
     whole = _digested(whole, root) if with_test else whole
     samples = checks.labelled(whole, test=with_test)
     side = None if request.near_copies == "ignore" else alike.SIDE_PX
-    glances, faults = look(root, [s.path for s in samples], side, progress)
+    glances, faults = look(root, samples, side, progress)
     if request.on_bad_image == "error":
         _refuse(faults | _closed(whole), root)
     families = _families(samples, glances)
@@ -86,11 +88,25 @@ def examine(
 
 def look(
     root: Path,
-    paths: Sequence[str],
+    samples: Sequence[Sample],
     side_px: int | None,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[str, Glance], dict[str, str]]:
-    """Glance at images in threads: what was seen, and why the others cannot be read, by path."""
+    """Glance at images in threads: what was seen, and why the others cannot be read, by path.
+
+    With small copies, what was seen is kept in the cache, so that no image is unpacked twice.
+    """
+    # why a cache cannot be used is told when features are taken
+    store = cache.Features(lambda _: None) if side_px else None
+    key, digests = (
+        cache.key("glance", str(side_px), modules=["batches"]),
+        [s.digest for s in samples],
+    )
+    known = {}
+    if store is not None and side_px is not None:
+        width = batches.packed_width(side_px)
+        for i, row in store.find(key, digests, width):
+            known[samples[i].path] = batches.unpacked(row, side_px)
 
     def attempt(path: str) -> Glance | str:
         try:
@@ -99,14 +115,25 @@ def look(
             return error.reason
 
     glances, faults = {}, {}
+    progress(len(known), len(samples))
+    new = [s for s in samples if s.path not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, (path, seen) in enumerate(zip(paths, pool.map(attempt, paths), strict=True)):
+        results = pool.map(attempt, [s.path for s in new])
+        for i, (sample, seen) in enumerate(zip(new, results, strict=True)):
             if isinstance(seen, str):
-                faults[path] = seen
+                faults[sample.path] = seen
             else:
-                glances[path] = seen
-            progress(i + 1, len(paths))
-    return glances, faults
+                glances[sample.path] = seen
+            progress(len(known) + i + 1, len(samples))
+    if store is not None:
+        good = [s for s in new if s.digest and s.path in glances]
+        for start in range(0, len(good), KEPT_AT_ONCE):
+            some = good[start : start + KEPT_AT_ONCE]
+            rows = np.stack([batches.packed(glances[s.path]) for s in some])
+            store.keep(key, [s.digest for s in some], rows)
+        store.close()
+    found = known | glances
+    return {s.path: found[s.path] for s in samples if s.path in found}, faults
 
 
 def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:
@@ -119,7 +146,7 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
     before = examined.subject
     whole = _digested(before.dataset, root)
     side = alike.SIDE_PX if before.compared else None
-    added, faults = look(root, [s.path for s in whole.test or ()], side, lambda *_: None)
+    added, faults = look(root, whole.test or (), side, lambda *_: None)
     glances = {**before.glances, **added}
     after = replace(
         before,

@@ -580,13 +580,14 @@ def test_strict_looks_at_a_ready_made_test(tmp_path: Path) -> None:
         health.examine(Request(root=str(root), strict=True), lambda *_: None)
 
 
-def test_progress_counts_every_image(tmp_path: Path) -> None:
+def test_progress_counts_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The listener hears of each image once."""
+    monkeypatch.setenv("FINETUNE_CACHE", "off")
     heard: list[tuple[int, int]] = []
 
     health.examine(Request(root=str(sound(tmp_path))), lambda *at: heard.append(at))
 
-    assert heard == [(i + 1, 16) for i in range(16)]
+    assert heard == [(i, 16) for i in range(17)]
 
 
 def test_findings_are_the_checks_that_did_not_pass(tmp_path: Path) -> None:
@@ -601,3 +602,19 @@ def test_findings_are_the_checks_that_did_not_pass(tmp_path: Path) -> None:
     assert (finding.code, finding.title, finding.paths) == (check.code, check.text, check.paths)
     assert finding.severity == check.status
     assert replace(check, status="passed").alarming is False
+
+
+def test_what_was_glanced_at_is_not_unpacked_again(image_folder, monkeypatch) -> None:
+    """The second look at the same files reads the cache and sees the same."""
+    root = image_folder({"a": 5, "b": 5}, seed=77)
+    samples = data.scan(root).pool
+    first, _ = health.look(root, samples, 32, lambda *_: None)
+    monkeypatch.setattr(batches, "glance", lambda *_: pytest.fail("unpacked again"))
+
+    second, faults = health.look(root, samples, 32, lambda *_: None)
+
+    assert faults == {}
+    assert list(second) == list(first)
+    for path, seen in first.items():
+        np.testing.assert_array_equal(second[path].thumb, seen.thumb)
+        assert replace(second[path], thumb=None) == replace(seen, thumb=None)
