@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# as `finetune.__main__` does, before torch is loaded: tests often share their machine
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

@@ -452,3 +452,21 @@ def test_module_runs_like_the_script() -> None:
     )
 
     assert done.stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize(("own", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_waiting_threads_spin_briefly(own: dict[str, str], expected: str) -> None:
+    """The program shares its cores, unless the user has said how threads are to wait."""
+    script = "import os; from finetune.__main__ import main\ntry: main()\nexcept SystemExit: pass\n"
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    env = {k: v for k, v in os.environ.items() if k not in names} | own
+
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}print(os.environ['GOMP_SPINCOUNT'])", "--version"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split()[-1] == expected
