@@ -32,6 +32,7 @@ from finetune.records import (
     SimilarityProfile,
     Size,
     StageScore,
+    Stop,
 )
 from finetune.report import says
 from finetune.strategy import TUNED, rule_for
@@ -132,6 +133,11 @@ def show_result(result: RunResult) -> None:
         out.print(f"Why: {escape(reason.text)}")
     out.print(f"Took {result.seconds['total']:.0f} s. Run: [bold]{escape(result.run)}[/]")
     out.print(f"Next: finetune predict IMAGE --run {escape(result.run)}", style="dim")
+
+
+def show_stop(stop: Stop) -> None:
+    """Why a training ended before its time, on stderr as a fault is."""
+    show_error(FinetuneError(stop.text, hint=stop.hint))
 
 
 def show_recommendation(advice: Recommendation) -> None:

@@ -29,6 +29,7 @@ from finetune.records import (
     StageScore,
     Strategy,
 )
+from finetune.resume import Progress
 
 SIZE_SAMPLE = 200  # headers read to learn how large the images are
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
@@ -63,6 +64,7 @@ class Survey:
     """The data read and turned into features; rows of `table` stand for `samples`.
 
     `class_counts` int64[C] counts all images that are not test, also those that were not looked at.
+    `progress` is where a training keeps what it has done; None where nothing is trained.
     """
 
     request: Request
@@ -77,6 +79,7 @@ class Survey:
     findings: tuple[Finding, ...]
     seconds_per_image: float
     listener: Listener
+    progress: Progress | None = None
 
     @property
     def facts(self) -> BackboneFacts:

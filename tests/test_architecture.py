@@ -23,8 +23,11 @@ LAYERS = {
     4: {"features", "train", "runs", "prepared"},
     3: {"engine", "export"},
     2: {"backbones", "batches", "augment"},
-    1: {"cache", "data", "evaluate", "inference", "probe", "profile", "report", "strategy"},
-    0: {"errors", "records", "weights"},
+    1: {
+        *("cache", "data", "evaluate", "inference", "probe", "profile", "report", "resume"),
+        "strategy",
+    },
+    0: {"checkpoint", "disk", "errors", "records", "weights"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
@@ -32,6 +35,7 @@ TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "cache", "export", "prepared", "survey", "realise", "decide", "pipeline"),
+    *("disk", "resume"),
 )
 STATEMENTS = 40
 
