@@ -242,7 +242,7 @@ def _model(
         taps=(TOP,),
         side_px=plan.side_px,
         estimate=evaluate.measure(probabilities, labels, survey.dataset.classes),
-        estimate_source=trial.how,
+        estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
         history=outcome.history,
         floor=floor,
         stopped=outcome.stopped,
