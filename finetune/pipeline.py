@@ -348,7 +348,7 @@ class _Training:
         facts = _facts(seen, model, result, self.now)
         network = None
         if result.stopped is None:
-            network = _network(seen, model, head)
+            network = _network(seen, model, head, self.progress.folder)
         self.progress.keep_place(path)
         runs.save(
             path,
@@ -419,12 +419,14 @@ def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime)
     )
 
 
-def _network(seen: Survey, model: realise.Model, head: probe.Head) -> tuple[bytes, bytes] | None:
+def _network(
+    seen: Survey, model: realise.Model, head: probe.Head, scratch: Path
+) -> tuple[bytes, bytes] | None:
     """The run's inference file; why there is none is told."""
     network, why = None, "it was trained on a GPU"
     if seen.body.device == "cpu":
         network, why = export.inference_file(
-            model.graph, head, model.taps, model.side_px, model.runtime
+            model.graph, head, model.taps, model.side_px, model.runtime, scratch
         )
     if network is None:
         seen.listener.note(f"no inference file, predictions will need torch: {why}")
