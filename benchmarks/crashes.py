@@ -90,9 +90,10 @@ def state(place: Path) -> str:
 
 
 def left(place: Path) -> list[str]:
-    """What lies beside the finished run, and where temporary files go."""
+    """What lies beside the run, and where temporary files go, but for torch's own cache."""
     beside = [p.name for p in (place / "out").iterdir() if p.name != "run"]
-    return beside + [f"tmp/{p.name}" for p in (place / "tmp").iterdir()]
+    names = [p.name for p in (place / "tmp").iterdir()]
+    return beside + [f"tmp/{n}" for n in names if not n.startswith("torchinductor_")]
 
 
 def kept(place: Path) -> int:
@@ -108,7 +109,7 @@ def point(kind: Kind, place: Path, delay: float, model: bytes) -> tuple[str, boo
     step = told[-1].strip()[:44] if told else "importing"
     line = f"{kind.name:8} {delay:5.1f} s  {step:44}  {found:7} {fits} kept"
     fine = found in ("absent", "whole")
-    if found == "absent":
+    if found == "absent" or left(place):  # a finished run may have its progress beside it still
         second = train(kind, place, "--resume")
         fine &= second.code == 0 and state(place) == "whole"
         line += f"  resumed in {second.seconds:4.1f} s"
@@ -117,7 +118,7 @@ def point(kind: Kind, place: Path, delay: float, model: bytes) -> tuple[str, boo
     same = (place / "out" / "run" / runs.MODEL).exists() and (
         (place / "out" / "run" / runs.MODEL).read_bytes() == model
     )
-    beside = left(place) if found == "absent" else []
+    beside = left(place)
     line += "  same bytes" if same else "  OTHER BYTES"
     line += f"  LEFT {' '.join(beside)}" if beside else ""
     return line, fine and same and not beside

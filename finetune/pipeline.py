@@ -65,7 +65,7 @@ def run_training(request: Request, listener: Listener, like: Path | None = None)
     """
     _check(request)
     with resume.opened(request, runs.HOME, listener) as progress:
-        earlier = _earlier(progress)
+        earlier = progress.earlier
         if earlier is not None and earlier.stopped is None:
             listener.note(f"{earlier.run} is finished: there is nothing left to resume")
             progress.over = True
@@ -314,7 +314,7 @@ class _Training:
     def keep(self, fault: BaseException | None) -> RunResult:
         """Write the run: the model that was made, or the best probe where none was made yet."""
         seen, probes = self.seen, self.probes
-        earlier = _earlier(self.progress)
+        earlier = self.progress.earlier
         if fault is not None and earlier is not None and earlier.stopped is None:
             return earlier  # all was written when Ctrl-C came
         model = self.model or realise.probed(seen, probes.best, probes.name)
@@ -335,7 +335,7 @@ class _Training:
                 floor=model.floor,
                 findings=seen.findings + (self.test.findings if self.test else ()),
                 seconds={},
-                stopped=_stop(fault, model, self.progress),
+                stopped=_stop(fault, model),
             )
             result = replace(result, seconds=self.clock.total())
             self._write(path, model, result, replaced)
@@ -366,17 +366,11 @@ class _Training:
         )
 
 
-def _earlier(progress: Progress) -> RunResult | None:
-    """What this training has written already: an interrupted run, or all of it."""
-    run = progress.begun.run
-    return runs.load_result(Path(run)) if run and (Path(run) / "result.json").exists() else None
-
-
 def _place(
     request: Request, progress: Progress, name: str, now: datetime
 ) -> tuple[Path, Path | None]:
     """Where the run goes, and where to put an interrupted one of this training that is there."""
-    earlier, run = _earlier(progress), progress.begun.run
+    earlier, run = progress.earlier, progress.begun.run
     if request.out is not None and earlier is not None and earlier.stopped is not None:
         path = Path(request.out)
         if path.resolve() == Path(run or ""):
@@ -384,7 +378,7 @@ def _place(
     return runs.choose_folder(request.out, Path(request.root), name, now.astimezone()), None
 
 
-def _stop(fault: BaseException | None, model: realise.Model, progress: Progress) -> Stop | None:
+def _stop(fault: BaseException | None, model: realise.Model) -> Stop | None:
     """What ended the training, what was kept and what to do."""
     kept = f"kept is {model.strategy}, the best that was proved by then"
     if isinstance(fault, TrainingError):
@@ -392,8 +386,6 @@ def _stop(fault: BaseException | None, model: realise.Model, progress: Progress)
     if fault is None:
         return None
     hint = "Give the same command with --resume to go on."
-    if not progress.fits:
-        hint = "Train again: the features of the images are known already."
     return Stop(f"interrupted: {kept}", hint, INTERRUPTED)
 
 

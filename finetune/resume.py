@@ -22,6 +22,7 @@ from finetune.records import (
     Forecast,
     Listener,
     Request,
+    RunResult,
     Splits,
     from_json,
     to_json,
@@ -111,6 +112,16 @@ class Progress:
         """The files of the fits of which an epoch has been kept."""
         return sorted(self.folder.glob(f"[!.]*{FIT}"))
 
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether --resume could go on from here."""
+        return not self.over and (bool(self.fits) or self.earlier is not None)
+
+    @property
+    def earlier(self) -> RunResult | None:
+        """The run that this training has written already: interrupted, or all of it."""
+        return _written(self.begun)
+
     def slot(self, *parts: bytes) -> Slot:
         """The place of one fit, which is told from the training's others by some bytes."""
         key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -165,7 +176,7 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
             progress = Progress(folder, _begun(folder, request, listener))
             yield progress
         finally:
-            if progress is not None and (progress.over or not progress.fits):
+            if progress is not None and not progress.worth_keeping:
                 shutil.rmtree(folder, ignore_errors=True)
                 for parent in made:
                     with contextlib.suppress(OSError):  # something else is in it by now
@@ -208,15 +219,16 @@ def unfinished(folder: Path) -> Begun | None:
 def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
     """What is gone on with: what was kept, or a fresh start."""
     new, old = Begun(recorded(request)), unfinished(folder)
-    fits = len(list(folder.glob(f"[!.]*{FIT}")))
-    if old is not None and fits and not request.resume and old.run is None:
+    written = None if old is None else _written(old)
+    worth = any(folder.glob(f"[!.]*{FIT}")) or written is not None
+    if old is not None and worth and request.resume:
+        _require_same(folder, old, replace(old, request=new.request))
+        return old
+    if old is not None and worth and (written is None or written.stopped is not None):
         raise RunError(
             f"{folder} holds an unfinished training",
             hint=f"Add --resume to go on with it, or remove {folder} to train anew.",
         )
-    if old is not None and request.resume and (fits or old.run is not None):
-        _require_same(folder, old, replace(old, request=new.request))
-        return old
     if request.resume:
         listener.note(f"nothing to resume: no epoch was kept in {folder}; training from the start")
     for path in folder.iterdir():
@@ -225,6 +237,16 @@ def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
         elif path.name != disk.LOCK:
             path.unlink()
     return new
+
+
+def _written(begun: Begun) -> RunResult | None:
+    """The run in the place where this training has put its own, if it is one."""
+    if begun.run is None:
+        return None
+    try:
+        return from_json((Path(begun.run) / "result.json").read_bytes(), RunResult)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _require_same(folder: Path, old: Begun, new: Begun) -> None:

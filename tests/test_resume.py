@@ -308,6 +308,31 @@ def test_an_interrupted_run_is_replaced_by_the_whole_one(ask, unbroken, strategy
     assert [p.name for p in Path(request.out).parent.glob("[!i]*")] == ["run"]
 
 
+def test_an_interrupted_run_is_not_thrown_away(ask) -> None:
+    """Without --resume its progress stays, and so does the run."""
+    request = ask("run", strategy="scratch")
+    first = run(request, Stopper(2, how=KeyboardInterrupt))
+
+    with pytest.raises(RunError, match="unfinished training"):
+        run(request)
+
+    assert model(first.run)
+    run(replace(request, resume=True), rest := Recorder())
+    assert len(rest.epochs) == 1
+
+
+def test_an_interrupted_probe_is_replaced_too(ask) -> None:
+    """Where no fit was kept --resume trains from the start, in the same place."""
+    request = ask("run", strategy="linear-probe")
+    first = run(request, Stopper(step="testing", how=KeyboardInterrupt))
+
+    result = run(replace(request, resume=True))
+
+    assert first.stopped is not None
+    assert (result.run, result.stopped) == (first.run, None)
+    assert not folder_of(request).exists()
+
+
 def test_something_else_in_the_place_of_an_interrupted_run_stays(ask) -> None:
     """What a person has put there meanwhile is not replaced."""
     request = ask("run")
