@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import inspect
 import re
 import shlex
+import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
 
 from finetune import __version__
-from finetune.errors import FinetuneError, UsageError
+from finetune.errors import INTERRUPTED, FinetuneError, UsageError, first_line, out_of_memory
 
 app = typer.Typer(
     name="finetune",
@@ -33,7 +38,6 @@ ClickException: Any = typer.BadParameter.__mro__[2]
 
 EXIT_BAD_IMAGES = 3
 EXIT_FINDINGS = 3
-EXIT_INTERRUPTED = 130
 
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON on stdout, nothing else.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -125,7 +129,9 @@ def _main(
 
 @app.command()
 def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
+    directory: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="One folder per class.")
+    ] = None,
     strategy: Annotated[
         Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"],
         typer.Option(help="How far to fine-tune; auto decides by --policy."),
@@ -168,6 +174,13 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
         float | None, _by_rule("Largest log change of the aspect", AUGMENTATION)
     ] = None,
     colour: Annotated[float | None, _by_rule("Largest change of colour", AUGMENTATION)] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was killed or interrupted.")
+    ] = False,
+    from_run: Annotated[
+        Path | None,
+        typer.Option(help="Repeat this run: its folder (or DIR), options and seed."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
@@ -175,13 +188,22 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     from finetune import console, pipeline  # noqa: PLC0415
     from finetune.records import to_json  # noqa: PLC0415
 
+    if from_run is not None:
+        _require_defaults(given)
+    elif directory is None:
+        raise UsageError("no folder of images", hint="finetune train DIR")
     request = _request(given, [n for n in given if n in _PLAN_NAMES])
+    if from_run is not None:
+        request = pipeline.repetition(from_run, request)
     with console.ConsoleListener() as listener:
-        result = pipeline.run_training(request, listener)
+        result = pipeline.run_training(request, listener, from_run)
     if json:
         console.show_line(to_json(result))
     else:
         console.show_result(result)
+    if result.stopped is not None:
+        console.show_stop(result.stopped)
+        raise typer.Exit(result.stopped.exit_code)
 
 
 @app.command()
@@ -410,7 +432,8 @@ def run(arguments: list[str] | None = None) -> int:
     # Pillow warns of odd metadata, which is of no concern here
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with _signals():
+            code = app(args=arguments, standalone_mode=False)
     except FinetuneError as error:
         from finetune import console  # noqa: PLC0415
 
@@ -418,17 +441,55 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     except ClickException as error:
         error.show()
         return int(error.exit_code)
     except BrokenPipeError:
         return 0
-    except Exception:
+    except Exception as error:
+        return _unforeseen(error)
+    return int(code or 0)
+
+
+def _unforeseen(error: Exception) -> int:
+    """Tell a lack of memory as a fault, anything else with its traceback as a bug of ours."""
+    if not out_of_memory(error):
         traceback.print_exc()
         sys.stderr.write("This is a bug in finetune; please report it with the lines above.\n")
         return 1
-    return int(code or 0)
+    from finetune import console  # noqa: PLC0415
+
+    fault = FinetuneError(
+        first_line(error),
+        hint="Give a smaller --side-px or --max-per-class, or end other programs; "
+        "finetune train --resume goes on.",
+    )
+    console.show_error(fault)
+    return fault.exit_code
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM raises KeyboardInterrupt, which saves; a second ends at once.
+
+    A signal that is ignored stays so (`nohup`).
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {n: h for n in kinds if (h := signal.getsignal(n)) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _request(given: dict[str, Any], option_names: list[str]) -> Any:
@@ -438,17 +499,30 @@ def _request(given: dict[str, Any], option_names: list[str]) -> Any:
     plain = {
         name: value
         for name, value in given.items()
-        if name not in {"directory", "out", "json", "budget", *_PLAN_NAMES}
+        if name not in {"directory", "out", "json", "budget", "from_run", *_PLAN_NAMES}
     }
-    out = given.get("out")
+    out, root = given.get("out"), given["directory"]
     return Request(
-        root=str(given["directory"]),
+        root="" if root is None else str(root),
         out=None if out is None else str(out),
         budget_s=_seconds(given.get("budget")),
         options=options,
         command=shlex.join(["finetune", *sys.argv[1:]]),
         **plain,
     )
+
+
+def _require_defaults(given: dict[str, Any]) -> None:
+    """A repetition takes its options from the run."""
+    for name, parameter in inspect.signature(train).parameters.items():
+        if name in {"directory", "out", "resume", "from_run", "json"}:
+            continue
+        if given[name] != parameter.default:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} and --from-run: a repetition takes all options from the run",
+                hint=f"Leave out {flag}, or train DIR without --from-run.",
+            )
 
 
 def _seconds(text: str | None) -> float | None:

@@ -35,6 +35,7 @@ from finetune.records import (
     Size,
     StageScore,
     Status,
+    Stop,
 )
 from finetune.report import says
 from finetune.strategy import TUNED, rule_for
@@ -144,6 +145,11 @@ def show_result(result: RunResult) -> None:
         out.print(f"Why: {escape(reason.text)}")
     out.print(f"Took {result.seconds['total']:.0f} s. Run: [bold]{escape(result.run)}[/]")
     out.print(f"Next: finetune predict IMAGE --run {escape(result.run)}", style="dim")
+
+
+def show_stop(stop: Stop) -> None:
+    """Why a training ended before its time, on stderr as a fault is."""
+    show_error(FinetuneError(stop.text, hint=stop.hint))
 
 
 def show_recommendation(advice: Recommendation) -> None:

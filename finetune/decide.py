@@ -73,6 +73,17 @@ def decide(
     return Decision(replace(advice, forecasts=forecasts))
 
 
+def undecided(survey: Survey, probes: Probes, measured: DatasetProfile) -> Recommendation:
+    """The best probe, where the training was stopped before a choice was made."""
+    request = survey.request
+    return strategy.recommend(
+        request.size or measured.size,
+        request.similarity or measured.similarity,
+        plan_for(survey, measured, probes, probes.name),
+        instead=f"{probes.name}: stopped before anything better was proved",
+    )
+
+
 def _by_evidence(
     survey: Survey, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
 ) -> Decision:
@@ -147,7 +158,12 @@ def forecast(
     names: Sequence[Strategy],
     clock: Clock,
 ) -> tuple[Forecast, ...]:
-    """What each strategy will cost from here; for tuning, two batches are timed."""
+    """What each strategy will cost from here; for tuning, two batches are timed.
+
+    A training that goes on takes what it forecast at first, so that it decides the same.
+    """
+    if survey.progress is not None and survey.progress.begun.forecasts is not None:
+        return survey.progress.begun.forecasts
     budget = survey.request.budget_s or DEFAULT_BUDGET_S
     free = survey.request.strategy == "auto" and "side_px" not in survey.request.options
     sides = strategy.BUDGET_SIDES_PX if free else ()
@@ -160,6 +176,8 @@ def forecast(
                 if not one.fits and one.side_px > side:
                     one = _forecast_of(survey, measured, probes, name, side, budget, test)
             found.append(one)
+    if survey.progress is not None:
+        survey.progress.keep_forecasts(tuple(found))
     return tuple(found)
 
 

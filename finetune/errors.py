@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM: 128 and the number of the first
+
 
 class FinetuneError(Exception):
     """A fault the user can mend; shown as one line and a hint, without a traceback.
@@ -82,3 +84,10 @@ def first_line(error: BaseException) -> str:
     kind, text = type(error).__name__, str(error).strip()
     line = text.splitlines()[0][:200] if text else ""
     return line if " " in line else f"{kind} {line}".strip()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says so; torch says it in words, other on each device."""
+    text = str(error).lower()
+    words = ("out of memory", "allocate memory", "enough memory")
+    return isinstance(error, MemoryError) or any(w in text for w in words)

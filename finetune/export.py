@@ -20,6 +20,7 @@ def inference_file(
     taps: Sequence[str],
     side_px: int,
     made: Engine,
+    scratch: Path | None = None,
 ) -> tuple[tuple[bytes, bytes] | None, str]:
     """The whole network, head included, as the bytes of `inference.FILES`.
 
@@ -29,6 +30,7 @@ def inference_file(
         taps: The stages that the head reads.
         side_px: Side of the input.
         made: The engine of the network that the run was tested with; the file must agree with it.
+        scratch: A folder for files that are removed again; None for the system's.
 
     Returns:
         The bytes, or None and why there are none.
@@ -36,7 +38,7 @@ def inference_file(
     pixels = inference.noise(side_px)
     try:
         spans = [made.layout[tap] for tap in taps]
-        files = _serialised(_with_head(graph(), head, spans))
+        files = _serialised(_with_head(graph(), head, spans), scratch)
         ready = inference.scorer(*files, side_px, len(head.bias), inference.FILES[0])
         rows = made.forward(pixels)
         columns = np.concatenate([rows[:, slice(*span)] for span in spans], axis=1)
@@ -75,9 +77,9 @@ def _with_head(graph: Any, head: probe.Head, spans: Sequence[tuple[int, int]]) -
     return inference.openvino().Model([scores], copy.get_parameters(), "finetune")
 
 
-def _serialised(graph: Any) -> tuple[bytes, bytes]:
+def _serialised(graph: Any, scratch: Path | None) -> tuple[bytes, bytes]:
     """The bytes of the two files of a model, in full precision."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         first, second = (Path(folder) / name for name in inference.FILES)
         inference.openvino().save_model(graph, str(first), compress_to_fp16=False)
         return first.read_bytes(), second.read_bytes()

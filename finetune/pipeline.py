@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,17 +19,19 @@ from finetune import (
     probe,
     realise,
     report,
+    resume,
     runs,
     strategy,
     survey,
 )
-from finetune.errors import UsageError, safe_name
+from finetune.errors import INTERRUPTED, RunError, TrainingError, UsageError, safe_name
 from finetune.records import (
     Advice,
     Comparison,
     Contender,
     DatasetProfile,
     Expectation,
+    Finding,
     HeadFacts,
     Listener,
     Recommendation,
@@ -37,52 +39,68 @@ from finetune.records import (
     RunFacts,
     RunResult,
     Splits,
+    Stop,
     Strategy,
 )
+from finetune.resume import Progress
 from finetune.survey import Clock, Probes, Survey
 
 # A recommendation looks at no more: 4,000 tell the probe's accuracy to within one point.
 RECOMMEND_IMAGES = 4000
 
 
-def run_training(request: Request, listener: Listener) -> RunResult:
-    """`finetune train`: look, decide, do it, prove it, keep it."""
-    clock = Clock(listener)
+def run_training(request: Request, listener: Listener, like: Path | None = None) -> RunResult:
+    """`finetune train`: look, decide, do it, prove it, keep it.
+
+    Args:
+        request: What the user wants.
+        listener: Hears of progress.
+        like: A run that this one repeats (`repetition`): it decides as that one did, and what
+            differs is told.
+
+    Returns:
+        What was kept; where Ctrl-C or a loss that is no number ended the training, the best that
+        was proved by then, and `stopped` says so.
+
+    Raises:
+        KeyboardInterrupt: before there was anything to keep.
+    """
     _check(request)
-    now = datetime.now(UTC)
-    # a place that is taken is told before the work, not after it
-    runs.choose_folder(request.out, Path(request.root), request.strategy, now)
-    seen, probes, measured = _survey(
-        request, listener, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
-    )
-    decision = decide.decide(seen, probes, measured, clock, trials=True)
-    advice = decision.advice
-    _announce(request, advice, listener)
-    model = _realise(seen, probes, decision, clock)
-    test = realise.examine(seen, model, clock) if seen.splits.test else None
-    tested = test is not None and len(test.labels) > 0
-    path = runs.choose_folder(request.out, Path(request.root), model.strategy, now.astimezone())
-    with clock.step("save", "writing the run"):
-        result = RunResult(
-            run=safe_name(str(path)),
-            strategy=model.strategy,
-            requested_strategy=request.strategy,
-            classes=seen.dataset.classes,
-            counts=_counts(seen.splits),
-            test=realise.metrics(seen, test) if test is not None and tested else None,
-            estimate=model.estimate,
-            estimate_source=model.estimate_source,
-            stages=probes.table,
-            recommendation=advice,
-            floor=model.floor,
-            findings=seen.findings
-            + (() if test is None else test.findings)
-            + health.late_findings(seen.examined, Path(request.root)),
-            seconds={},
+    with resume.opened(request, runs.HOME, listener) as progress:
+        earlier = progress.earlier
+        if earlier is not None and earlier.stopped is None:
+            listener.note(f"{earlier.run} is finished: there is nothing left to resume")
+            progress.over = True
+            return earlier
+        result = _trained(request, listener, progress, like)
+        # the same steps would lead to the same loss that is no number: that is nothing to resume
+        progress.over = result.stopped is None or result.stopped.exit_code != INTERRUPTED
+    return result
+
+
+def repetition(run: Path, request: Request) -> Request:
+    """What to ask for to get a run once more.
+
+    Args:
+        run: The run folder.
+        request: Where to put the new one, and perhaps where the images lie now.
+
+    Raises:
+        RunError: no run, or one of a version that did not record it.
+    """
+    facts = runs.load_facts(run)
+    if facts.request is None:
+        raise RunError(
+            f"{run} does not say what was asked for: it is of an older version",
+            hint=f"Give its options yourself; it was made by: {facts.command}",
         )
-        result = replace(result, seconds=clock.total())
-        _keep(path, seen, model, result, measured, now)
-    return replace(result, seconds=clock.total())
+    return replace(
+        facts.request,
+        root=request.root or facts.request.root,
+        out=request.out,
+        resume=request.resume,
+        command=request.command,
+    )
 
 
 def run_recommendation(request: Request, listener: Listener) -> Advice:
@@ -239,17 +257,151 @@ def _compared(
     )
 
 
-def _keep(
-    path: Path,
-    seen: Survey,
-    model: realise.Model,
-    result: RunResult,
-    measured: DatasetProfile,
-    now: datetime,
-) -> None:
-    """Write the run folder."""
+def _trained(
+    request: Request, listener: Listener, progress: Progress, like: Path | None
+) -> RunResult:
+    """The training itself, with its progress in hand."""
+    clock = Clock(listener)
+    now = datetime.now(UTC)
+    # a place that is taken is told before the work, not after it
+    _place(request, progress, request.strategy, now)
+    try:
+        seen, probes, measured = _survey(
+            request, listener, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
+        )
+    except KeyboardInterrupt:
+        listener.note("interrupted before there was anything to keep, or to resume")
+        raise
+    progress.settle(seen.splits, seen.facts.digest, _versions())
+    if like is not None:
+        _follow(like, seen, progress)
+    training = _Training(replace(seen, progress=progress), probes, measured, progress, clock, now)
+    try:
+        training.work()
+        result = training.keep(None)
+    except (KeyboardInterrupt, TrainingError) as fault:
+        listener.note("keeping the best that is proved; Ctrl-C once more ends at once")
+        result = training.keep(fault)
+    if like is not None:
+        _tell_whether_same(like, Path(result.run), listener)
+    return result
+
+
+@dataclass
+class _Training:
+    """A training under way: whatever is known of it so far can be kept."""
+
+    seen: Survey
+    probes: Probes
+    measured: DatasetProfile
+    progress: Progress
+    clock: Clock
+    now: datetime
+    advice: Recommendation | None = None
+    model: realise.Model | None = None
+    test: realise.Test | None = None
+
+    def work(self) -> None:
+        """Decide, do it, prove it; raises what ended the training before its time."""
+        seen, probes, clock = self.seen, self.probes, self.clock
+        decision = decide.decide(seen, probes, self.measured, clock, trials=True)
+        self.advice = decision.advice
+        _announce(seen.request, self.advice, seen.listener)
+        self.model = _realise(seen, probes, decision, clock)
+        if self.model.stopped is not None:
+            raise self.model.stopped
+        if seen.splits.test:
+            self.test = realise.examine(seen, self.model, clock)
+
+    def keep(self, fault: BaseException | None) -> RunResult:
+        """Write the run: the model that was made, or the best probe where none was made yet."""
+        seen, probes = self.seen, self.probes
+        earlier = self.progress.earlier
+        if fault is not None and earlier is not None and earlier.stopped is None:
+            return earlier  # all was written when Ctrl-C came
+        model = self.model or realise.probed(seen, probes.best, probes.name)
+        tested = self.test is not None and len(self.test.labels) > 0
+        path, replaced = _place(seen.request, self.progress, model.strategy, self.now)
+        with self.clock.step("save", "writing the run"):
+            result = RunResult(
+                run=safe_name(str(path)),
+                strategy=model.strategy,
+                requested_strategy=seen.request.strategy,
+                classes=seen.dataset.classes,
+                counts=_counts(seen.splits),
+                test=realise.metrics(seen, self.test) if self.test and tested else None,
+                estimate=model.estimate,
+                estimate_source=model.estimate_source,
+                stages=probes.table,
+                recommendation=self.advice or decide.undecided(seen, probes, self.measured),
+                floor=model.floor,
+                findings=seen.findings + self._late(),
+                seconds={},
+                stopped=_stop(fault, model),
+            )
+            result = replace(result, seconds=self.clock.total())
+            self._write(path, model, result, replaced)
+        return replace(result, seconds=self.clock.total())
+
+    def _late(self) -> tuple[Finding, ...]:
+        """What the test images have shown, once they were looked at."""
+        if self.test is None:
+            return ()
+        root = Path(self.seen.request.root)
+        return self.test.findings + health.late_findings(self.seen.examined, root)
+
+    def _write(
+        self, path: Path, model: realise.Model, result: RunResult, replaced: Path | None
+    ) -> None:
+        seen, head = self.seen, realise.stored(model.head)
+        facts = _facts(seen, model, result, self.now)
+        network = None
+        if result.stopped is None:
+            network = _network(seen, model, head, self.progress.folder)
+        self.progress.keep_place(path)
+        runs.save(
+            path,
+            facts,
+            result,
+            tensors=runs.pack(
+                model.tensors(), head.weight.astype(np.float32), head.bias.astype(np.float32)
+            ),
+            history=model.history,
+            splits=seen.splits,
+            report=report.to_html(facts, result, self.measured, model.history, strategy.actions()),
+            aside=self.progress.aside,
+            replaced=replaced,
+            network=network,
+        )
+
+
+def _place(
+    request: Request, progress: Progress, name: str, now: datetime
+) -> tuple[Path, Path | None]:
+    """Where the run goes, and where to put an interrupted one of this training that is there."""
+    earlier, run = progress.earlier, progress.begun.run
+    if request.out is not None and earlier is not None and earlier.stopped is not None:
+        path = Path(request.out)
+        if path.resolve() == Path(run or ""):
+            return path, progress.replaced
+    return runs.choose_folder(request.out, Path(request.root), name, now.astimezone()), None
+
+
+def _stop(fault: BaseException | None, model: realise.Model) -> Stop | None:
+    """What ended the training, what was kept and what to do."""
+    kept = f"kept is {model.strategy}, the best that was proved by then"
+    if isinstance(fault, TrainingError):
+        return Stop(f"{fault.message}; {kept}", fault.hint, fault.exit_code)
+    if fault is None:
+        return None
+    hint = "Give the same command with --resume to go on."
+    return Stop(f"interrupted: {kept}", hint, INTERRUPTED)
+
+
+def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime) -> RunFacts:
     known = result.test or model.estimate
-    facts = RunFacts(
+    source = f"{known.n} test images" if result.test else model.estimate_source
+    return RunFacts(
         created=now.isoformat(timespec="microseconds"),
         strategy=model.strategy,
         classes=seen.dataset.classes,
@@ -263,28 +415,48 @@ def _keep(
         data_fingerprint=data.fingerprint(seen.splits.fitting),
         versions=_versions(),
         accuracy=known.accuracy,
-        accuracy_source=f"{known.n} test images" if result.test else model.estimate_source,
+        accuracy_source=source if result.stopped is None else f"{source}; stopped early",
+        request=resume.recorded(seen.request),
     )
-    head = realise.stored(model.head)
+
+
+def _network(
+    seen: Survey, model: realise.Model, head: probe.Head, scratch: Path
+) -> tuple[bytes, bytes] | None:
+    """The run's inference file; why there is none is told."""
     network, why = None, "it was trained on a GPU"
     if seen.body.device == "cpu":
         network, why = export.inference_file(
-            model.graph, head, model.taps, model.side_px, model.runtime
+            model.graph, head, model.taps, model.side_px, model.runtime, scratch
         )
     if network is None:
         seen.listener.note(f"no inference file, predictions will need torch: {why}")
-    runs.save(
-        path,
-        facts,
-        result,
-        tensors=runs.pack(
-            model.tensors(), head.weight.astype(np.float32), head.bias.astype(np.float32)
-        ),
-        history=model.history,
-        splits=seen.splits,
-        report=report.to_html(facts, result, measured, model.history, strategy.actions()),
-        network=network,
-    )
+    return network
+
+
+def _follow(like: Path, seen: Survey, progress: Progress) -> None:
+    """Decide as a run did, by its forecasts, and tell what is not as it was then."""
+    facts, then = runs.load_facts(like), runs.load_result(like).recommendation.forecasts
+    if then and progress.begun.forecasts is None:
+        progress.keep_forecasts(then)
+    now = _versions()
+    differing = [
+        f"{name} was {facts.versions.get(name, 'not there')} and is {version}"
+        for name, version in now.items()
+        if facts.versions.get(name) != version
+    ]
+    if data.fingerprint(seen.splits.fitting) != facts.data_fingerprint:
+        differing.append("the images are others")
+    if seen.facts.digest != facts.backbone.digest:
+        differing.append("the backbone's weights are others")
+    if differing:
+        seen.listener.note(f"not as for {like}, so the numbers may differ: {'; '.join(differing)}")
+
+
+def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:
+    one, two = ((p / runs.MODEL).read_bytes() for p in (like, run))
+    same = "the same model, bit for bit, as" if one == two else "not the same model as"
+    listener.note(f"{run} is {same} {like}")
 
 
 def _announce(request: Request, advice: Recommendation, listener: Listener) -> None:

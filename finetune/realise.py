@@ -20,7 +20,8 @@ from finetune.survey import Clock, Survey
 class Model:
     """What is returned: a backbone with a head, and what is known of it before the test.
 
-    `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had.
+    `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had;
+    `stopped` is what ended its training before its time.
     """
 
     strategy: Strategy
@@ -34,6 +35,7 @@ class Model:
     estimate_source: str
     history: tuple[EpochRecord, ...] = ()
     floor: Floor | None = None
+    stopped: BaseException | None = None
 
 
 @dataclass(frozen=True)

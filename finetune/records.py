@@ -463,8 +463,20 @@ class Floor:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Why a training ended before its time; what was kept is the best that was proved by then."""
+
+    text: str
+    hint: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
 class RunResult:
-    """The answer of `finetune train`; written as `result.json`."""
+    """The answer of `finetune train`; written as `result.json`.
+
+    `stopped` is None where the training came to its end.
+    """
 
     run: str
     strategy: Strategy
@@ -479,6 +491,7 @@ class RunResult:
     floor: Floor | None
     findings: tuple[Finding, ...]
     seconds: dict[str, float]
+    stopped: Stop | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -491,10 +504,73 @@ class HeadFacts:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the user asked of `train` and `recommend`; `options` override fields of the plan.
+
+    `resume` asks to go on with a training that was killed or interrupted.
+    """
+
+    root: str
+    out: str | None = None
+    strategy: str = "auto"
+    policy: Policy = "measured"
+    budget_s: float | None = None
+    size: Size | None = None
+    similarity: Similarity | None = None
+    backbone: str = "tf_efficientnet_lite0"
+    weights: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    val_fraction: float = 0.2
+    test_fraction: float = 0.2
+    max_per_class: int | None = None
+    on_bad_image: Literal["skip", "error"] = "skip"
+    group: str | None = None
+    near_copies: NearCopies = "together"
+    strict: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    command: str = "finetune train"
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a training that is under way set out to do; kept beside the place of its run.
+
+    `images` and `backbone` are digests, empty until they are known; `forecasts` what its decision
+    rests on; `run` the place of a run that was written, or is about to be.
+    """
+
+    request: Request
+    images: str = ""
+    backbone: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    forecasts: tuple[Forecast, ...] | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """What is known at the end of an epoch beside the tensors.
+
+    `best_loss` is None before anything was validated; `parts` says into how many a batch is cut to
+    fit into memory; `scaler` is the state of the loss scaling, empty where there is none.
+    """
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    best_loss: float | None
+    done: int
+    parts: int
+    scaler: dict[str, float]
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What is needed to rebuild and trust the model; written as `run.json`.
 
     `inference` has the SHA-256 of each file of the network ready to predict; empty without one.
+    `request` is what to ask for again; runs of older versions have none.
     """
 
     created: str
@@ -512,6 +588,7 @@ class RunFacts:
     accuracy: float | None
     accuracy_source: str
     inference: dict[str, str] = field(default_factory=dict)
+    request: Request | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -545,32 +622,6 @@ class BackboneRow:
     parameters: int
     side_px: int
     stages: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked of `train` and `recommend`; `options` override fields of the plan."""
-
-    root: str
-    out: str | None = None
-    strategy: str = "auto"
-    policy: Policy = "measured"
-    budget_s: float | None = None
-    size: Size | None = None
-    similarity: Similarity | None = None
-    backbone: str = "tf_efficientnet_lite0"
-    weights: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    val_fraction: float = 0.2
-    test_fraction: float = 0.2
-    max_per_class: int | None = None
-    on_bad_image: Literal["skip", "error"] = "skip"
-    group: str | None = None
-    near_copies: NearCopies = "together"
-    strict: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    command: str = "finetune train"
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def to_html(
         f'<p class="big">{metrics.accuracy:.1%}</p>',
         f'<p class="soft">accuracy on {escape(source)}, 95 % interval {low:.1%} to {high:.1%}; '
         f"always answering the commonest class gives {metrics.majority_baseline:.1%}</p>",
+        _stopped(result),
         _why(result, profile, actions),
         _stages(result),
         _history(history),
@@ -68,6 +69,12 @@ def to_html(
         + "\n".join(p for p in parts if p)
         + "</body></html>\n"
     )
+
+
+def _stopped(result: RunResult) -> str:
+    if result.stopped is None:
+        return ""
+    return f"<p><b>Stopped early: {escape(result.stopped.text)}.</b></p>"
 
 
 def _why(

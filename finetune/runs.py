@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,9 +21,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialised
 
-from finetune import inference
+from finetune import disk, inference, resume
 from finetune.errors import RunError, safe_name
 from finetune.records import (
     SCHEMA_VERSION,
@@ -39,6 +39,7 @@ from finetune.records import (
 )
 
 HOME = Path("runs")
+MODEL = "model.safetensors"
 _BACKBONE = "backbone."
 
 
@@ -90,43 +91,54 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
     history: Sequence[EpochRecord],
     splits: Splits,
     report: str,
+    aside: Path,
+    replaced: Path | None = None,
     network: tuple[bytes, bytes] | None = None,
 ) -> None:
     """Write a run beside its place, flush it to disk, and rename it: whole or absent.
 
-    `network` are the bytes of `inference.FILES`, whose digests `run.json` then holds.
+    Args:
+        path: Its place.
+        facts: Written as `run.json`.
+        result: Written as `result.json`.
+        tensors: From `pack`.
+        history: One record per epoch.
+        splits: Which image went where.
+        report: The page.
+        aside: A folder to be made on the same file system, in which it is written.
+        replaced: Where a run goes that stands in its place; None where none may.
+        network: The bytes of `inference.FILES`, whose digests `run.json` then holds.
 
     Raises:
         RunError: the place cannot be written.
     """
     ready = dict(zip(inference.FILES, network, strict=True)) if network else {}
     facts = replace(facts, inference={name: _digest(content) for name, content in ready.items()})
+    texts = {
+        "run.json": _pretty(facts),
+        "result.json": _pretty(result),
+        "splits.json": _pretty(splits),
+        "history.jsonl": "".join(to_json(r) + "\n" for r in history),
+        "report.html": report,
+    }
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".finetune-", dir=path.parent))
+        shutil.rmtree(aside, ignore_errors=True)  # left by one that was killed
+        aside.mkdir(parents=True)
         try:
-            texts = {
-                "run.json": _pretty(facts),
-                "result.json": _pretty(result),
-                "splits.json": _pretty(splits),
-                "history.jsonl": "".join(to_json(r) + "\n" for r in history),
-                "report.html": report,
-            }
             for name, text in texts.items():
                 (aside / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-            for name, content in ready.items():
+            # not safetensors' own writing to a file, whose errors do not tell a full disk
+            for name, content in {**ready, MODEL: serialised(dict(tensors))}.items():
                 (aside / name).write_bytes(content)
-            save_file(dict(tensors), aside / "model.safetensors")
-            aside.chmod(0o755)
-            _flush(aside)
-            aside.rename(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            disk.move(aside, path, replaced)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
     except OSError as error:
         raise RunError(
             f"cannot write the run to {path}: {error.strerror or error}",
-            hint="Give a folder you may write to with --out.",
+            hint="Make room, or give a folder you may write to with --out.",
         ) from error
 
 
@@ -137,7 +149,7 @@ def load(path: Path) -> LoadedRun:
         RunError: not a run, of another schema version, or its parts do not fit together.
     """
     facts = load_facts(path)
-    file = path / "model.safetensors"
+    file = path / MODEL
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
@@ -214,6 +226,16 @@ def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
     return contents[0], contents[1]
 
 
+def load_result(path: Path) -> RunResult:
+    """Read `result.json`; raises `RunError`."""
+    try:
+        return from_json((path / "result.json").read_bytes(), RunResult)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"cannot read {path / 'result.json'}: {error}", hint="The run is damaged; train again."
+        ) from error
+
+
 def load_splits(path: Path) -> Splits:
     """Read `splits.json`; raises `RunError`."""
     try:
@@ -231,9 +253,11 @@ def rows(home: Path = HOME) -> list[RunRow]:
         if path.name.startswith(".") or not path.is_dir():
             continue
         try:
+            begun = resume.unfinished(path)
             facts = load_facts(path)
         except RunError as error:
-            found.append(RunRow(run=safe_name(str(path)), error=safe_name(error.message)))
+            text = error.message if begun is None else f"unfinished: {begun.request.command}"
+            found.append(RunRow(run=safe_name(str(path)), error=safe_name(text)))
             continue
         found.append(
             RunRow(
@@ -292,13 +316,3 @@ def _digest(content: bytes) -> str:
 
 def _pretty(record: object) -> str:
     return json.dumps(to_builtins(record), indent=1, ensure_ascii=False) + "\n"
-
-
-def _flush(folder: Path) -> None:
-    """Make sure the files' bytes are on disk before the rename makes them visible."""
-    for path in [*folder.iterdir(), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -30,6 +30,7 @@ from finetune.records import (
     StageScore,
     Strategy,
 )
+from finetune.resume import Progress
 
 SIZE_SAMPLE = 200  # headers read to learn how large the images are
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
@@ -66,6 +67,7 @@ class Survey:
 
     `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
     `examined` is None where nothing was checked.
+    `progress` is where a training keeps what it has done; None where nothing is trained.
     """
 
     request: Request
@@ -81,6 +83,7 @@ class Survey:
     seconds_per_image: float
     listener: Listener
     examined: health.Examination | None = None
+    progress: Progress | None = None
 
     @property
     def facts(self) -> BackboneFacts:

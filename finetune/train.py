@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from finetune import probe
+from finetune import checkpoint, probe
 from finetune.augment import augment
 from finetune.backbones import Backbone
 from finetune.engine import autocast, to_device
-from finetune.errors import TrainingError
-from finetune.records import EpochRecord, Listener, Plan
+from finetune.errors import TrainingError, out_of_memory
+from finetune.records import EpochRecord, FitProgress, Listener, Plan
+from finetune.resume import Slot
 
 # Training pictures are kept a little larger than the network's input, so that a random crop does
 # not have to invent pixels.
@@ -36,11 +37,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The outcome of `fit`; the head's temperature is 1: it is calibrated on held-out scores."""
+    """The outcome of `fit`; the head's temperature is 1: it is calibrated on held-out scores.
+
+    `stopped` is what ended it before its time; `scores` float64[M,C] are then those of the
+    validation images in the epoch that was kept.
+    """
 
     backbone: Backbone
     head: probe.Head
     history: tuple[EpochRecord, ...]
+    stopped: BaseException | None = None
+    scores: probe.Array | None = None
 
 
 def canvas_px(side_px: int) -> int:
@@ -59,6 +66,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     device: torch.device,
     seed: int,
     listener: Listener,
+    slot: Slot | None = None,
 ) -> Tuned:
     """Tune a copy of a backbone and its head.
 
@@ -77,34 +85,44 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         device: Where to compute.
         seed: Same seed, same numbers on a CPU.
         listener: Hears of progress.
+        slot: Keeps each epoch, and may hold some already, from which this goes on to the same end.
 
     Raises:
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or a single image does not fit into memory;
+            but with `val`, the best epoch before that is returned, as it is after Ctrl-C.
+        RunError: the slot cannot be read or written.
     """
     torch.manual_seed(seed)
     loop = _loop(plan, copy.deepcopy(backbone), start, train, classes, device, seed=seed)
     backbone, head = loop.backbone, loop.head
-    history: list[EpochRecord] = []
-    best = _Best()
-    if val is not None and start is not None:
-        best.offer(0, _val_loss(backbone, head, val, device), backbone, head, plan)
-    for epoch in range(1, plan.epochs + 1):
-        began = time.perf_counter()
-        loss = loop.epoch(epoch, train, listener)
-        record = EpochRecord(epoch, loss, None, None, plan.lr * loop.factor, 0.0, best=False)
-        if val is not None:
-            record = _validated(record, best, backbone, head, val, device, plan)
-        record = replace(record, seconds=time.perf_counter() - began)
-        history.append(record)
-        listener.epoch(record)
-        if val is not None and epoch - best.epoch >= plan.patience:
-            listener.note(f"stopped: no better for {plan.patience} epochs")
-            break
-    best.restore(backbone, head)
+    best, history = _known(slot, loop, listener)
+    if not history and val is not None and start is not None:
+        best.offer(0, _forward(backbone, head, val.pixels, device), val.labels, loop)
+    stopped = None
+    try:
+        for epoch in range(len(history) + 1, plan.epochs + 1):
+            if val is not None and epoch - 1 - best.epoch >= plan.patience:
+                listener.note(f"stopped: no better for {plan.patience} epochs")
+                break
+            began = time.perf_counter()
+            loss = loop.epoch(epoch, train, listener)
+            record = EpochRecord(epoch, loss, None, None, plan.lr * loop.factor, 0.0, best=False)
+            if val is not None:
+                record = _validated(record, best, loop, val)
+            history.append(replace(record, seconds=time.perf_counter() - began))
+            if slot is not None and (slot.due or epoch == plan.epochs):
+                slot.keep(*_kept(loop, best, history))
+            listener.epoch(history[-1])
+    except (KeyboardInterrupt, TrainingError) as fault:
+        if best.scores is None:
+            raise
+        stopped = fault
+    best.restore(loop)
     backbone.eval()
     weight = head.linear.weight.detach().cpu().double().numpy()
     bias = head.linear.bias.detach().cpu().double().numpy()
-    return Tuned(backbone, probe.Head(weight, bias, 1.0), tuple(history))
+    scores = None if stopped is None else best.scores
+    return Tuned(backbone, probe.Head(weight, bias, 1.0), tuple(history), stopped, scores)
 
 
 def seconds_per_step(
@@ -171,7 +189,10 @@ def _loop(
 
 @dataclass
 class _Loop:
-    """One epoch of steps; the schedule's position is `done`."""
+    """One epoch of steps; the schedule's position is `done`.
+
+    A batch goes through the network in `parts`: more than one where memory is short.
+    """
 
     plan: Plan
     backbone: Backbone
@@ -184,6 +205,7 @@ class _Loop:
     generator: torch.Generator
     done: int = 0
     factor: float = 0.0
+    parts: int = 1
 
     def epoch(self, number: int, train: Split, listener: Listener) -> float:
         """Go once through the training pictures in random order; returns the mean loss."""
@@ -194,11 +216,18 @@ class _Loop:
         loss_sum = 0.0
         for chunk in chunks:
             self.factor = schedule(self.done, total, self.plan.warmup)
+            parts = self.parts
             loss = self.step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} at step {self.done + 1} of epoch {number}",
                     hint=f"Give a smaller rate than {self.plan.lr:g}: --lr {self.plan.lr / 10:g}.",
+                )
+            if self.parts > parts:
+                size = math.ceil(len(chunk) / self.parts)
+                listener.note(
+                    f"out of memory: batches of {len(chunk)} go in parts of {size} from here, "
+                    "whose gradients add up to the same update"
                 )
             loss_sum += loss * len(chunk)
             self.done += 1
@@ -217,16 +246,48 @@ class _Loop:
         images = to_device(pixels, self.device)
         x = augment(images, self.plan.augment, self.plan.side_px, self.generator)
         x = self.backbone.normalise(x).contiguous(memory_format=torch.channels_last)
-        with autocast(self.device):
-            loss = self.criterion(self.head(self.backbone(x)), labels.to(self.device))
-        self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        loss = self._gradients(x, labels.to(self.device))
         self.scaler.unscale_(self.optimiser)
         tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
         nn.utils.clip_grad_norm_(tuned, CLIP)
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        return float(loss.detach())
+        return loss
+
+    def _gradients(self, x: Tensor, labels: Tensor) -> float:
+        """Gradients of a batch's loss, which is returned; in more parts where memory is short.
+
+        Raises:
+            TrainingError: not even one image fits.
+        """
+        while True:
+            self.optimiser.zero_grad(set_to_none=True)
+            try:
+                return self._in_parts(x, labels)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if self.parts >= len(labels):
+                    raise TrainingError(
+                        f"out of memory at a single image of {self.plan.side_px} px",
+                        hint=f"Give a smaller --side-px than {self.plan.side_px}, or free memory.",
+                    ) from error
+            self.parts = min(2 * self.parts, len(labels))
+
+    def _in_parts(self, x: Tensor, labels: Tensor) -> float:
+        """Add up the gradients of the parts, each with its share in the mean of the batch."""
+        weights = self.criterion.weight
+        share = torch.ones(len(labels)) if weights is None else weights[labels]
+        total = 0.0
+        for images, wanted, part in zip(
+            *(t.tensor_split(self.parts) for t in (x, labels, share)), strict=True
+        ):
+            with autocast(self.device):
+                loss = self.criterion(self.head(self.backbone(images)), wanted)
+                loss = loss * float(part.sum() / share.sum())
+            self.scaler.scale(loss).backward()
+            total += float(loss.detach())
+        return total
 
 
 def schedule(done: int, total: int, warmup: float) -> float:
@@ -244,48 +305,79 @@ class _Best:
     epoch: int = 0
     loss: float = math.inf
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    scores: probe.Array | None = None
 
-    def offer(self, epoch: int, loss: float, backbone: Backbone, head: _Head, plan: Plan) -> bool:
-        """Keep a copy of all that training may change if the loss is the least so far."""
+    def offer(
+        self, epoch: int, scores: probe.Array, labels: npt.NDArray[np.int64], loop: _Loop
+    ) -> tuple[float, bool]:
+        """Keep a copy of all that training may change if the log loss is the least so far."""
+        loss = probe.log_loss(scores, labels)
         if not loss < self.loss:
-            return False
-        self.epoch, self.loss = epoch, loss
-        changing = {id(p) for stage in plan.tuned_stages for p in backbone.stage_parameters(stage)}
-        named = [*backbone.net.named_parameters()]
-        keep = {f"net.{n}": p.detach().clone() for n, p in named if id(p) in changing}
-        if plan.strategy == "scratch":
-            keep |= {f"net.{n}": b.detach().clone() for n, b in backbone.net.named_buffers()}
-        self.tensors = keep | {f"head.{n}": t.clone() for n, t in head.state_dict().items()}
-        return True
+            return loss, False
+        tensors = {name: tensor.clone() for name, tensor in _changing(loop).items()}
+        self.epoch, self.loss, self.tensors, self.scores = epoch, loss, tensors, scores
+        return loss, True
 
-    def restore(self, backbone: Backbone, head: _Head) -> None:
+    def restore(self, loop: _Loop) -> None:
         """Put the best weights back; without any offer the last ones stay."""
-        for module, prefix in ((backbone.net, "net."), (head, "head.")):
-            own = {
-                n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)
-            }
-            module.load_state_dict(own, strict=False)
+        _put_back(self.tensors, loop)
 
 
-def _validated(
-    record: EpochRecord,
-    best: _Best,
-    backbone: Backbone,
-    head: _Head,
-    val: Split,
-    device: torch.device,
-    plan: Plan,
-) -> EpochRecord:
+def _changing(loop: _Loop) -> dict[str, Tensor]:
+    """All that training may change, by name: no copies."""
+    plan, backbone = loop.plan, loop.backbone
+    ids = {id(p) for stage in plan.tuned_stages for p in backbone.stage_parameters(stage)}
+    tensors = {f"net.{n}": p.detach() for n, p in backbone.net.named_parameters() if id(p) in ids}
+    if plan.strategy == "scratch":
+        tensors |= {f"net.{n}": b for n, b in backbone.net.named_buffers()}
+    return tensors | {f"head.{n}": t for n, t in loop.head.state_dict().items()}
+
+
+def _put_back(tensors: Mapping[str, Tensor], loop: _Loop) -> None:
+    places = _changing(loop)
+    for name, tensor in tensors.items():
+        places[name].copy_(tensor)
+
+
+def _kept(
+    loop: _Loop, best: _Best, history: Sequence[EpochRecord]
+) -> tuple[checkpoint.Arrays, FitProgress]:
+    """All that the next epoch depends on."""
+    groups = {"now": _changing(loop), "best": best.tensors}
+    groups |= checkpoint.machinery(loop.optimiser, loop.generator)
+    arrays = checkpoint.packed(groups)
+    if best.scores is not None:
+        arrays["scores"] = best.scores
+    loss = best.loss if math.isfinite(best.loss) else None
+    scaler = loop.scaler.state_dict()
+    return arrays, FitProgress(tuple(history), best.epoch, loss, loop.done, loop.parts, scaler)
+
+
+def _known(slot: Slot | None, loop: _Loop, listener: Listener) -> tuple[_Best, list[EpochRecord]]:
+    """What an earlier process has done: its last epoch is put into the loop."""
+    found = None if slot is None else slot.read()
+    if found is None:
+        return _Best(), []
+    arrays, facts = found
+    scores = arrays.pop("scores", None)
+    groups = checkpoint.unpacked(arrays)
+    _put_back(groups["now"], loop)
+    checkpoint.restore_machinery(groups, loop.optimiser, loop.generator)
+    if facts.scaler:
+        loop.scaler.load_state_dict(facts.scaler)
+    loop.done, loop.parts = facts.done, facts.parts
+    listener.note(f"going on after epoch {len(facts.history)} of {loop.plan.epochs}")
+    loss = math.inf if facts.best_loss is None else facts.best_loss
+    best = _Best(facts.best_epoch, loss, groups.get("best", {}), scores)
+    return best, list(facts.history)
+
+
+def _validated(record: EpochRecord, best: _Best, loop: _Loop, val: Split) -> EpochRecord:
     """The record with validation figures; the best weights are kept on the way."""
-    scores = _forward(backbone, head, val.pixels, device)
-    loss = probe.log_loss(scores, val.labels)
+    scores = _forward(loop.backbone, loop.head, val.pixels, loop.device)
     accuracy = float((scores.argmax(axis=1) == val.labels).mean())
-    improved = best.offer(record.epoch, loss, backbone, head, plan)
+    loss, improved = best.offer(record.epoch, scores, val.labels, loop)
     return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
-
-
-def _val_loss(backbone: Backbone, head: _Head, val: Split, device: torch.device) -> float:
-    return probe.log_loss(_forward(backbone, head, val.pixels, device), val.labels)
 
 
 def _forward(

@@ -48,6 +48,7 @@ def material(
             seed=survey.request.seed,
             listener=survey.listener,
             top=survey.table.columns((TOP,), some)[:] if same_side else None,
+            progress=survey.progress,
         )
 
 
@@ -87,9 +88,10 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     if floor is not None:
         survey.listener.note(floor.reason)
         if floor.kept == "probe":
-            history = trial.tuned.history if trial.tuned else ()
             kept = realise.probed(survey, probes.best, probes.name)
-            return replace(kept, floor=floor, history=history)
+            if trial.tuned is not None:
+                kept = replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
+            return replace(kept, floor=floor)
     outcome = trial.tuned
     if outcome is None:
         epochs = f"{plan.epochs} epochs at {plan.side_px} px"
@@ -228,7 +230,8 @@ def _model(
     labels = survey.labels[trial.held]
     temperature = probe.fit_temperature(trial.scores, labels)
     probabilities = probe.probabilities(trial.scores, temperature)
-    images = len(survey.splits.test)
+    # a training that was stopped is not tested: what is left is only to be written
+    images = len(survey.splits.test) if outcome.stopped is None else 0
     backbone, device = outcome.backbone, torch.device(survey.body.device)
     runtime = engine.make(backbone, device, plan.side_px, images)
     return Model(
@@ -240,7 +243,8 @@ def _model(
         taps=(TOP,),
         side_px=plan.side_px,
         estimate=evaluate.measure(probabilities, labels, survey.dataset.classes),
-        estimate_source=trial.how,
+        estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
         history=outcome.history,
         floor=floor,
+        stopped=outcome.stopped,
     )

@@ -13,7 +13,8 @@ import torch
 from finetune import batches, engine, features, probe, train
 from finetune.backbones import Backbone
 from finetune.inference import TOP
-from finetune.records import Listener, Plan
+from finetune.records import Listener, Plan, to_json
+from finetune.resume import Progress, Slot
 
 Rows = npt.NDArray[np.int64]
 
@@ -28,7 +29,7 @@ class Material:
 
     `large` uint8[N,S',S',3] is what random crops are cut from, `plain` uint8[N,S,S,3] what the
     network sees; `top` are top features float32[N,F] of `plain`, None for `scratch`. Images with
-    equal `groups` are copies.
+    equal `groups` are copies. `progress` is where fits are kept; None where they are not.
     """
 
     backbone: Backbone
@@ -41,6 +42,7 @@ class Material:
     classes: int
     seed: int
     listener: Listener
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     seed: int,
     listener: Listener,
     top: npt.NDArray[np.float32] | None = None,
+    progress: Progress | None = None,
 ) -> Material:
     """Decode the images at the plan's resolution; take the top features there unless given."""
     threads = torch.get_num_threads()
@@ -83,14 +86,19 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
         top = None
     elif top is None:
         top = top_features(backbone, device, plain)
-    return Material(backbone, device, large, plain, top, labels, groups, classes, seed, listener)
+    sources = (backbone, device, large, plain, top, labels, groups, classes, seed, listener)
+    return Material(*sources, progress)
 
 
 def on_split(material: Material, plan: Plan, rows: Rows, val: Rows) -> Trial:
-    """Tune on `rows`; the images of `val` choose the epoch and are held out."""
+    """Tune on `rows`; the images of `val` choose the epoch and are held out.
+
+    A training that was stopped is judged by the scores at hand: there is no time for others.
+    """
     tuned = _fit(material, plan, rows, val)
     how = f"{len(val)} validation images, which also chose the best epoch"
-    return Trial(((rows, val),), _scores(material, tuned, val), tuned, how)
+    scores = _scores(material, tuned, val) if tuned.scores is None else tuned.scores
+    return Trial(((rows, val),), scores, tuned, how)
 
 
 def on_halves(material: Material, plan: Plan) -> Trial:
@@ -155,7 +163,17 @@ def _fit(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> train.
         device=material.device,
         seed=material.seed,
         listener=material.listener,
+        slot=_slot(material, plan, rows, val),
     )
+
+
+def _slot(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> Slot | None:
+    """Where this fit is kept: one training's fits differ in the plan, the images and their part."""
+    if material.progress is None:
+        return None
+    names = "\n".join(material.groups[i] for i in rows)
+    held = "" if val is None else "\n".join(material.groups[i] for i in val)
+    return material.progress.slot(*(t.encode() for t in (to_json(plan), names, held)))
 
 
 def _start(

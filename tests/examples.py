@@ -9,6 +9,7 @@ from finetune.records import (
     Augment,
     BackboneFacts,
     BackboneRow,
+    Begun,
     CacheUsage,
     Check,
     ClassMetrics,
@@ -22,6 +23,7 @@ from finetune.records import (
     Evaluation,
     Expectation,
     Finding,
+    FitProgress,
     Floor,
     Forecast,
     HeadFacts,
@@ -45,6 +47,7 @@ from finetune.records import (
     SizeProfile,
     Splits,
     StageScore,
+    Stop,
     TrialResult,
 )
 
@@ -169,6 +172,13 @@ RESULT = RunResult(
     findings=(FINDING,),
     seconds={"scan": 0.5, "total": 12.0},
 )
+STOP = Stop("interrupted: kept is partial", "Give the same command with --resume.", 130)
+REQUEST = Request(
+    "/data/trees",
+    policy="table",
+    budget_s=90.5,
+    options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"},
+)
 FACTS = RunFacts(
     created="2026-01-02T03:04:05.000006+00:00",
     strategy="partial",
@@ -184,6 +194,7 @@ FACTS = RunFacts(
     versions={"python": "3.11", "torch": "2.6"},
     accuracy=0.875,
     accuracy_source="8 test images",
+    request=REQUEST,
 )
 
 EXPECTED = (Expectation("stage-probe", 0.8125, (0.7, 0.9), 160),)
@@ -250,12 +261,10 @@ EXAMPLES: tuple[Any, ...] = (
     ClassProbability("ash", 0.75),
     Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),
     BackboneRow("lenet5", False, "none", "none", 61_000, 32, ("stem", "1")),
-    Request(
-        "/data/trees",
-        policy="table",
-        budget_s=90.5,
-        options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"},
-    ),
+    REQUEST,
+    STOP,
+    Begun(REQUEST, "ab12", "cd34", {"torch": "2.6"}, FORECASTS, "/data/runs/one"),
+    FitProgress(HISTORY, 1, 0.8, 24, 2, {"scale": 65536.0}),
     EXPECTED[0],
     Advice(
         RECOMMENDATION, PROFILE, STAGES, EXPECTED, 160, {"train": 4}, (FINDING,), {"total": 2.5}

@@ -24,8 +24,8 @@ LAYERS = {
     3: {"engine", "health"},
     2: {"backbones", "checks", "console", "export", "features", "runs"},
     1: {"augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
-    | {"report", "strategy"},
-    0: {"alike", "errors", "matrix", "records", "weights"},
+    | {"report", "resume", "strategy"},
+    0: {"alike", "checkpoint", "disk", "errors", "matrix", "records", "weights"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))

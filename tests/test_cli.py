@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import SAMPLE
 from PIL import Image
 
-from finetune import cli, pipeline
+from finetune import cli, pipeline, runs
 
 
 @pytest.fixture
@@ -382,7 +386,8 @@ def test_backbones_lists_the_default_as_ready(run_cli) -> None:
     ("arguments", "code", "says"),
     [
         (["train", "/nowhere"], 3, "/nowhere"),
-        (["train"], 2, "DIR"),
+        (["train"], 2, "no folder of images"),
+        (["train", "--from-run", "/no/run"], 3, "/no/run"),
         (["train", "{leaves}", "--strategy", "magic"], 2, "magic"),
         (["train", "{leaves}", "--val-fraction", "2"], 2, "--val-fraction is 2"),
         (["train", "{leaves}", "--lr", "-1", "--strategy", "deep"], 2, "--lr is -1"),
@@ -428,6 +433,120 @@ def test_interrupting_ends_with_130(run_cli, monkeypatch: pytest.MonkeyPatch) ->
 
     assert done.code == 130
     assert "Traceback" not in done.err
+
+
+def test_a_lack_of_memory_is_a_fault(run_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory ends outside a step it is no bug: exit code 3 and something to try."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 9.9 GiB for an array")
+
+    monkeypatch.setattr(pipeline, "run_training", fail)
+
+    done = run_cli("train", SAMPLE)
+
+    assert done.code == 3
+    assert "9.9 GiB" in done.err
+    assert "--max-per-class" in done.err
+    assert "Traceback" not in done.err
+
+
+@contextlib.contextmanager
+def training(out: Path, *options: str, until: str = "epoch   2") -> Iterator[subprocess.Popen[str]]:
+    """A process that trains for long, once a line of its progress has appeared."""
+    small = ("--strategy", "scratch", "--backbone", "test_resnet", "--max-per-class", "8")
+    command = [sys.executable, "-m", "finetune", "train", str(SAMPLE), *small, "--out", str(out)]
+    options = ("--epochs", "500", "--patience", "500", "--side-px", "64", *options)
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if until in line:
+                    break
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_training_soon_with_the_best_kept(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C and SIGTERM: exit code 130 within seconds, and the run folder is whole."""
+    with training(tmp_path / "run") as process:
+        began = time.monotonic()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        took = time.monotonic() - began
+
+    assert process.returncode == 130
+    assert took < 15  # a second or two on a machine of one's own
+    assert "error: interrupted: kept is scratch" in err
+    assert runs.load(tmp_path / "run").facts.strategy == "scratch"
+    assert (tmp_path / "run.partial").is_dir()
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """Whoever cannot wait for the saving does not: the process is gone, and --resume goes on."""
+    with training(tmp_path / "run") as process:
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+
+    assert process.returncode == -signal.SIGINT
+    assert not (tmp_path / "run").exists()
+    assert list((tmp_path / "run.partial").glob("*.safetensors"))
+
+
+def test_signals_that_are_ignored_stay_so(tmp_path: Path, monkeypatch, run_cli) -> None:
+    """Under `nohup` and the like nothing is caught, and handlers are put back afterwards."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    seen = []
+
+    def look(*_: object) -> None:
+        seen.append([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
+        raise KeyboardInterrupt
+
+    try:
+        monkeypatch.setattr(pipeline, "run_training", look)
+        interrupt = signal.getsignal(signal.SIGINT)
+        run_cli("train", SAMPLE)
+        assert seen[0][0] != interrupt
+        assert seen[0][1] == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) == interrupt
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_repetition_takes_no_other_options(run_cli, run_folder: Path) -> None:
+    """What would make it another training is refused by name."""
+    done = run_cli("train", "--from-run", run_folder, "--seed", 3)
+
+    assert done.code == 2
+    assert "--seed and --from-run" in done.err
+
+
+def test_a_repetition_says_whether_it_is_the_same(run_cli, image_folder, tmp_path: Path) -> None:
+    """The options come from the run; the folder of images may have moved."""
+    root = image_folder({"a": 8, "b": 8})
+    probe = ("--strategy", "linear-probe", "--test-fraction", "0.3")
+    assert run_cli("train", root, *probe, "--out", tmp_path / "one").code == 0
+    shutil.move(root, tmp_path / "moved")
+
+    gone = run_cli("train", "--from-run", tmp_path / "one", "--out", tmp_path / "two")
+    done = run_cli(
+        *("train", tmp_path / "moved", "--from-run", tmp_path / "one"),
+        *("--out", tmp_path / "two"),
+    )
+
+    assert gone.code == 3
+    assert str(root) in gone.err
+    assert done.code == 0
+    assert "the same model, bit for bit" in done.err
+    facts = runs.load_facts(tmp_path / "two")
+    assert facts.request is not None
+    assert facts.request.test_fraction == 0.3
+    assert facts.data_root == str(tmp_path / "moved")
 
 
 def test_a_bug_is_told_with_its_traceback(run_cli, monkeypatch: pytest.MonkeyPatch) -> None:

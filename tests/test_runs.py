@@ -47,7 +47,13 @@ def tensors() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     return backbone, rng.normal(size=(2, 7)).astype(np.float32), np.zeros(2, np.float32)
 
 
-def save(path: Path, facts: RunFacts = FACTS, network: tuple[bytes, bytes] | None = None) -> Path:
+def save(
+    path: Path,
+    facts: RunFacts = FACTS,
+    network: tuple[bytes, bytes] | None = None,
+    *,
+    over: bool = False,
+) -> Path:
     """Write a small run."""
     runs.save(
         path,
@@ -57,6 +63,8 @@ def save(path: Path, facts: RunFacts = FACTS, network: tuple[bytes, bytes] | Non
         history=HISTORY,
         splits=SPLITS,
         report="<!doctype html>± ü",
+        aside=path.with_name(".aside"),
+        replaced=path.with_name(".before") if over else None,
         network=network,
     )
     return path
@@ -261,7 +269,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(
     def fail(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr(runs, "save_file", fail)
+    monkeypatch.setattr(runs, "serialised", fail)
 
     with pytest.raises(RunError, match=str(fault.strerror or fault)) as caught:
         save(tmp_path / "run")
@@ -279,7 +287,7 @@ def test_an_interruption_while_writing_leaves_nothing_behind(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "save_file", interrupt)
+    monkeypatch.setattr(runs, "serialised", interrupt)
 
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path / "run")
@@ -378,6 +386,7 @@ def test_names_that_are_no_utf8_can_be_saved(tmp_path: Path) -> None:
         history=(),
         splits=SPLITS,
         report="\udcff",
+        aside=tmp_path / ".aside",
     )
 
     assert {p.name for p in run.iterdir()} == FILES

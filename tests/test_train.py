@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import Recorder
 
-from finetune import backbones, probe, strategy, train
+from finetune import backbones, probe, resume, strategy, train
 from finetune.backbones import Backbone
 from finetune.errors import TrainingError
-from finetune.records import Plan, Strategy
+from finetune.records import EpochRecord, Plan, Strategy
+from finetune.resume import Slot
 
 SIDE = 64
 
@@ -37,7 +39,7 @@ def start_head(backbone: Backbone, classes: int = 2) -> probe.Head:
     return probe.Head(np.zeros((classes, width)), np.zeros(classes), 1.0)
 
 
-def fit(
+def fit(  # noqa: PLR0913 - as many as it has
     plan: Plan,
     backbone: Backbone,
     *,
@@ -46,6 +48,7 @@ def fit(
     data: train.Split | None = None,
     seed: int = 0,
     listener: Recorder | None = None,
+    slot: Slot | None = None,
 ) -> train.Tuned:
     return train.fit(
         plan,
@@ -57,6 +60,7 @@ def fit(
         device=torch.device("cpu"),
         seed=seed,
         listener=listener or Recorder(),
+        slot=slot,
     )
 
 
@@ -206,6 +210,146 @@ def test_a_loss_that_is_no_number_stops_with_the_step(tiny: Backbone) -> None:
         fit(plan_for("deep", tiny), tiny, start=broken)
 
     assert "--lr" in caught.value.hint
+
+
+def test_a_loss_that_becomes_no_number_returns_the_best_epoch_before(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With validation images what was best until then comes back, with the fault."""
+    step, count = train._Loop.step, iter(range(100))
+
+    def diverge(self: train._Loop, pixels: np.ndarray, labels: torch.Tensor) -> float:
+        return step(self, pixels, labels) if next(count) < 4 else math.nan
+
+    monkeypatch.setattr(train._Loop, "step", diverge)
+    recorder, val = Recorder(), pictures(10)
+
+    tuned = fit(plan_for("deep", tiny, epochs=4), tiny, val=val, listener=recorder)
+
+    assert "step 5 of epoch 3" in str(tuned.stopped)
+    assert len(tuned.history) == 2
+    assert tuned.scores is not None
+    losses = [math.log(2), *(r.val_loss for r in recorder.epochs if r.val_loss is not None)]
+    assert probe.log_loss(tuned.scores, val.labels) == pytest.approx(min(losses))
+
+
+def limit_memory(monkeypatch: pytest.MonkeyPatch, most: int, text: str) -> list[int]:
+    """Let a network learn from so many images at once at most; returns the sizes it was given."""
+    forward, sizes = backbones.Backbone.forward, []
+
+    def guarded(self: Backbone, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            sizes.append(len(x))
+            if len(x) > most:
+                raise RuntimeError(text)
+        return forward(self, x)
+
+    monkeypatch.setattr(backbones.Backbone, "forward", guarded)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CUDA out of memory. Tried to allocate 2 GiB", "DefaultCPUAllocator: can't allocate memory"],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_short_of_memory_the_batch_goes_in_parts_with_the_same_update(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch, text: str, weighted: bool
+) -> None:
+    """Halved until it fits, said once, and the weights end where a whole batch leads."""
+    options = {"dropout": 0.0, "class_weights": weighted, "batch_size": 6, "optimiser": "sgd"}
+    plan, data = plan_for("deep", tiny, **options), pictures(12)
+    data = replace(data, labels=(np.arange(12) % 4 == 0).astype(np.int64))
+    start, recorder = start_head(tiny), Recorder()
+    whole = fit(plan, tiny, data=data)
+    sizes = limit_memory(monkeypatch, 2, text)
+
+    parts = fit(plan, tiny, start=start, data=data, listener=recorder)
+
+    assert sizes == [6, 3, *([2, 2, 1, 1] * 4)]
+    assert [n for n in recorder.notes if "memory" in n] == [
+        "out of memory: batches of 6 go in parts of 2 from here, whose gradients add up to the "
+        "same update"
+    ]
+    assert np.allclose(parts.head.weight, whole.head.weight, atol=1e-5)
+    for name, tensor in whole.backbone.net.state_dict().items():
+        assert torch.allclose(parts.backbone.net.state_dict()[name], tensor, atol=1e-5), name
+
+
+def test_an_image_that_does_not_fit_into_memory_is_a_fault(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where halving does not help, the resolution is named and a smaller one to try."""
+    start = start_head(tiny)
+    limit_memory(monkeypatch, 0, "CUDA out of memory")
+
+    with pytest.raises(TrainingError, match="single image of 64 px") as caught:
+        fit(plan_for("deep", tiny), tiny, start=start)
+
+    assert "--side-px" in caught.value.hint
+
+
+def test_other_faults_of_a_step_pass_through(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours is not taken for a lack of memory."""
+    start = start_head(tiny)
+    limit_memory(monkeypatch, 0, "shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        fit(plan_for("deep", tiny), tiny, start=start)
+
+
+@pytest.mark.parametrize("kind", ["partial", "deep", "scratch"])
+@pytest.mark.parametrize("name", strategy.OPTIMISERS)
+def test_a_fit_that_was_killed_goes_on_to_the_same_bits(
+    tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: Strategy
+) -> None:
+    """Moments, chance, schedule, best epoch and history: no optimiser forgets anything."""
+
+    class Mortal(Recorder):
+        def epoch(self, record: EpochRecord) -> None:
+            super().epoch(record)
+            if record.epoch == 2:
+                raise GeneratorExit  # passes through everything, as the end of a process does
+
+    monkeypatch.setattr(resume, "PAUSE", 0)  # every epoch is kept
+    plan, val = plan_for(kind, tiny, optimiser=name, epochs=4, lr=3e-3), pictures(6)
+    whole = fit(plan, tiny, val=val, listener=(everything := Recorder()))
+    with pytest.raises(GeneratorExit):
+        fit(plan, tiny, val=val, listener=Mortal(), slot=Slot(tmp_path / "fit"))
+
+    again = fit(plan, tiny, val=val, listener=(rest := Recorder()), slot=Slot(tmp_path / "fit"))
+
+    assert [r.epoch for r in rest.epochs] == [3, 4]
+    assert [r.val_loss for r in again.history] == [r.val_loss for r in everything.epochs]
+    assert backbones.digest(again.backbone.state()) == backbones.digest(whole.backbone.state())
+    assert np.array_equal(again.head.weight, whole.head.weight)
+
+
+def test_a_fit_that_was_finished_is_read_back(tiny: Backbone, tmp_path: Path) -> None:
+    """Nothing is trained twice: no step is made, and the result is the same."""
+    plan, slot = plan_for("deep", tiny), Slot(tmp_path / "fit")
+    first = fit(plan, tiny, slot=slot)
+
+    again = fit(plan, tiny, listener=(recorder := Recorder()), slot=Slot(tmp_path / "fit"))
+
+    assert recorder.last == (0, 0)
+    assert again.history == first.history
+    assert backbones.digest(again.backbone.state()) == backbones.digest(first.backbone.state())
+
+
+def test_interrupted_without_validation_nothing_is_returned(tiny: Backbone) -> None:
+    """Weights that nobody has judged are not passed off as a result."""
+
+    class Interrupter(Recorder):
+        def progress(self, done: int, total: int) -> None:
+            super().progress(done, total)
+            if done == total - 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(plan_for("deep", tiny), tiny, listener=Interrupter())
 
 
 def test_schedule_warms_up_and_comes_to_rest() -> None:

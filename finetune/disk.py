@@ -1,0 +1,87 @@
+"""Files and folders that are whole or absent: written aside, flushed to disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+LOCK = "lock"
+
+
+def put(file: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it: after a power cut it is the old or the new.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written; the old file stays.
+    """
+    aside = file.with_name(f".{file.name}")
+    try:
+        aside.write_bytes(content)
+        flush(aside)
+        aside.replace(file)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    flush(file.parent)
+
+
+def move(folder: Path, place: Path, instead_of: Path | None = None) -> None:
+    """Flush a folder's files and rename it to its place, which must be free or an empty folder.
+
+    Args:
+        folder: Holds files only, on the file system of `place`.
+        place: Where it goes.
+        instead_of: What stands in its place goes here, and is deleted; None where nothing may.
+
+    Raises:
+        OSError: the place is taken, or cannot be written.
+    """
+    for path in [*folder.iterdir(), folder]:
+        flush(path)
+    if instead_of is not None and place.exists():
+        shutil.rmtree(instead_of, ignore_errors=True)
+        place.rename(instead_of)
+    folder.rename(place)
+    flush(place.parent)
+    if instead_of is not None:
+        shutil.rmtree(instead_of, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder and keep it to this process; the system lets go of it however that ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it cannot be made.
+    """
+    import fcntl  # noqa: PLC0415 - not on Windows, where nothing else of this module is missing
+
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # its holder has just removed it: once more
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(handle).st_nlink:
+                    break
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+    try:
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,304 @@
+"""A training that may be killed: what it has done so far is kept beside the place of its run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy.typing as npt
+
+from finetune import disk
+from finetune.errors import RunError, safe_name
+from finetune.records import (
+    Begun,
+    FitProgress,
+    Forecast,
+    Listener,
+    Request,
+    RunResult,
+    Splits,
+    from_json,
+    to_json,
+)
+
+SUFFIX = ".partial"
+STATE = "begun.json"
+FIT = ".safetensors"
+# An epoch is kept when so many times the seconds have passed that keeping one takes, which costs a
+# twentieth of the time at most.
+PAUSE = 20
+# What may differ between two requests for the same training.
+FREE = frozenset({"root", "out", "command", "resume"})
+
+
+@dataclass
+class Slot:
+    """The place of one fit's progress: a single file, so that it is whole or absent."""
+
+    file: Path
+    _ready: float = field(default=0.0, init=False)
+
+    def read(self) -> tuple[dict[str, npt.NDArray[Any]], FitProgress] | None:
+        """The arrays and facts of the last epoch kept; None where there is none.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only to tune
+
+        if not self.file.exists():
+            return None
+        try:
+            with safe_open(self.file, framework="np") as content:
+                facts = from_json((content.metadata() or {})["facts"], FitProgress)
+                names = content.keys()
+                return {name: content.get_tensor(name) for name in names}, facts
+        except (OSError, SafetensorError, KeyError, msgspec.MsgspecError) as error:
+            raise RunError(
+                f"cannot read {self.file}: {error}",
+                hint=f"Remove {self.file.parent} and train anew.",
+            ) from error
+
+    @property
+    def due(self) -> bool:
+        """Whether so much was done since the last epoch that was kept that it is worth its time."""
+        return time.monotonic() >= self._ready
+
+    def keep(self, arrays: dict[str, npt.NDArray[Any]], facts: FitProgress) -> None:
+        """Replace what was kept.
+
+        Raises:
+            RunError: the disk is full, or the place cannot be written; what was kept stays.
+        """
+        began = time.monotonic()
+        from safetensors.numpy import save  # noqa: PLC0415 - only to tune
+
+        with _told(self.file.parent):
+            disk.put(self.file, save(arrays, metadata={"facts": to_json(facts)}))
+        now = time.monotonic()
+        self._ready = now + PAUSE * (now - began)
+
+
+class Progress:
+    """The folder of a training that is under way, held by this process alone.
+
+    `over` says that nothing in it is of use any more, so that it is removed at the end.
+    """
+
+    def __init__(self, folder: Path, begun: Begun) -> None:
+        self.folder = folder
+        self.begun = begun
+        self.over = False
+
+    @property
+    def aside(self) -> Path:
+        """Where a run is written before it is renamed to its place."""
+        return self.folder / "run"
+
+    @property
+    def replaced(self) -> Path:
+        """Where an interrupted run goes when a better one takes its place."""
+        return self.folder / "before"
+
+    @property
+    def fits(self) -> list[Path]:
+        """The files of the fits of which an epoch has been kept."""
+        return sorted(self.folder.glob(f"[!.]*{FIT}"))
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether --resume could go on from here."""
+        return not self.over and (bool(self.fits) or self.earlier is not None)
+
+    @property
+    def earlier(self) -> RunResult | None:
+        """The run that this training has written already: interrupted, or all of it."""
+        return _written(self.begun)
+
+    def slot(self, *parts: bytes) -> Slot:
+        """The place of one fit, which is told from the training's others by some bytes."""
+        key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+        return Slot(self.folder / f"{key}{FIT}")
+
+    def settle(self, splits: Splits, backbone: str, versions: dict[str, str]) -> None:
+        """Tell what is trained on what, now that it is known.
+
+        Raises:
+            RunError: what was kept came of other images, weights or versions.
+        """
+        images = hashlib.sha256(to_json(splits).encode()).hexdigest()
+        begun = replace(self.begun, images=images, backbone=backbone, versions=versions)
+        if self.fits:
+            _require_same(self.folder, self.begun, begun)
+        self._write(begun)
+
+    def keep_forecasts(self, forecasts: tuple[Forecast, ...]) -> None:
+        """Remember the timing that a decision rests on: another day it would be another."""
+        self._write(replace(self.begun, forecasts=forecasts))
+
+    def keep_place(self, run: Path) -> None:
+        """Remember where the run goes, so that one which is there is known to be ours."""
+        self._write(replace(self.begun, run=safe_name(str(run.resolve()))))
+
+    def _write(self, begun: Begun) -> None:
+        with _told(self.folder):
+            disk.put(self.folder / STATE, to_json(begun).encode())
+        self.begun = begun
+
+
+@contextlib.contextmanager
+def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progress]:
+    """Hold the folder of a training's progress; it is removed unless there is something to keep.
+
+    Args:
+        request: What is to be trained; `resume` says whether to go on from what was kept.
+        home: Where runs without `--out` go.
+        listener: Hears what is gone on from.
+
+    Raises:
+        RunError: another process trains there, an unfinished training is there and `resume` was
+            not asked for, what is there is of another request, or nothing can be written there.
+    """
+    folder = place(request, home)
+    made = [p for p in folder.parents if not p.exists()]
+    with contextlib.ExitStack() as stack:
+        with _told(folder):
+            stack.enter_context(disk.held(folder))
+        progress = None
+        try:
+            progress = Progress(folder, _begun(folder, request, listener))
+            yield progress
+        finally:
+            if progress is not None and not progress.worth_keeping:
+                shutil.rmtree(folder, ignore_errors=True)
+                for parent in made:
+                    with contextlib.suppress(OSError):  # something else is in it by now
+                        parent.rmdir()
+
+
+def place(request: Request, home: Path) -> Path:
+    """The folder beside the run's place; without `--out`, one named after the request."""
+    if request.out is not None:
+        out = Path(request.out)
+        return out.with_name(f"{out.name}{SUFFIX}") if out.name else out / SUFFIX
+    asked = recorded(request)
+    digest = hashlib.sha256(to_json(replace(asked, command="")).encode()).hexdigest()
+    return home / f"{Path(asked.root).name[:50]}-{digest[:12]}{SUFFIX}"
+
+
+def recorded(request: Request) -> Request:
+    """The request as it is kept: it can be repeated from another folder, into another place."""
+    weights = request.weights
+    if weights is not None and Path(weights).exists():
+        weights = str(Path(weights).resolve())
+    return replace(
+        request,
+        root=safe_name(str(Path(request.root).resolve())),
+        out=None,
+        resume=False,
+        weights=None if weights is None else safe_name(weights),
+        command=safe_name(request.command),
+    )
+
+
+def unfinished(folder: Path) -> Begun | None:
+    """What the training set out to do whose progress a folder holds; None where it holds none."""
+    try:
+        return from_json((folder / STATE).read_bytes(), Begun)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
+    """What is gone on with: what was kept, or a fresh start."""
+    new, old = Begun(recorded(request)), unfinished(folder)
+    written = None if old is None else _written(old)
+    worth = any(folder.glob(f"[!.]*{FIT}")) or written is not None
+    if old is not None and worth and request.resume:
+        _require_same(folder, old, replace(old, request=new.request))
+        return old
+    if old is not None and worth and (written is None or written.stopped is not None):
+        raise RunError(
+            f"{folder} holds an unfinished training",
+            hint=f"Add --resume to go on with it, or remove {folder} to train anew.",
+        )
+    if request.resume:
+        listener.note(f"nothing to resume: no epoch was kept in {folder}; training from the start")
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != disk.LOCK:
+            path.unlink()
+    return new
+
+
+def _written(begun: Begun) -> RunResult | None:
+    """The run in the place where this training has put its own, if it is one."""
+    if begun.run is None:
+        return None
+    try:
+        return from_json((Path(begun.run) / "result.json").read_bytes(), RunResult)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _require_same(folder: Path, old: Begun, new: Begun) -> None:
+    """Two trainings are the same if nothing that their numbers depend on differs."""
+    differing = [
+        f"{name} was {before} and is {now}"
+        for name, before, now in _pairs(old.request, new.request)
+        if before != now
+    ]
+    differing += [
+        f"{name} was {old.versions.get(name)} and is {new.versions.get(name)}"
+        for name in sorted(old.versions.keys() | new.versions.keys())
+        if old.versions and old.versions.get(name) != new.versions.get(name)
+    ]
+    if old.images not in ("", new.images):
+        differing.append("the images, their names or their classes have changed")
+    if old.backbone not in ("", new.backbone):
+        differing.append("the backbone's weights have changed")
+    if differing:
+        raise RunError(
+            f"{folder} holds another training: {'; '.join(differing)}",
+            hint=f"Ask for the same again (it was: {old.request.command}), or remove {folder} "
+            "to train anew.",
+        )
+
+
+def _pairs(old: Request, new: Request) -> Iterator[tuple[str, Any, Any]]:
+    """Each option with both its values."""
+    for name in (f.name for f in fields(Request) if f.name not in FREE | {"options"}):
+        yield (
+            f"--{name.replace('_', '-').removesuffix('-s')}",
+            getattr(old, name),
+            getattr(new, name),
+        )
+    for name in sorted(old.options.keys() | new.options.keys()):
+        values = (options.get(name, "by rule") for options in (old.options, new.options))
+        yield f"--{name.replace('_', '-')}", *values
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn what the system says into a fault with a path and a way on."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise RunError(
+            f"another training is under way in {folder}",
+            hint="Wait for it, or give another --out.",
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot keep the training's progress in {folder}: {error.strerror or error}",
+            hint="Make room or give a place you may write to with --out; --resume goes on from "
+            "what was kept.",
+        ) from error
