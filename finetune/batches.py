@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from finetune import matrix
 from finetune.errors import ImageError, first_line
 
 Pixels = npt.NDArray[np.uint8]
@@ -169,12 +170,12 @@ def stream(
 
 
 def load(paths: Sequence[Path], side_px: int, workers: int) -> Pixels:
-    """All images in memory, uint8[N, side, side, 3]: 3·side² bytes each, decoded once for training.
+    """All images, uint8[N, side, side, 3], decoded once for training; very many lie in a file.
 
     Raises:
         ImageError: one of them cannot be decoded (it could when features were taken).
     """
-    out = np.empty((len(paths), side_px, side_px, 3), np.uint8)
+    out = matrix.pictures(len(paths), side_px)
     for good, pixels, bad in stream(paths, side_px, 32, workers):
         if bad:
             raise bad[0][1]

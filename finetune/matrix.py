@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ Index = slice | npt.NDArray[np.int64]
 # What is larger lies in a file: 6,000 images with all features of the default backbone.
 MEMORY_BYTES = 128_000_000
 PART_BYTES = 16_000_000
+PICTURE_BYTES = 1_000_000_000
 
 
 class Rows(Protocol):
@@ -99,6 +101,33 @@ def new(count: int, width: int) -> npt.NDArray[np.float32] | Filed:
     if 4 * count * width <= MEMORY_BYTES:
         return np.empty((count, width), np.float32)
     return Filed(count, width)
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some of many pictures uint8[N,S,S,3], not copied until they are asked for."""
+
+    pictures: npt.NDArray[np.uint8]
+    numbers: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Index, /) -> npt.NDArray[np.uint8]:
+        return self.pictures[self.numbers[index]]
+
+
+def pictures(count: int, side_px: int) -> npt.NDArray[np.uint8]:
+    """Room for uint8[count, side, side, 3]: in memory, or mapped to a file without a name.
+
+    Training reads them in random order, again and again; pages that do not fit are put out.
+    """
+    shape = (count, side_px, side_px, 3)
+    if math.prod(shape) <= PICTURE_BYTES:
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile() as file:
+        file.truncate(math.prod(shape))
+        return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
 def parts(rows: Rows) -> Iterator[tuple[slice, Floats]]:

@@ -13,6 +13,7 @@ import torch
 from finetune import batches, engine, features, probe, train
 from finetune.backbones import Backbone
 from finetune.inference import TOP
+from finetune.matrix import Some
 from finetune.records import Listener, Plan, to_json
 from finetune.resume import Progress, Slot
 
@@ -157,8 +158,8 @@ def _fit(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> train.
         plan,
         material.backbone,
         start,
-        train.Split(material.large[rows], labels),
-        None if val is None else train.Split(material.plain[val], material.labels[val]),
+        train.Split(Some(material.large, rows), labels),
+        None if val is None else train.Split(Some(material.plain, val), material.labels[val]),
         classes=material.classes,
         device=material.device,
         seed=material.seed,

@@ -95,3 +95,26 @@ def test_a_head_fitted_in_parts_is_the_head_of_the_whole(
 
     np.testing.assert_allclose(parted.weight, whole.weight, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(probe.score(parted, filed(values)), expected, atol=1e-5)
+
+
+def test_many_pictures_are_mapped_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a limit they can be put out of memory, and hold what is written all the same."""
+    monkeypatch.setattr(matrix, "PICTURE_BYTES", 3 * 4 * 4 * 3)
+
+    few, many = matrix.pictures(3, 4), matrix.pictures(4, 4)
+    many[:] = np.arange(many.size).reshape(many.shape) % 251
+
+    assert not isinstance(few, np.memmap)
+    assert isinstance(many, np.memmap)
+    assert many.ravel().tolist() == [i % 251 for i in range(192)]
+
+
+def test_some_pictures_are_those_of_the_numbers() -> None:
+    """Rows of a part are found in the whole, in the part's order."""
+    whole = np.arange(6 * 2 * 2 * 3, dtype=np.uint8).reshape(6, 2, 2, 3)
+
+    part = matrix.Some(whole, np.array([4, 1, 5]))
+
+    assert len(part) == 3
+    np.testing.assert_array_equal(part[np.array([2, 0])], whole[[5, 4]])
+    np.testing.assert_array_equal(part[0:2], whole[[4, 1]])
