@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,14 @@ def compiled(graph: Any, output: int = 0) -> Forward:
         return np.concatenate([ready(image[None])[0] for image in pixels])
 
     return forward
+
+
+def serialised(graph: Any) -> tuple[bytes, bytes]:
+    """The bytes of the two files of a model, topology and constants, in full precision."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (Path(folder) / name for name in FILES)
+        openvino().save_model(graph, str(first), compress_to_fp16=False)
+        return first.read_bytes(), second.read_bytes()
 
 
 def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) -> Engine:
