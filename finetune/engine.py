@@ -162,7 +162,11 @@ def _fold(graph: Any) -> None:
     from openvino import opset13, passes  # noqa: PLC0415 - `convert` has imported it
 
     for node in graph.get_ordered_ops():
-        if node.get_type_name() == "ShapeOf":  # the pass leaves those that were to stay dynamic
+        # the pass leaves what was to stay dynamic
+        marks = node.get_rt_info()
+        for mark in [m for m in marks if m.startswith("DisableConstantFolding")]:
+            del marks[mark]
+        if node.get_type_name() == "ShapeOf":
             kind = node.get_element_type().to_dtype()
             shape = opset13.constant(np.array(node.input_value(0).get_shape(), kind))
             node.output(0).replace(shape.output(0))

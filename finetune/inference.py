@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune import strangers
 from finetune.errors import RunError
 from finetune.records import Reason
 
@@ -111,10 +112,16 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
         name: Path of the file, for the message.
 
     Raises:
-        RunError: the network has other inputs or outputs than the run promises.
+        RunError: the network has other inputs or outputs than the run promises, or is none that
+            finetune writes.
         Exception: OpenVINO is not here or cannot read it; it raises all sorts of things.
     """
-    graph = openvino().Core().read_model(model=xml, weights=weights)
+    try:
+        strangers.check_topology(xml, len(weights))
+        graph = openvino().Core().read_model(model=xml, weights=weights)
+        strangers.check_work(graph)
+    except ValueError as error:
+        raise RunError(f"{name} is none that finetune writes: {error}", hint=DELETE) from error
     found = [_form(port) for port in (*graph.inputs, *graph.outputs)]
     wanted = [f"u8[1,{side_px},{side_px},3]", f"f32[1,{classes}]"]
     if found != wanted:

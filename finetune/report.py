@@ -202,7 +202,7 @@ def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
 
 def _findings(result: RunResult) -> str:
     items = "".join(
-        f"<li><b>{f.code}</b> {escape(f.title)}. {escape(f.hint)} "
+        f"<li><b>{escape(f.code)}</b> {escape(f.title)}. {escape(f.hint)} "
         f'<span class="soft">{escape(", ".join(f.paths[:5]))}{" …" if len(f.paths) > 5 else ""}'
         "</span></li>"
         for f in result.findings

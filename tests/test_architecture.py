@@ -24,14 +24,24 @@ LAYERS = {
     3: {"engine", "export"},
     2: {"backbones", "batches", "augment"},
     1: {"cache", "data", "evaluate", "inference", "probe", "profile", "report", "strategy"},
-    0: {"errors", "records", "weights"},
+    0: {"errors", "records", "strangers", "weights"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
 TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
-    *("weights", "cache", "export", "prepared", "survey", "realise", "decide", "pipeline"),
+    *(
+        "weights",
+        "strangers",
+        "cache",
+        "export",
+        "prepared",
+        "survey",
+        "realise",
+        "decide",
+        "pipeline",
+    ),
 )
 STATEMENTS = 40
 
