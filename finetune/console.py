@@ -73,7 +73,7 @@ class ConsoleListener:
     def step(self, name: str) -> None:
         """A step of the story begins."""
         seconds = time.perf_counter() - self._began
-        self._console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(name)}")
+        self._console.print(f"[dim]{seconds:6.1f} s[/dim]  {_shown(name)}")
         self._progress.reset(self._task, visible=False, description="         ")
 
     def progress(self, done: int, total: int) -> None:
@@ -91,7 +91,7 @@ class ConsoleListener:
 
     def note(self, text: str) -> None:
         """Something a person should know."""
-        line = f"[dim]·[/dim] {escape(text)}"
+        line = f"[dim]·[/dim] {_shown(text)}"
         if self._console.is_terminal:
             self._console.print(Padding(line, (0, 0, 0, 10)))
         else:
@@ -101,8 +101,8 @@ class ConsoleListener:
 def show_error(error: FinetuneError) -> None:
     """One line and what to try, on stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(_printable(error.message))}")
-    console.print(f"[bold]try:[/]   {escape(_printable(error.hint))}")
+    console.print(f"[bold red]error:[/] {_shown(error.message)}")
+    console.print(f"[bold]try:[/]   {_shown(error.hint)}")
 
 
 def show_line(text: str, *, error: bool = False) -> None:
@@ -209,12 +209,10 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     table.add_column("then", style="dim")
     for p in predictions:
         if p.error is not None:
-            table.add_row(escape(_printable(p.path)), "[red]error[/]", "", escape(p.error))
+            table.add_row(_shown(p.path), "[red]error[/]", "", _shown(p.error))
             continue
         rest = ", ".join(f"{c.label} {c.probability:.1%}" for c in p.top[1:])
-        table.add_row(
-            escape(_printable(p.path)), escape(p.label or ""), f"{p.probability:.1%}", escape(rest)
-        )
+        table.add_row(_shown(p.path), _shown(p.label or ""), f"{p.probability:.1%}", _shown(rest))
     out.print(table)
 
 
@@ -230,7 +228,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     low, high = metrics.interval
     out.print(
         f"[bold green]{metrics.accuracy:.1%}[/] accuracy on {metrics.n} images of "
-        f"{escape(evaluation.data)} (95 % interval {low:.1%} to {high:.1%}; commonest class "
+        f"{_shown(evaluation.data)} (95 % interval {low:.1%} to {high:.1%}; commonest class "
         f"{metrics.majority_baseline:.1%})"
     )
     out.print(
@@ -246,13 +244,12 @@ def show_runs(rows: Sequence[RunRow]) -> None:
         table.add_column(name, overflow="fold")
     for r in rows:
         if r.error is not None:
-            table.add_row(escape(r.run), "", f"[red]{escape(r.error)}[/]")
+            table.add_row(_shown(r.run), "", f"[red]{_shown(r.error)}[/]")
             continue
         accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
         made = r.created[:16].replace("T", " ")
-        table.add_row(
-            escape(r.run), made, r.strategy, r.backbone, str(r.classes), accuracy, r.accuracy_source
-        )
+        cells = (made, r.strategy, r.backbone, str(r.classes), accuracy, r.accuracy_source)
+        table.add_row(_shown(r.run), *map(_shown, cells))
     _out().print(table)
 
 
@@ -311,12 +308,17 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def _shown(text: str) -> str:
+    """A text from outside, such as a class of a stranger's run, without effect on the terminal."""
+    return escape(_printable(text))
+
+
 def _print_finding(out: Console, finding: Finding) -> None:
     colour = "yellow" if finding.severity == "warning" else "dim"
-    names = ", ".join(_printable(p) for p in finding.paths[:_PATHS_SHOWN])
+    names = ", ".join(finding.paths[:_PATHS_SHOWN])
     more = len(finding.paths) - _PATHS_SHOWN
     tail = f" ({names}{f' and {more} more' if more > 0 else ''})" if names else ""
-    out.print(f"[{colour}]{finding.code}[/] {escape(finding.title + tail)}. {escape(finding.hint)}")
+    out.print(f"[{colour}]{finding.code}[/] {_shown(finding.title + tail)}. {_shown(finding.hint)}")
 
 
 def _decision_table(advice: Recommendation) -> Table:
@@ -414,7 +416,7 @@ def _class_table(metrics: Metrics) -> Table:
         return "–" if value is None else f"{value:.1%}"
 
     for c in metrics.per_class:
-        table.add_row(escape(c.name), str(c.n), rate(c.precision), rate(c.recall), rate(c.f1))
+        table.add_row(_shown(c.name), str(c.n), rate(c.precision), rate(c.recall), rate(c.f1))
     return table
 
 
@@ -428,5 +430,5 @@ def _confusion_table(metrics: Metrics) -> Table:
             f"[green]{v}[/]" if i == j else (f"[red]{v}[/]" if v else "[dim]·[/]")
             for j, v in enumerate(row)
         ]
-        table.add_row(f"{i + 1} {escape(metrics.per_class[i].name)}", *cells)
+        table.add_row(f"{i + 1} {_shown(metrics.per_class[i].name)}", *cells)
     return table

@@ -54,9 +54,16 @@ MOST_TOPOLOGY_BYTES = 16_000_000  # the largest seen has 0.8 MB
 MOST_LAYERS = 20_000
 MOST_VALUES = 2**30  # of all layers' outputs together; ResNet-50 at 1024 px computes 0.8e9
 MOST_PRODUCTS = 4e12  # multiplications an image; eva_giant at 560 px has 1.9e12
-_TAGS = frozenset(
-    "net layers layer data input output port dim edges edge rt_info info".split()  # noqa: SIM905
-)
+_CHILDREN = {
+    "net": {"layers", "edges", "rt_info"},
+    "layers": {"layer"},
+    "layer": {"data", "input", "output"},
+    "input": {"port"},
+    "output": {"port"},
+    "port": {"dim"},
+    "edges": {"edge"},
+    "rt_info": {"info"},
+}
 # Layers whose every input may be computed. Those of the others but the first have to be constants:
 # otherwise the shapes of some would depend on values, which are then computed while reading.
 _FREE = frozenset(
@@ -161,7 +168,7 @@ def check_topology(xml: bytes, constants: int) -> None:
         net = ElementTree.fromstring(xml.decode("utf-8"))
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no XML as OpenVINO writes it: {error}") from error
-    unknown = {e.tag for e in net.iter()} - _TAGS
+    unknown = {child.tag for e in net.iter() for child in e if child.tag not in _inside(e)}
     if net.tag != "net" or unknown:
         raise ValueError(f"it has elements called {sorted({net.tag, *unknown})[:3]}")
     layers = {layer.get("id", ""): layer for layer in net.iterfind("layers/layer")}
@@ -222,6 +229,10 @@ def _check_pickle(content: IO[bytes]) -> None:
         scalars = scalars + 1 if name in _SCALARS else 0
         before = before if name in _SCALARS else name
         last = name
+
+
+def _inside(element: ElementTree.Element) -> set[str]:
+    return _CHILDREN.get(element.tag, set())
 
 
 def _check_layer(layer: ElementTree.Element, constants: int) -> None:

@@ -346,11 +346,14 @@ def test_a_checkpoint_that_cannot_be_read_is_a_backbone_error(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the right to look at it there is no digest, and the fault names the file."""
+    actual = Path.stat
 
-    def locked(_: Path) -> bool:
-        raise PermissionError(13, "Permission denied")
+    def locked(path: Path, **options: bool) -> object:
+        if path == checkpoint:
+            raise PermissionError(13, "Permission denied")
+        return actual(path, **options)
 
-    monkeypatch.setattr(Path, "is_file", locked)
+    monkeypatch.setattr(Path, "stat", locked)
 
     assert weights.identity(NAME, str(checkpoint)) is None
     with pytest.raises(BackboneError, match=str(checkpoint)):
