@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import hashlib
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finetune import strangers
 from finetune.errors import BackboneError, first_line, safe_name
 from finetune.inference import ROOT, TOP
 from finetune.records import BackboneFacts, BackboneRow, Preprocess
@@ -25,6 +27,7 @@ GRID_CHANNELS = 512
 MAX_STAGES = 6
 IMAGENET_CLASSES = 1000
 MAP_DIMENSIONS = 4
+_RUN_FILE = "the run's model.safetensors"
 
 
 class LeNet5(nn.Module):
@@ -240,7 +243,7 @@ class Backbone(nn.Module):
             BackboneError: names or shapes differ from this backbone's.
         """
         expected = self.state()
-        _check_match(expected, tensors, "the run's model.safetensors")
+        _check_match(expected, tensors, _RUN_FILE)
         self.net.load_state_dict(tensors, strict=False)
 
 
@@ -294,7 +297,14 @@ def imagenet_names() -> tuple[str, ...]:
 
 
 def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
-    """The backbone of a run: architecture from its name, tensors from the run's own file."""
+    """The backbone of a run: architecture from its name, tensors from the run's own file.
+
+    Raises:
+        BackboneError: unknown name, or tensors that are not this backbone's.
+    """
+    with torch.device("meta"):  # shapes alone: a large network is made only for tensors as large
+        shapes = _create(facts.name)
+    _check_match(_without_classifier(shapes, shapes.state_dict()), tensors, _RUN_FILE)
     backbone, _ = build(facts.name, RANDOM)
     backbone.load_state(tensors)
     return backbone
@@ -336,7 +346,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         BackboneError: no file, or not a flat set of tensors.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise BackboneError(
             f"no weights at {path}", hint="Give a .safetensors file or a state dict (.pth)."
         )
@@ -344,8 +354,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # noqa: PLC0415 - not needed by the default
 
+            strangers.check_tensors(path)
             return _unwrapped(load_file(path))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - here
+        strangers.check_checkpoint(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old forms of files are told to be old
+            loaded = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - here
     except Exception as error:
         raise BackboneError(
             f"cannot read weights from {path}: {first_line(error)}",
@@ -355,7 +369,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
+    ):
         raise BackboneError(
             f"{path} holds no state dict", hint="Save `model.state_dict()` and give that file."
         )
@@ -399,7 +415,9 @@ def _create(name: str) -> nn.Module:
             f"unknown backbone '{name}'",
             hint=f"Names near it: {close}." if close else "See timm's list of models.",
         )
-    net: nn.Module = timm.create_model(name, pretrained=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old names are told to be old
+        net: nn.Module = timm.create_model(name, pretrained=False)
     return net
 
 
@@ -446,23 +464,38 @@ def _load_file(net: nn.Module, path: Path) -> None:
     # A checkpoint trained on other classes is as good: its classifier is replaced anyway.
     tensors = _without_classifier(net, read_tensors(path))
     _check_match(_without_classifier(net, net.state_dict()), tensors, str(path))
+    bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise BackboneError(
+            f"{path} holds values that are no numbers: {len(bad)} tensors (first: {bad[0]})",
+            hint="The training that made it has failed: take an earlier checkpoint.",
+        )
     net.load_state_dict(tensors, strict=False)
 
 
 def _check_match(expected: dict[str, Tensor], tensors: dict[str, Tensor], source: str) -> None:
     missing = [n for n in expected if n not in tensors]
     extra = [n for n in tensors if n not in expected]
-    wrong = [n for n in expected if n in tensors and tensors[n].shape != expected[n].shape]
+    wrong = [n for n in expected if n in tensors and _form(tensors[n]) != _form(expected[n])]
     if missing or extra or wrong:
         parts = [
             f"{len(names)} {what} (first: {names[0]})"
-            for what, names in (("missing", missing), ("unknown", extra), ("of other shape", wrong))
+            for what, names in (
+                ("missing", missing),
+                ("unknown", extra),
+                ("of other shape or kind", wrong),
+            )
             if names
         ]
         raise BackboneError(
             f"{source} does not fit the backbone: tensors {', '.join(parts)}",
             hint="Give the name the checkpoint was made with: --backbone NAME.",
         )
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    """What must agree before a tensor is put into another's place: rounding is no harm."""
+    return tensor.shape, tensor.layout, tensor.is_complex()
 
 
 def _classifiers(net: nn.Module) -> tuple[str, ...]:

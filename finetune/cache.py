@@ -35,6 +35,8 @@ WAIT_S = 10.0  # for another process that writes
 DAY_S = 86_400
 MODEL_NAME = re.compile(r"[0-9a-f]{64}|\.making-.*")  # what is ours in the folder of networks
 CHUNK = 500  # rows a query, far below SQLite's limit of parameters
+# What a damaged or missing database raises; the last where its message quotes damaged text.
+FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError)
 TABLE = """
     CREATE TABLE IF NOT EXISTS features (
         id INTEGER PRIMARY KEY, engine TEXT NOT NULL, image TEXT NOT NULL, used INTEGER NOT NULL,
@@ -162,7 +164,7 @@ class Features:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except FAULTS as error:
             if self._database is not None:
                 self._database.close()
                 self._database = None
@@ -219,7 +221,7 @@ def usage() -> CacheUsage:
         return CacheUsage(folder=None, limit_bytes=limit_bytes())
     images, size = 0, _bytes_below(place, f"{FEATURES}*")
     with (
-        contextlib.suppress(sqlite3.Error, OSError),  # a damaged one has its bytes, and no images
+        contextlib.suppress(*FAULTS),  # a damaged one has its bytes, and no images
         contextlib.closing(_opened(place, make=False)) as database,
     ):
         images = database.execute("SELECT count(DISTINCT image) FROM features").fetchone()[0]
@@ -277,7 +279,7 @@ def _opened(place: Path, *, make: bool = True) -> sqlite3.Connection:
             database.execute(f"PRAGMA {pragma}")
         with database:
             database.execute(TABLE)
-    except sqlite3.Error:
+    except FAULTS:
         database.close()
         raise
     return database

@@ -86,7 +86,7 @@ class ConsoleListener:
     def step(self, name: str) -> None:
         """A step of the story begins."""
         seconds = time.perf_counter() - self._began
-        self._console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(name)}")
+        self._console.print(f"[dim]{seconds:6.1f} s[/dim]  {_shown(name)}")
         self._progress.reset(self._task, visible=False, description="         ")
 
     def progress(self, done: int, total: int) -> None:
@@ -104,7 +104,7 @@ class ConsoleListener:
 
     def note(self, text: str) -> None:
         """Something a person should know."""
-        line = f"[dim]·[/dim] {escape(text)}"
+        line = f"[dim]·[/dim] {_shown(text)}"
         if self._console.is_terminal:
             self._console.print(Padding(line, (0, 0, 0, 10)))
         else:
@@ -114,8 +114,8 @@ class ConsoleListener:
 def show_error(error: FinetuneError) -> None:
     """One line and what to try, on stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
-    console.print(f"[bold]try:[/]   {escape(error.hint)}")
+    console.print(f"[bold red]error:[/] {_shown(error.message)}")
+    console.print(f"[bold]try:[/]   {_shown(error.hint)}")
 
 
 def show_line(text: str, *, error: bool = False) -> None:
@@ -251,14 +251,10 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     table.add_column("then", style="dim")
     for p in predictions:
         if p.error is not None:
-            table.add_row(
-                escape(printable(p.path)), "[red]error[/]", "", escape(printable(p.error))
-            )
+            table.add_row(_shown(p.path), "[red]error[/]", "", _shown(p.error))
             continue
         rest = ", ".join(f"{c.label} {c.probability:.1%}" for c in p.top[1:])
-        table.add_row(
-            escape(printable(p.path)), escape(p.label or ""), f"{p.probability:.1%}", escape(rest)
-        )
+        table.add_row(_shown(p.path), _shown(p.label or ""), f"{p.probability:.1%}", _shown(rest))
     out.print(table)
 
 
@@ -274,7 +270,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     low, high = metrics.interval
     out.print(
         f"[bold green]{metrics.accuracy:.1%}[/] accuracy on {metrics.n} images of "
-        f"{escape(evaluation.data)} (95 % interval {low:.1%} to {high:.1%}; commonest class "
+        f"{_shown(evaluation.data)} (95 % interval {low:.1%} to {high:.1%}; commonest class "
         f"{metrics.majority_baseline:.1%})"
     )
     out.print(
@@ -290,13 +286,12 @@ def show_runs(rows: Sequence[RunRow]) -> None:
         table.add_column(name, overflow="fold")
     for r in rows:
         if r.error is not None:
-            table.add_row(escape(r.run), "", f"[red]{escape(r.error)}[/]")
+            table.add_row(_shown(r.run), "", f"[red]{_shown(r.error)}[/]")
             continue
         accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
         made = r.created[:16].replace("T", " ")
-        table.add_row(
-            escape(r.run), made, r.strategy, r.backbone, str(r.classes), accuracy, r.accuracy_source
-        )
+        cells = (made, r.strategy, r.backbone, str(r.classes), accuracy, r.accuracy_source)
+        table.add_row(_shown(r.run), *map(_shown, cells))
     _out().print(table)
 
 
@@ -362,6 +357,11 @@ def _print_check(out: Console, check: Check) -> None:
     if len(check.paths) > _FILES_SHOWN:
         out.print(f"    and {len(check.paths) - _FILES_SHOWN} more (--json lists all)", style="dim")
     out.print()
+
+
+def _shown(text: str) -> str:
+    """A text from outside, such as a class of a stranger's run, without effect on the terminal."""
+    return escape(printable(text))
 
 
 def _print_finding(out: Console, finding: Finding) -> None:
@@ -468,7 +468,7 @@ def _class_table(metrics: Metrics) -> Table:
         return "–" if value is None else f"{value:.1%}"
 
     for c in metrics.per_class:
-        table.add_row(escape(c.name), str(c.n), rate(c.precision), rate(c.recall), rate(c.f1))
+        table.add_row(_shown(c.name), str(c.n), rate(c.precision), rate(c.recall), rate(c.f1))
     return table
 
 
@@ -482,5 +482,5 @@ def _confusion_table(metrics: Metrics) -> Table:
             f"[green]{v}[/]" if i == j else (f"[red]{v}[/]" if v else "[dim]·[/]")
             for j, v in enumerate(row)
         ]
-        table.add_row(f"{i + 1} {escape(metrics.per_class[i].name)}", *cells)
+        table.add_row(f"{i + 1} {_shown(metrics.per_class[i].name)}", *cells)
     return table

@@ -152,13 +152,24 @@ def convert(backbone: Backbone, side_px: int) -> Any:
         graph = inference.openvino().convert_model(Whole().eval(), example_input=example)
     graph.reshape([1, side_px, side_px, 3])
     _fold(graph)
-    return graph
+    # Read back as it will be on another day: compiled from there, the last bits are others.
+    xml, constants = inference.serialised(graph)
+    return inference.openvino().Core().read_model(model=xml, weights=constants)
 
 
 def _fold(graph: Any) -> None:
     """Compute now what the fixed input size has made constant: half of what there is to compile."""
-    from openvino import passes  # noqa: PLC0415 - `convert` has imported it
+    from openvino import opset13, passes  # noqa: PLC0415 - `convert` has imported it
 
+    for node in graph.get_ordered_ops():
+        # the pass leaves what was to stay dynamic
+        marks = node.get_rt_info()
+        for mark in [m for m in marks if m.startswith("DisableConstantFolding")]:
+            del marks[mark]
+        if node.get_type_name() == "ShapeOf":
+            kind = node.get_element_type().to_dtype()
+            shape = opset13.constant(np.array(node.input_value(0).get_shape(), kind))
+            node.output(0).replace(shape.output(0))
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
     manager.run_passes(graph)

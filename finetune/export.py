@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def inference_file(
     pixels = inference.noise(side_px)
     try:
         spans = [made.layout[tap] for tap in taps]
-        files = _serialised(_with_head(graph(), head, spans), scratch)
+        files = inference.serialised(_with_head(graph(), head, spans), scratch)
         ready = inference.scorer(*files, side_px, len(head.bias), inference.FILES[0])
         rows = made.forward(pixels)
         columns = np.concatenate([rows[:, slice(*span)] for span in spans], axis=1)
@@ -75,11 +74,3 @@ def _with_head(graph: Any, head: probe.Head, spans: Sequence[tuple[int, int]]) -
     weight, bias = (ops.constant(x.astype(np.float32)) for x in (head.weight, head.bias[None]))
     scores = ops.add(ops.matmul(features, weight, False, True), bias)
     return inference.openvino().Model([scores], copy.get_parameters(), "finetune")
-
-
-def _serialised(graph: Any, scratch: Path | None) -> tuple[bytes, bytes]:
-    """The bytes of the two files of a model, in full precision."""
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        first, second = (Path(folder) / name for name in inference.FILES)
-        inference.openvino().save_model(graph, str(first), compress_to_fp16=False)
-        return first.read_bytes(), second.read_bytes()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune import batches, cache, matrix
-from finetune.errors import ImageError
+from finetune.errors import BackboneError, ImageError
 from finetune.inference import Engine, Layout
 from finetune.matrix import Rows, View
 from finetune.records import Listener
@@ -62,6 +62,9 @@ def extract(
         side_px: Side of the network's input.
         listener: Hears of progress, and why where features cannot be kept.
         digests: SHA-256 of each file, where known features may be taken and new ones kept.
+
+    Raises:
+        BackboneError: what the network computes are no numbers.
     """
     width = max(stop for _, stop in engine.layout.values())
     rows = matrix.new(len(paths), width)
@@ -78,7 +81,7 @@ def extract(
     for good, pixels, bad in batches.stream(wanted, side_px, BATCH, os.cpu_count() or 1):
         chosen = [missing[i] for i in good]
         if chosen:
-            fresh = engine.forward(pixels)
+            fresh = _numbers(engine.forward(pixels), paths[chosen[0]])
             rows[chosen], there[chosen] = fresh, True
             if store is not None and digests is not None:
                 store.keep(engine.key, [digests[i] for i in chosen], fresh)
@@ -93,3 +96,13 @@ def extract(
         full = rows[kept] if isinstance(rows, np.ndarray) else View(rows, ((0, width),), kept)
     seconds = time.perf_counter() - began
     return Table(full, kept, engine.layout, tuple(faults), len(wanted), seconds)
+
+
+def _numbers(rows: npt.NDArray[np.float32], first: Path) -> npt.NDArray[np.float32]:
+    """The rows, unless a network with damaged or hostile weights has made something else."""
+    if not np.isfinite(rows).all():
+        raise BackboneError(
+            f"the network's answer for {first} or an image after it is no number",
+            hint="Its weights are damaged: give others with --weights, or train again.",
+        )
+    return rows

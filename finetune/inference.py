@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finetune import strangers
 from finetune.errors import RunError
 from finetune.records import Reason
 
@@ -91,6 +93,17 @@ def compiled(graph: Any, output: int = 0) -> Forward:
     return forward
 
 
+def serialised(graph: Any, scratch: Path | None = None) -> tuple[bytes, bytes]:
+    """The bytes of the two files of a model, topology and constants, in full precision.
+
+    They are written below `scratch` first, or where temporary files go.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        first, second = (Path(folder) / name for name in FILES)
+        openvino().save_model(graph, str(first), compress_to_fp16=False)
+        return first.read_bytes(), second.read_bytes()
+
+
 def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) -> Engine:
     """The whole network of a run, head included: its one "stage" is the scores float32[B,C].
 
@@ -102,10 +115,16 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
         name: Path of the file, for the message.
 
     Raises:
-        RunError: the network has other inputs or outputs than the run promises.
+        RunError: the network has other inputs or outputs than the run promises, or is none that
+            finetune writes.
         Exception: OpenVINO is not here or cannot read it; it raises all sorts of things.
     """
-    graph = openvino().Core().read_model(model=xml, weights=weights)
+    try:
+        strangers.check_topology(xml, len(weights))
+        graph = openvino().Core().read_model(model=xml, weights=weights)
+        strangers.check_work(graph)
+    except ValueError as error:
+        raise RunError(f"{name} is none that finetune writes: {error}", hint=DELETE) from error
     found = [_form(port) for port in (*graph.inputs, *graph.outputs)]
     wanted = [f"u8[1,{side_px},{side_px},3]", f"f32[1,{classes}]"]
     if found != wanted:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune import cache, features, inference, probe, runs
-from finetune.errors import RunError, first_line, safe_name
+from finetune.errors import FinetuneError, RunError, first_line, safe_name
 from finetune.records import ClassProbability, Listener, Prediction, RunFacts
 
 # What OpenVINO answers on; another device asked for is torch's.
@@ -86,18 +86,39 @@ def _with_torch(
     run: runs.LoadedRun, paths: Sequence[Path], device: str, listener: Listener
 ) -> tuple[features.Table, probe.Array]:
     """Features of the files, and the scores float64[N,C] of the head on them."""
+    ready = _rebuilt(run, device, len(paths))
+    table = features.extract(paths, ready, run.facts.preprocess.side_px, listener)
+    head = probe.Head(
+        run.weight.astype(np.float64), run.bias.astype(np.float64), run.facts.head.temperature
+    )
+    return table, probe.score(head, table.columns(run.facts.head.taps))
+
+
+def _rebuilt(run: runs.LoadedRun, device: str, images: int) -> inference.Engine:
+    """The run's network on torch or OpenVINO, with the features that its head reads."""
     # torch is heavy to import; only an answer that needs it waits for it
     import torch  # noqa: PLC0415
 
     from finetune import backbones, engine  # noqa: PLC0415
 
     chosen, _ = engine.choose_device(device)
+    about, side = run.facts.backbone, run.facts.preprocess.side_px
     tensors = {name: torch.from_numpy(t) for name, t in run.backbone.items()}
-    backbone = backbones.rebuild(run.facts.backbone, tensors)
-    side = run.facts.preprocess.side_px
-    ready = engine.make(backbone, chosen, side, len(paths))
-    table = features.extract(paths, ready, side, listener)
-    head = probe.Head(
-        run.weight.astype(np.float64), run.bias.astype(np.float64), run.facts.head.temperature
+    try:
+        ready = engine.make(backbones.rebuild(about, tensors), chosen, side, images)
+        spans = [ready.layout[tap] for tap in run.facts.head.taps]
+    except FinetuneError:
+        raise
+    except Exception as error:  # timm's networks raise all sorts of things
+        raise _misfit(run, f"{about.name} at {side} px: {first_line(error)}") from error
+    width = sum(stop - start for start, stop in spans)
+    if run.weight.shape[1] != width:
+        raise _misfit(run, f"the head reads {run.weight.shape[1]} features of {width}")
+    return ready
+
+
+def _misfit(run: runs.LoadedRun, what: str) -> RunError:
+    return RunError(
+        f"the parts of {run.path} do not fit together: {what}",
+        hint="The run is damaged, or not from finetune; train again.",
     )
-    return table, probe.score(head, table.columns(run.facts.head.taps))

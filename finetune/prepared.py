@@ -253,9 +253,10 @@ def _write(made: Prepared, folder: Path) -> None:
     """Fill the folder that `_kept` reads."""
     from safetensors.numpy import save  # noqa: PLC0415 - see `_kept`
 
-    inference.openvino().save_model(
-        made.engine.graph, str(folder / TOPOLOGY), compress_to_fp16=False
-    )
+    for name, content in zip(
+        (TOPOLOGY, CONSTANTS), inference.serialised(made.engine.graph), strict=True
+    ):
+        (folder / name).write_bytes(content)
     others = {} if made.noise is None else {"noise": made.noise}
     if made.classifier is not None:
         others |= dict(zip(("weight", "bias"), made.classifier, strict=True))

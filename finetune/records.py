@@ -7,11 +7,15 @@ Decoding is strict (msgspec): a missing key, an unknown type or a value out of p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 SCHEMA_VERSION = 1
+# Limits on what is read from a run, which may be a stranger's: a confusion matrix has the square of
+# the classes, a batch of images the square of the side.
+MOST_CLASSES = 10_000
+MOST_SIDE_PX = 2048
 
 Strategy = Literal["linear-probe", "stage-probe", "partial", "deep", "scratch"]
 Size = Literal["small", "large"]
@@ -53,7 +57,10 @@ def to_json(record: object) -> str:
 
 def from_json(text: str | bytes, kind: type[T]) -> T:
     """Read a record back; raises `msgspec.MsgspecError` when it does not fit."""
-    return msgspec.json.decode(text, type=kind)
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except RecursionError as error:
+        raise msgspec.DecodeError("JSON is nested too deeply") from error
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Sample:
     """
 
     path: str
-    label: int
+    label: Annotated[int, msgspec.Meta(ge=0)]
     digest: str
     group: str = ""
 
@@ -144,7 +151,7 @@ class Splits:
 class Preprocess:
     """How an image becomes the backbone's input; belongs to the weights, not to the user."""
 
-    side_px: int
+    side_px: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIDE_PX)]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -500,7 +507,7 @@ class HeadFacts:
     """The linear classifier: which features it reads and the temperature of its softmax."""
 
     taps: tuple[str, ...]
-    temperature: float
+    temperature: Annotated[float, msgspec.Meta(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -575,7 +582,7 @@ class RunFacts:
 
     created: str
     strategy: Strategy
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MOST_CLASSES)]
     backbone: BackboneFacts
     preprocess: Preprocess
     head: HeadFacts

@@ -20,12 +20,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
-from finetune import disk, inference, resume
-from finetune.errors import RunError, safe_name
+from finetune import disk, inference, resume, strangers
+from finetune.errors import RunError, first_line, safe_name
 from finetune.records import (
     SCHEMA_VERSION,
     EpochRecord,
@@ -33,6 +32,7 @@ from finetune.records import (
     RunResult,
     RunRow,
     Splits,
+    T,
     from_json,
     to_builtins,
     to_json,
@@ -41,6 +41,9 @@ from finetune.records import (
 HOME = Path("runs")
 MODEL = "model.safetensors"
 _BACKBONE = "backbone."
+# The most that is read of a file: ten thousand classes with long names take 3 MB, one and a half
+# million images 250 MB.
+_MOST_FACTS_BYTES, _MOST_SPLITS_BYTES = 32_000_000, 256_000_000
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,16 @@ def load(path: Path) -> LoadedRun:
     facts = load_facts(path)
     file = path / MODEL
     try:
+        strangers.check_tensors(file, path)
         tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"cannot read {file}: {error}", hint="The run is damaged; train again."
-        ) from error
+    except Exception as error:  # safetensors knows kinds of tensors that numpy does not
+        raise _unreadable(file, error) from error
     weight, bias = tensors.pop("head.weight", None), tensors.pop("head.bias", None)
     count = len(facts.classes)
     if (
         weight is None
         or bias is None
+        or not weight.dtype == bias.dtype == np.float32
         or (weight.ndim, bias.shape) != (2, (count,))
         or weight.shape[0] != count
         or not (np.isfinite(weight).all() and np.isfinite(bias).all())
@@ -176,27 +179,21 @@ def load(path: Path) -> LoadedRun:
 def load_facts(path: Path) -> RunFacts:
     """Read `run.json` alone; raises `RunError` as `load` does."""
     file = path / "run.json"
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise RunError(
             f"no run at {path}",
             hint="`finetune runs` lists the runs; `finetune train DIR` makes one.",
         )
-    try:
-        facts = from_json(file.read_bytes(), RunFacts)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"cannot read {file}: {error}", hint="The run is damaged or of another version."
-        ) from error
+    facts = _record(file, RunFacts, _MOST_FACTS_BYTES)
     if facts.schema_version != SCHEMA_VERSION:
         raise RunError(
             f"{file} has schema version {facts.schema_version}, this program reads "
             f"{SCHEMA_VERSION}",
             hint="Use the version of finetune that wrote it, or train again.",
         )
-    if not facts.head.temperature > 0:
+    if len(set(facts.classes)) < len(facts.classes):
         raise RunError(
-            f"{file} has a temperature of {facts.head.temperature}",
-            hint="The run is damaged; train again.",
+            f"{file} has two classes of one name", hint="The run is damaged; train again."
         )
     return facts
 
@@ -208,16 +205,14 @@ def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
         RunError: one of the two is missing, cannot be read, or is not what training wrote.
     """
     files = [path / name for name in inference.FILES]
-    if not facts.inference or not any(file.exists() for file in files):
+    if not facts.inference or not any(os.path.lexists(file) for file in files):
         return None
     contents = []
     for file in files:
         try:
-            contents.append(file.read_bytes())
-        except OSError as error:
-            raise RunError(
-                f"cannot read {file}: {error.strerror}", hint=inference.DELETE
-            ) from error
+            contents.append(strangers.read(file, strangers.MOST_TENSOR_BYTES, path))
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {file}: {_why(error)}", hint=inference.DELETE) from error
         if _digest(contents[-1]) != facts.inference.get(file.name):
             raise RunError(
                 f"{file} is not the file that training wrote: its digest is another",
@@ -228,29 +223,36 @@ def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
 
 def load_result(path: Path) -> RunResult:
     """Read `result.json`; raises `RunError`."""
-    try:
-        return from_json((path / "result.json").read_bytes(), RunResult)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"cannot read {path / 'result.json'}: {error}", hint="The run is damaged; train again."
-        ) from error
+    return _record(path / "result.json", RunResult, _MOST_FACTS_BYTES)
 
 
 def load_splits(path: Path) -> Splits:
     """Read `splits.json`; raises `RunError`."""
+    file = path / "splits.json"
+    splits = _record(file, Splits, _MOST_SPLITS_BYTES)
     try:
-        return from_json((path / "splits.json").read_bytes(), Splits)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"cannot read {path / 'splits.json'}: {error}", hint="The run is damaged; train again."
-        ) from error
+        for sample in splits.fitting + splits.test:
+            strangers.check_name(sample.path)
+    except ValueError as error:
+        raise _unreadable(file, error) from error
+    return splits
 
 
 def rows(home: Path = HOME) -> list[RunRow]:
-    """The runs below a folder, newest first; damaged ones are listed with their fault."""
+    """The runs below a folder, newest first; damaged ones are listed with their fault.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
+    try:
+        folders = [p for p in home.iterdir() if p.is_dir()] if home.is_dir() else []
+    except OSError as error:
+        raise RunError(
+            f"cannot list the runs in {home}: {error.strerror}", hint="Name another folder."
+        ) from error
     found = []
-    for path in home.iterdir() if home.is_dir() else ():
-        if path.name.startswith(".") or not path.is_dir():
+    for path in folders:
+        if path.name.startswith("."):
             continue
         try:
             begun = resume.unfinished(path)
@@ -308,6 +310,24 @@ def _require_writable(path: Path) -> None:
             f"cannot write the run to {path}: no right to write in {there}",
             hint="Give a folder you may write to with --out.",
         )
+
+
+def _record(file: Path, kind: type[T], most: int) -> T:
+    try:
+        return from_json(strangers.read(file, most, file.parent), kind)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> RunError:
+    return RunError(
+        f"cannot read {file}: {_why(error)}",
+        hint="The run is damaged, of another version, or not from finetune; train again.",
+    )
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or first_line(error))
 
 
 def _digest(content: bytes) -> str:

@@ -25,7 +25,7 @@ LAYERS = {
     2: {"backbones", "checks", "console", "export", "features", "runs"},
     1: {"augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
     | {"report", "resume", "strategy"},
-    0: {"alike", "checkpoint", "disk", "errors", "matrix", "records", "weights"},
+    0: {"alike", "checkpoint", "disk", "errors", "matrix", "records", "strangers", "weights"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
@@ -33,7 +33,7 @@ TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
-    *("alike", "checks", "health", "pipeline"),
+    *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
 )
 STATEMENTS = 40
 

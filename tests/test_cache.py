@@ -194,6 +194,20 @@ def test_without_a_usable_database_work_goes_on_with_one_note(
     assert "finetune cache --clear" in notes[0]
 
 
+def test_a_message_that_quotes_damaged_text_is_no_traceback(place: Path) -> None:
+    """SQLite's message holds bytes of the file that need not be text (found by flipping bytes)."""
+    images, rows = features(2)
+    keep("e", images, rows)
+    content = (place / cache.FEATURES).read_bytes()
+    fill(place, content.replace(b"CREATE TABLE features", b"CREATE TABL\xcb features", 1))
+
+    found, notes = find("e", images)
+
+    assert found == {}
+    assert len(notes) == 1
+    assert cache.usage().images == 0
+
+
 def test_clearing_mends_a_damaged_database(place: Path) -> None:
     """After what the note says to do, rows are kept again."""
     fill(place, b"no database")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from conftest import ImageFolder
 from helpers import Recorder
 
-from finetune import batches, features
+from finetune import batches, cache, features
 from finetune.inference import Engine, Layout
 from finetune.records import Reason
 
@@ -130,3 +132,128 @@ def test_unknown_stage_is_no_column(image_folder: ImageFolder) -> None:
 
     with pytest.raises(KeyError, match="9"):
         table.columns(("top", "9"))
+
+
+# --- features that are known already --------------------------------------------------------------
+
+KEPT = replace(ENGINE, key="stand-in 1")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test alone."""
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def digests_of(paths: list[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+def extract_kept(
+    paths: list[Path], digests: list[str], engine: Engine = KEPT
+) -> tuple[features.Table, Progress]:
+    heard = Progress()
+    return features.extract(paths, engine, SIDE, heard, digests), heard
+
+
+def test_known_images_are_not_read_again(image_folder: ImageFolder, own_cache: Path) -> None:
+    """The second time the files may be gone: the rows are the same to the bit, nothing is run."""
+    paths = draw(image_folder, 40)
+    digests = digests_of(paths)
+    first, _ = extract_kept(paths, digests)
+    for path in paths:
+        path.unlink()
+
+    second, heard = extract_kept(paths, digests)
+
+    assert (first.fresh, second.fresh) == (40, 0)
+    assert second.rows.tobytes() == first.rows.tobytes()
+    assert second.kept.tolist() == list(range(40))
+    assert second.faults == ()
+    assert heard.told == [(40, 40)]
+    assert heard.notes == []
+
+
+def test_known_and_new_images_stand_in_the_order_asked_for(
+    image_folder: ImageFolder, own_cache: Path
+) -> None:
+    """Rows from the cache and fresh ones mix; each stands where its path does."""
+    paths = draw(image_folder, 75)
+    digests = digests_of(paths)
+    known = [i for i in range(75) if i % 3 == 1]
+    extract_kept([paths[i] for i in known], [digests[i] for i in known])
+    order = list(range(74, -1, -1))
+
+    table, heard = extract_kept([paths[i] for i in order], [digests[i] for i in order])
+
+    assert table.fresh == 50
+    assert table.kept.tolist() == list(range(75))
+    expected = np.concatenate([measure(batches.decode(paths[i], SIDE)[None]) for i in order])
+    assert np.allclose(table.rows, expected)
+    assert heard.told == [(25, 75), (57, 75), (75, 75)]
+
+
+def test_damaged_files_among_known_ones_are_named_in_their_places(
+    image_folder: ImageFolder, own_cache: Path
+) -> None:
+    """A fault has its position in the list asked for, is not kept, and comes again."""
+    paths = draw(image_folder, 12)
+    for i in (0, 7, 11):
+        paths[i].write_bytes(b"no picture %d" % i)
+    digests = digests_of(paths)
+    extract_kept(paths[2:6], digests[2:6])
+
+    for fresh in (8, 3):
+        table, _ = extract_kept(paths, digests)
+
+        assert table.fresh == fresh
+        assert [i for i, _ in table.faults] == [0, 7, 11]
+        assert all(str(paths[i]) in error.message for i, error in table.faults)
+        assert table.kept.tolist() == [1, 2, 3, 4, 5, 6, 8, 9, 10]
+        expected = [measure(batches.decode(paths[i], SIDE)[None]) for i in table.kept]
+        assert np.allclose(table.rows, np.concatenate(expected))
+
+
+def test_exact_copies_share_a_row(image_folder: ImageFolder, own_cache: Path) -> None:
+    """What counts is the content, whatever a file is called and wherever it lies."""
+    paths = draw(image_folder, 3)
+    copy = paths[0].with_name("copy.png")
+    copy.write_bytes(paths[0].read_bytes())
+    extract_kept(paths, digests_of(paths))
+
+    table, _ = extract_kept([copy, *paths], digests_of([copy, *paths]))
+
+    assert table.fresh == 0
+    assert (table.rows[0] == table.rows[1]).all()
+    assert cache.usage().images == 3
+
+
+@pytest.mark.parametrize("how", ["no key", "no digests", "another key"])
+def test_only_what_surely_is_the_same_is_taken(
+    image_folder: ImageFolder, own_cache: Path, how: str
+) -> None:
+    """Without a key or digests, or with another key, every image is run."""
+    paths = draw(image_folder, 3)
+    digests = digests_of(paths)
+    extract_kept(paths, digests)
+    engine = {"no key": ENGINE, "another key": replace(KEPT, key="stand-in 2")}.get(how, KEPT)
+
+    for known in (False, how == "another key"):
+        table = features.extract(
+            paths, engine, SIDE, Progress(), None if how == "no digests" else digests
+        )
+        assert table.fresh == (0 if known else 3)
+
+
+def test_without_a_usable_cache_every_row_is_there(
+    image_folder: ImageFolder, own_cache: Path
+) -> None:
+    """A cache that cannot be used costs a note, and no row."""
+    own_cache.write_text("a file where the folder should be")
+    paths = draw(image_folder, 40)
+
+    table, heard = extract_kept(paths, digests_of(paths))
+
+    assert table.fresh == len(table.rows) == 40
+    assert len(heard.notes) == 1

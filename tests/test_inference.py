@@ -215,13 +215,12 @@ def test_without_openvino_torch_answers_and_that_is_said(
     assert "openvino" in notes[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"<net", b"\x00\xff", b"<net name='x' version='99'/>"])
 def test_a_file_openvino_cannot_read_is_a_note(
-    leaves_run: tuple[RunResult, Path], tmp_path: Path, content: bytes
+    leaves_run: tuple[RunResult, Path], tmp_path: Path
 ) -> None:
-    """Under a digest that fits, but of a form that OpenVINO does not know: torch answers."""
+    """Under a digest that fits, but of a version that OpenVINO does not know: torch answers."""
     run = copied(leaves_run[1], tmp_path / "run")
-    forge(run, xml=content)
+    forge(run, xml=b'<?xml version="1.0"?><net name="x" version="99"/>')
 
     found, notes = answers(run)
 
@@ -229,15 +228,29 @@ def test_a_file_openvino_cannot_read_is_a_note(
     assert "OpenVINO cannot use" in notes[0]
 
 
-def test_constants_cut_off_are_a_note(leaves_run: tuple[RunResult, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"<net", b"\x00\xff", b"<net name='x' version='99'/>"])
+def test_a_file_that_is_no_network_is_refused(
+    leaves_run: tuple[RunResult, Path], tmp_path: Path, content: bytes
+) -> None:
+    """Under a digest that fits, but nothing that training writes: the fault names the file."""
+    run = copied(leaves_run[1], tmp_path / "run")
+    forge(run, xml=content)
+
+    with pytest.raises(
+        RunError, match=r"run/inference\.xml is none that finetune writes"
+    ) as caught:
+        answers(run)
+
+    assert "delete inference.xml and inference.bin" in caught.value.hint
+
+
+def test_constants_cut_off_are_refused(leaves_run: tuple[RunResult, Path], tmp_path: Path) -> None:
     """Half the weights under a digest that fits are never read past their end."""
     run = copied(leaves_run[1], tmp_path / "run")
     forge(run, bin=(run / "inference.bin").read_bytes()[:5_000_000])
 
-    found, notes = answers(run)
-
-    assert all(a.error is None for a in found)
-    assert "OpenVINO cannot use" in notes[0]
+    with pytest.raises(RunError, match="a constant that is not in its other file"):
+        answers(run)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
