@@ -211,7 +211,8 @@ def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
 def _findings(result: RunResult) -> str:
     items = "".join(
         f"<li><b>{escape(f.code)}</b> {escape(printable(f.title))}. {escape(f.hint)} "
-        f"<span class=soft>{escape(printable(', '.join(f.paths[:5])))}{' …' if len(f.paths) > 5 else ''}"
+        f"<span class=soft>{escape(printable(', '.join(f.paths[:5])))}"
+        f"{' …' if len(f.paths) > 5 else ''}"
         "</span></li>"
         for f in result.findings
     )
