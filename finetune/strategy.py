@@ -129,12 +129,12 @@ class Belief:
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
 BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
     "similar": {
-        "partial": Belief(-0.03, 0.03, 0.16, 0.10, 0.00),
-        "deep": Belief(0.13, 0.28, 0.16, 0.72, 0.00),
+        "partial": Belief(-0.03, 0.04, 0.16, 0.10, 0.00),
+        "deep": Belief(0.11, 0.26, 0.17, 0.66, 0.00),
     },
     "different": {
-        "partial": Belief(0.25, -0.04, 0.40, 0.30, 0.22),
-        "deep": Belief(0.38, 0.21, 0.40, 0.25, 0.48),
+        "partial": Belief(0.19, -0.06, 0.44, 0.30, 0.22),
+        "deep": Belief(0.34, 0.22, 0.42, 0.22, 0.47),
     },
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
