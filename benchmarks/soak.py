@@ -39,7 +39,7 @@ class Soak:
     faults: list[str] = field(default_factory=list)
     peaks: dict[str, list[int]] = field(default_factory=dict)
     pending: list[list[str]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=lambda: [10.0])
+    seconds: dict[str, float] = field(default_factory=dict)
     commands: int = 0
     kills: int = 0
 
@@ -47,7 +47,7 @@ class Soak:
         """Run a command drawn by chance, and perhaps kill it."""
         arguments = self.drawn()
         kill = self.rng.choice(KILLS) if self.rng.random() < KILLED else None
-        delay = self.rng.uniform(0.5, max(self.seconds[-20:]))
+        delay = self.rng.uniform(0.3, self.seconds.get(kind(arguments), 10.0))
         code, err = self.run(arguments, kill, delay)
         if arguments[0] == "train" and code != 0:
             self.pending.append([a for a in arguments if a != "--resume"])
@@ -57,20 +57,20 @@ class Soak:
 
     def drawn(self) -> list[str]:
         """A command; what was killed before is resumed now and then."""
-        kind = self.rng.choice(
+        name = self.rng.choice(
             ("train", "train", "predict", "evaluate", "runs", "recommend", "cache")
         )
         done = [r.run for r in runs.rows(self.home / "runs") if r.error is None]
-        if kind == "train" and self.pending and self.rng.random() < 0.5:
+        if name == "train" and self.pending and self.rng.random() < 0.5:
             place = self.rng.randrange(len(self.pending))
             return [*self.pending.pop(place), "--resume"]
-        if kind in ("predict", "evaluate") and done:
-            data = LEAVES if kind == "evaluate" else self.rng.choice(sorted(LEAVES.glob("*/*.jpg")))
-            return [kind, str(data), "--run", self.rng.choice(done), "--json"]
-        if kind == "recommend":
-            return [kind, str(LEAVES), "--max-per-class", "8"]
-        if kind in ("runs", "cache"):
-            return [kind]
+        if name in ("predict", "evaluate") and done:
+            data = LEAVES if name == "evaluate" else self.rng.choice(sorted(LEAVES.glob("*/*.jpg")))
+            return [name, str(data), "--run", self.rng.choice(done), "--json"]
+        if name == "recommend":
+            return [name, str(LEAVES), "--max-per-class", "8"]
+        if name in ("runs", "cache"):
+            return [name]
         return ["train", str(LEAVES), *self.options(), "--out", f"runs/{self.commands}"]
 
     def options(self) -> list[str]:
@@ -119,9 +119,8 @@ class Soak:
             text = err.read()
         self.kills += code != 0
         if code == 0:
-            self.seconds.append(time.monotonic() - began)
-            name = " ".join(a for a in arguments[:1] + arguments[3:4] if arguments[0] == "train")
-            self.peaks.setdefault(name or arguments[0], []).append(used.ru_maxrss // 1024)
+            self.seconds[kind(arguments)] = time.monotonic() - began
+            self.peaks.setdefault(kind(arguments), []).append(used.ru_maxrss // 1024)
         return code, text
 
     def finish(self) -> None:
@@ -149,11 +148,18 @@ class Soak:
         for name, values in sorted(self.peaks.items()):
             third = max(1, len(values) // 3)
             early, late = (statistics.median(v) for v in (values[:third], values[-third:]))
-            print(f"{name:20} {len(values):4} done, peak MB early {early:5.0f}, late {late:5.0f}")
+            print(f"{name:24} {len(values):4} done, peak MB early {early:5.0f}, late {late:5.0f}")
         print("\n".join(self.faults))
         print(
             f"{self.commands} commands, {self.kills} ended by a signal, {len(self.faults)} faults"
         )
+
+
+def kind(arguments: list[str]) -> str:
+    """What a command is compared with: the like of it, and of the same network."""
+    if arguments[0] != "train":
+        return arguments[0]
+    return f"train {arguments[3]}" + (" small" if "test_resnet" in arguments else "")
 
 
 def main() -> None:

@@ -191,7 +191,9 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     if from_run is not None:
         _require_defaults(given)
     elif directory is None:
-        raise UsageError("no folder of images", hint="finetune train DIR")
+        raise UsageError(
+            "no folder of images, nor --from-run", hint="Give one: finetune train ./images."
+        )
     request = _request(given, [n for n in given if n in _PLAN_NAMES])
     if from_run is not None:
         request = pipeline.repetition(from_run, request)

@@ -58,7 +58,7 @@ def find(engine: str, images: list[str], width: int = WIDTH) -> tuple[dict[str, 
     """What a later run finds, and the notes."""
     notes: list[str] = []
     store = cache.Features(notes.append)
-    found = store.find(engine, images, width)
+    found = {images[i]: row for i, row in store.find(engine, images, width)}
     store.close()
     return found, notes
 
@@ -185,7 +185,7 @@ def test_without_a_usable_database_work_goes_on_with_one_note(
     notes: list[str] = []
 
     store = cache.Features(notes.append)
-    assert store.find("e", images, WIDTH) == {}
+    assert list(store.find("e", images, WIDTH)) == []
     store.keep("e", images, rows)
     store.close()
 
@@ -232,7 +232,7 @@ def test_a_database_damaged_during_a_run_is_left_alone(place: Path) -> None:
 
     for _ in range(2):
         store.keep("e", images, rows)
-        assert store.find("e", images, WIDTH) == {}
+        assert list(store.find("e", images, WIDTH)) == []
     store.close()
 
     assert len(notes) == 1
