@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import re
 import shlex
 import sys
@@ -357,8 +358,7 @@ def run(arguments: list[str] | None = None) -> int:
 
     0 done · 1 our bug · 2 usage · 3 a fault the user can mend · 130 interrupted.
     """
-    # Pillow warns of odd metadata, which is of no concern here
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    quieten()
     try:
         code = app(args=arguments, standalone_mode=False)
     except FinetuneError as error:
@@ -379,6 +379,12 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stderr.write("This is a bug in finetune; please report it with the lines above.\n")
         return 1
     return int(code or 0)
+
+
+def quieten() -> None:
+    """Pillow warns of and logs what is odd in images: of no concern here, or told by a fault."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def _request(given: dict[str, Any], option_names: list[str]) -> Any:

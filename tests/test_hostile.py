@@ -193,7 +193,7 @@ def test_names_of_a_strangers_run_do_nothing_to_the_terminal(
         assert not {"\x1b", "\x07", "\r"} & set(done.out + done.err)
     assert "\u202e" not in shown.out + listed.out
     assert r"\x1b]0;owned\x07" in shown.out
-    assert "[bold red]" in shown.out
+    assert "[/nothing]" in shown.out
     assert r"\x1b]0;owned" in listed.out
     assert json.loads(asked.out)["label"].endswith(ESCAPE)
 
