@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import inspect
+import logging
 import re
 import shlex
 import signal
@@ -431,8 +432,7 @@ def run(arguments: list[str] | None = None) -> int:
 
     0 done · 1 our bug · 2 usage · 3 a fault the user can mend · 130 interrupted.
     """
-    # Pillow warns of odd metadata, which is of no concern here
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    quieten()
     try:
         with _signals():
             code = app(args=arguments, standalone_mode=False)
@@ -492,6 +492,12 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def quieten() -> None:
+    """Pillow warns of and logs what is odd in images: of no concern here, or told by a fault."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def _request(given: dict[str, Any], option_names: list[str]) -> Any:

@@ -507,7 +507,7 @@ class HeadFacts:
     """The linear classifier: which features it reads and the temperature of its softmax."""
 
     taps: tuple[str, ...]
-    temperature: Annotated[float, msgspec.Meta(gt=0)]
+    temperature: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 
 
 @dataclass(frozen=True)

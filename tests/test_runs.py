@@ -123,6 +123,46 @@ def truncate(name: str, keep: float) -> Callable[[Path], None]:
     return apply
 
 
+def overwrite_text(name: str, old: str, new: str) -> Callable[[Path], None]:
+    """Replace a part of a text file."""
+
+    def apply(run: Path) -> None:
+        text = (run / name).read_text("utf-8")
+        assert old in text
+        (run / name).write_text(text.replace(old, new), "utf-8")
+
+    return apply
+
+
+def edit_text(name: str, entry: str) -> Callable[[Path], None]:
+    """Put an entry before the others of a JSON file."""
+
+    def apply(run: Path) -> None:
+        text = (run / name).read_text("utf-8")
+        (run / name).write_text("{" + entry + "," + text[1:], "utf-8")
+
+    return apply
+
+
+def enlarge(name: str, size: int) -> Callable[[Path], None]:
+    """Give a file a hole at its end, which takes no room on the disk."""
+
+    def apply(run: Path) -> None:
+        os.truncate(run / name, size)
+
+    return apply
+
+
+def bfloat16_head(run: Path) -> None:
+    """Call the tensors of the model what numpy does not know."""
+    content = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(content.replace(b'"dtype":"F16"', b'"dtype":"BF16"'))
+    shift = len((run / "model.safetensors").read_bytes()) - len(content)
+    length = int.from_bytes(content[:8], "little") + shift
+    changed = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(length.to_bytes(8, "little") + changed[8:])
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "no run.json": lambda run: (run / "run.json").unlink(),
     "no model": lambda run: (run / "model.safetensors").unlink(),
@@ -148,6 +188,24 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a newer schema": edit_json("run.json", schema_version=SCHEMA_VERSION + 1),
     "an older schema": edit_json("run.json", schema_version=SCHEMA_VERSION - 1),
     "nothing at all": shutil.rmtree,
+    "a class twice": edit_json("run.json", classes=["a", "a"]),
+    "no class": edit_json("run.json", classes=[]),
+    "ten thousand and one classes": edit_json("run.json", classes=[str(i) for i in range(10_001)]),
+    "pictures of a gigapixel": edit_json(
+        "run.json", preprocess={"side_px": 32_000, "mean": [0, 0, 0], "std": [1, 1, 1]}
+    ),
+    "a temperature below zero": edit_json("run.json", head={"taps": ["top"], "temperature": -1}),
+    "a temperature without end": overwrite_text(
+        "run.json", '"temperature": 1.25', '"temperature": 1e999'
+    ),
+    "JSON of a hundred thousand brackets": edit_text("run.json", '"x": ' + "[" * 100_000),
+    "a run.json that says it is huge": enlarge("run.json", 10**12),
+    "a model that says it is huge": enlarge("model.safetensors", 10**12),
+    "a header that says it is huge": overwrite("model.safetensors", b"\xff" * 8 + b"{}"),
+    "a head in double precision": edit_model(
+        weight=np.zeros((2, 7), np.float64), bias=np.zeros(2, np.float64)
+    ),
+    "a head of numbers that numpy lacks": bfloat16_head,
 }
 
 
@@ -461,6 +519,92 @@ def test_damaged_splits_are_a_run_error(tmp_path: Path, content: bytes | None) -
 
     with pytest.raises(RunError, match=r"splits\.json"):
         runs.load_splits(run)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"path": "../../etc/passwd", "label": 0, "digest": ""}',
+        '{"path": "/etc/passwd", "label": 0, "digest": ""}',
+        '{"path": "a/\\u0000.png", "label": 0, "digest": ""}',
+        '{"path": "a/1.png", "label": -1, "digest": ""}',
+        "[" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_splits_that_lead_out_of_the_data_are_a_run_error(
+    tmp_path: Path, content: str, part: str
+) -> None:
+    """No name with `..`, no absolute one, no label that cannot be, in any of the three lists."""
+    run = save(tmp_path / "run")
+    parts = {name: content if name == part else "" for name in ("train", "val", "test")}
+    text = ", ".join(f'"{name}": [{sample}]' for name, sample in parts.items())
+    (run / "splits.json").write_text(f"{{{text}}}", "utf-8")
+
+    with pytest.raises(RunError, match=r"splits\.json") as caught:
+        runs.load_splits(run)
+
+    assert caught.value.hint
+
+
+LINKS = {
+    "a link out": lambda file, secret: file.symlink_to(secret),
+    "a pipe": lambda file, _: os.mkfifo(file),
+    "a device": lambda file, _: file.symlink_to("/dev/zero"),
+    "a loop": lambda file, _: file.symlink_to(file.name),
+}
+
+
+@pytest.mark.parametrize("kind", LINKS)
+@pytest.mark.parametrize("name", ["run.json", "model.safetensors", "splits.json", *inference.FILES])
+def test_no_part_of_a_run_is_read_from_elsewhere(tmp_path: Path, name: str, kind: str) -> None:
+    """A link out of the folder, to a device or to itself, or a pipe: refused without waiting."""
+    run = save(tmp_path / "run", network=NETWORK)
+    secret = tmp_path / "secret"
+    shutil.copy(run / name, secret)
+    (run / name).unlink()
+    LINKS[kind](run / name, secret)
+
+    def read_all() -> None:
+        facts = runs.load(run).facts
+        runs.load_splits(run)
+        runs.load_network(run, facts)
+
+    with pytest.raises(RunError) as caught:
+        read_all()
+
+    assert str(run / name) in caught.value.message
+
+
+def test_a_run_folder_may_be_a_link(tmp_path: Path) -> None:
+    """Where a run itself lies is the user's business, as are links inside it."""
+    run = save(tmp_path / "run", network=NETWORK)
+    (run / "model.safetensors").rename(run / "real")
+    (run / "model.safetensors").symlink_to("real")
+    (tmp_path / "link").symlink_to(run)
+
+    assert runs.load(tmp_path / "link").facts == runs.load_facts(run)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_run_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the right to look into it, the folder is named."""
+
+    def locked(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+
+    with pytest.raises(RunError, match=f"{tmp_path}: Permission denied"):
+        runs.rows(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["r" * 300, "a\0b", "run.json/x"])
+def test_a_place_that_cannot_be_is_no_run(path: str) -> None:
+    """A name too long or of bytes that cannot be is told like one that is not there."""
+    with pytest.raises(RunError, match="no run at"):
+        runs.load_facts(Path(path))
 
 
 def four_runs(home: Path) -> None:
