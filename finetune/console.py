@@ -119,8 +119,11 @@ def show_error(error: FinetuneError) -> None:
 
 
 def show_line(text: str, *, error: bool = False) -> None:
-    """One plain line, on stdout or stderr, exactly as it is."""
-    (sys.stderr if error else sys.stdout).write(text + "\n")
+    """One plain line, exactly as it is on stdout, without effect on the terminal on stderr."""
+    if error:
+        sys.stderr.write(_printable(text) + "\n")
+    else:
+        sys.stdout.write(text + "\n")
 
 
 def show_result(result: RunResult) -> None:

@@ -145,7 +145,7 @@ def check_checkpoint(file: Path) -> None:
         head = io.BytesIO(content.read(MOST_HEADER_BYTES))
     try:
         with tarfile.open(file, "r:"):
-            raise ValueError("it is a tar file, as torch has not written since 2016")
+            raise ValueError("it is a tar file, as only the first versions of torch wrote")
     except tarfile.TarError:
         pass
     for _ in range(OLD_PICKLES):

@@ -198,6 +198,15 @@ def test_names_of_a_strangers_run_do_nothing_to_the_terminal(
     assert json.loads(asked.out)["label"].endswith(ESCAPE)
 
 
+def test_a_folder_named_by_a_control_character_is_shown_as_text(run_cli, tmp_path: Path) -> None:
+    """What is told of a place without runs names it, and does nothing to the terminal."""
+    done = run_cli("runs", tmp_path / "\x1b[2J\x1f")
+
+    assert (done.code, done.out) == (0, "")
+    assert r"\x1b[2J\x1f" in done.err
+    assert "\x1b" not in done.err
+
+
 def test_a_strangers_run_is_not_written_to(run: Path, picture: Path, run_cli) -> None:
     """Its bytes and times are the same after it was used and listed."""
 

@@ -92,7 +92,7 @@ def hostile() -> tuple[RunFacts, RunResult]:
         recommendation=advice,
         stages=(StageScore(EVIL, (EVIL,), 1, 0.5, 0.5, 0.5, 0.5),) * 2,
         floor=replace(FLOOR, reason=EVIL),
-        findings=(Finding("FT120", "warning", EVIL, EVIL, (EVIL,)),),
+        findings=(Finding(EVIL, "warning", EVIL, EVIL, (EVIL,)),),
     )
     facts = replace(
         FACTS,
