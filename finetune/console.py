@@ -121,7 +121,7 @@ def show_error(error: FinetuneError) -> None:
 def show_line(text: str, *, error: bool = False) -> None:
     """One plain line, exactly as it is on stdout, without effect on the terminal on stderr."""
     if error:
-        sys.stderr.write(_printable(text) + "\n")
+        sys.stderr.write(printable(text) + "\n")
     else:
         sys.stdout.write(text + "\n")
 

@@ -113,7 +113,10 @@ def killed(request: Request, stopper: Stopper) -> Stopper:
     return stopper
 
 
-@pytest.mark.parametrize("after", [1, 3, 5, 8])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow), 8],
+)
 @pytest.mark.usefixtures("kept_tuned")
 def test_killed_after_any_epoch_it_goes_on_to_the_same_model(ask, unbroken, after: int) -> None:
     """In either half or in the final fit: the same bytes, no epoch twice, nothing left beside."""
@@ -129,6 +132,7 @@ def test_killed_after_any_epoch_it_goes_on_to_the_same_model(ask, unbroken, afte
     assert [p.name for p in Path(result.run).parent.glob("[!i]*")] == ["cut"]
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_still_ends_at_the_same_model(ask, unbroken) -> None:
     """Early stopping, best epoch and BatchNorm statistics of `scratch` go on as well."""
     options = {**OPTIONS, "epochs": 6, "patience": 2}
@@ -145,7 +149,15 @@ def test_killed_again_and_again_it_still_ends_at_the_same_model(ask, unbroken) -
     assert result.estimate == whole.result.estimate
 
 
-@pytest.mark.parametrize("step", ["trying", "partial on all", "testing", "writing"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("trying", marks=pytest.mark.slow),
+        "partial on all",
+        pytest.param("testing", marks=pytest.mark.slow),
+        "writing",
+    ],
+)
 @pytest.mark.usefixtures("kept_tuned")
 def test_killed_between_two_fits_it_goes_on(ask, unbroken, monkeypatch, step: str) -> None:
     """By evidence, with trials: the decision is the same though the forecast takes other times."""
@@ -280,7 +292,9 @@ def test_interrupted_the_best_epoch_is_kept_where_it_was_judged(ask) -> None:
     assert len((Path(result.run) / "history.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("after", [1, 4, 7])
+@pytest.mark.parametrize(
+    "after", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(7, marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("kept_tuned")
 def test_interrupted_where_nothing_is_proved_the_probe_is_kept(ask, after: int) -> None:
     """On halves, or in a last fit without validation, the best probe is the run."""
@@ -291,7 +305,7 @@ def test_interrupted_where_nothing_is_proved_the_probe_is_kept(ask, after: int) 
     assert runs.load(Path(result.run)).facts.strategy == result.strategy
 
 
-@pytest.mark.parametrize("strategy", ["scratch", "deep"])
+@pytest.mark.parametrize("strategy", [pytest.param("scratch", marks=pytest.mark.slow), "deep"])
 @pytest.mark.usefixtures("kept_tuned")
 def test_an_interrupted_run_is_replaced_by_the_whole_one(ask, unbroken, strategy: str) -> None:
     """--resume ends at the unbroken model in the same place, and leaves nothing beside it."""
