@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -235,6 +236,10 @@ class Backbone(nn.Module):
     def state(self) -> dict[str, Tensor]:
         """The tensors a run keeps: all but the ImageNet classifier."""
         return _without_classifier(self.net, self.net.state_dict())
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """`state` on the CPU, as numpy has it."""
+        return {name: t.detach().cpu().numpy() for name, t in self.state().items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state` gave.

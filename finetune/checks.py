@@ -133,6 +133,17 @@ def _void(text: str) -> Outcome:
     return Outcome(text, applies=False)
 
 
+def _remarked(text: str, remarks: Mapping[str, str], unit: str = "images") -> Outcome:
+    """Found in files, each with a remark."""
+    return Outcome(
+        text,
+        found=True,
+        numbers={unit: len(remarks)},
+        paths=tuple(remarks),
+        details=tuple(remarks.values()),
+    )
+
+
 def _check(kind: Kind, run: Callable[[Subject], Outcome], subject: Subject) -> Check:
     """Run one row of the table."""
     outcome = run(subject)
@@ -303,13 +314,7 @@ def _unreadable(subject: Subject) -> Outcome:
     kinds = Counter(faults.values()).most_common(SHOWN)
     reasons = ", ".join(f"{why} ({count})" for why, count in kinds)
     more = ", …" if len(set(faults.values())) > SHOWN else ""
-    return Outcome(
-        f"{len(faults)} {data.UNREADABLE.title}: {reasons}{more}",
-        found=True,
-        numbers={"images": len(faults)},
-        paths=tuple(faults),
-        details=tuple(faults.values()),
-    )
+    return _remarked(f"{len(faults)} {data.UNREADABLE.title}: {reasons}{more}", faults)
 
 
 def _no_readable(subject: Subject) -> Outcome:
@@ -368,13 +373,7 @@ def _images_where(subject: Subject, chosen: Callable[[str, Glance], str], what: 
     remarks = {path: remark for path, g in subject.glances.items() if (remark := chosen(path, g))}
     if not remarks:
         return _passed(f"none of {len(subject.glances)} images", images=0)
-    return Outcome(
-        f"{len(remarks)} of {len(subject.glances)} images {what}",
-        found=True,
-        numbers={"images": len(remarks)},
-        paths=tuple(remarks),
-        details=tuple(remarks.values()),
-    )
+    return _remarked(f"{len(remarks)} of {len(subject.glances)} images {what}", remarks)
 
 
 def _wrong_suffix(subject: Subject) -> Outcome:
@@ -392,12 +391,10 @@ def _stray(subject: Subject) -> Outcome:
     found = subject.strays
     if not found:
         return _passed("none", files=0)
-    return Outcome(
+    return _remarked(
         f"{len(found)} file(s) left out are images that their suffix does not name",
-        found=True,
-        numbers={"files": len(found)},
-        paths=tuple(found),
-        details=tuple(f"is {name}" for name in found.values()),
+        {path: f"is {name}" for path, name in found.items()},
+        unit="files",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -48,6 +49,11 @@ def move(folder: Path, place: Path, instead_of: Path | None = None) -> None:
     flush(place.parent)
     if instead_of is not None:
         shutil.rmtree(instead_of, ignore_errors=True)
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def flush(path: Path) -> None:

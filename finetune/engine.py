@@ -105,16 +105,14 @@ def make(
     return Engine(fast, layout, "openvino", Reason("engine", reason), graph)
 
 
-def shifts(backbone: Backbone, device: torch.device, made: Engine) -> Forward | None:
-    """Pixels uint8[B,S,S,3] → `Backbone.norm_shifts` side by side, float32[B,F]; None without any.
+def shifts(backbone: Backbone, device: torch.device, made: Engine) -> Forward:
+    """Pixels uint8[B,S,S,3] → `Backbone.norm_shifts` side by side, float32[B,F].
 
     Args:
-        backbone: The network.
+        backbone: A network with `norm_layers`.
         device: Where to compute.
         made: Its engine, whose graph has them as its second output.
     """
-    if not norm_layers(backbone):
-        return None
     if made.graph is not None:
         return inference.compiled(made.graph, 1)
     return _in_torch(backbone, device, _norm_shifts)

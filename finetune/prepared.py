@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches, cache, inference, weights
+from finetune import batches, cache, disk, inference, weights
 from finetune.errors import ImageError, first_line
 from finetune.inference import Engine, Pixels
 from finetune.records import BackboneFacts, Listener, PreparedFacts, Reason, from_json, to_json
@@ -126,7 +125,9 @@ def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepar
         engine = Engine(
             inference.compiled(graph), facts.layout, "openvino", reason, graph, f"{key} openvino"
         )
-        shifts = _shifts_engine(facts, partial(_late, graph), f"{key} openvino")
+        shifts = None
+        if facts.layers:
+            shifts = _shifts_engine(facts, partial(_late, graph), engine.key)
     except Exception as error:  # OpenVINO raises all sorts of things
         _drop(key, folder, error, listener)
         return None
@@ -143,7 +144,7 @@ def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepar
             return load(_verified(folder / NETWORK, digests))
         except Exception as error:
             _drop(key, folder, error, listener)
-            return _arrays(network())
+            return network().arrays()
 
     return Prepared(
         facts=facts,
@@ -193,8 +194,9 @@ def _made(
     run_key = "" if key is None else f"{key} {made.runtime}"
     made = replace(made, key=run_key)
     facts = _facts(backbone, about, made)
-    forward = engine.shifts(backbone, chosen, made)
-    shifts = _shifts_engine(facts, forward, run_key) if forward is not None else None
+    shifts = None
+    if facts.layers:
+        shifts = _shifts_engine(facts, engine.shifts(backbone, chosen, made), run_key)
     result = Prepared(
         facts=facts,
         device=str(chosen),
@@ -203,7 +205,7 @@ def _made(
         classifier=_classifier(backbone) if facts.knows else None,
         noise=None if shifts is None else shifts.forward(_noise(side)),
         load=lambda: backbone,
-        read=lambda: _arrays(backbone),
+        read=backbone.arrays,
     )
     if key is not None and made.graph is not None:
         cache.keep_model(key, partial(_write, result), listener.note)
@@ -226,10 +228,8 @@ def _facts(backbone: Backbone, about: BackboneFacts, made: Engine) -> PreparedFa
     )
 
 
-def _shifts_engine(facts: PreparedFacts, forward: inference.Forward, key: str) -> Engine | None:
+def _shifts_engine(facts: PreparedFacts, forward: inference.Forward, key: str) -> Engine:
     """The engine of the BatchNorm shifts: its one "stage" is all layers side by side."""
-    if not facts.layers:
-        return None
     layout = {"shifts": (0, facts.layers[-1].stop)}
     run_key = f"{key} shifts" if key else ""
     return Engine(forward, layout, "", Reason("engine", ""), key=run_key)
@@ -264,13 +264,13 @@ def _write(made: Prepared, folder: Path) -> None:
     (folder / NETWORK).write_bytes(save(tensors))
     (folder / OTHERS).write_bytes(save(others))
     (folder / FACTS).write_text(to_json(made.facts), encoding="utf-8")
-    digests = {name: _digest((folder / name).read_bytes()) for name in (*FILES, FACTS)}
+    digests = {name: disk.digest((folder / name).read_bytes()) for name in (*FILES, FACTS)}
     (folder / DIGESTS).write_text(to_json(digests), encoding="utf-8")
 
 
 def _verified(file: Path, digests: Mapping[str, str]) -> bytes:
     content = file.read_bytes()
-    if _digest(content) != digests.get(file.name):
+    if disk.digest(content) != digests.get(file.name):
         raise ValueError(f"{file.name} has another digest")
     return content
 
@@ -278,14 +278,6 @@ def _verified(file: Path, digests: Mapping[str, str]) -> bytes:
 def _drop(key: str, folder: Path, error: Exception, listener: Listener) -> None:
     listener.note(f"the converted network in {folder} is damaged ({first_line(error)}): anew")
     cache.drop_model(key)
-
-
-def _arrays(backbone: Backbone) -> dict[str, npt.NDArray[Any]]:
-    return {name: t.detach().cpu().numpy() for name, t in backbone.state().items()}
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _key(name: str, identity: str) -> str:

@@ -7,7 +7,6 @@ whole network as OpenVINO reads it. No file of a run can hold code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -116,7 +115,9 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         RunError: the place cannot be written.
     """
     ready = dict(zip(inference.FILES, network, strict=True)) if network else {}
-    facts = replace(facts, inference={name: _digest(content) for name, content in ready.items()})
+    facts = replace(
+        facts, inference={name: disk.digest(content) for name, content in ready.items()}
+    )
     texts = {
         "run.json": _pretty(facts),
         "result.json": _pretty(result),
@@ -213,7 +214,7 @@ def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
             contents.append(strangers.read(file, strangers.MOST_TENSOR_BYTES, path))
         except (OSError, ValueError) as error:
             raise RunError(f"cannot read {file}: {_why(error)}", hint=inference.DELETE) from error
-        if _digest(contents[-1]) != facts.inference.get(file.name):
+        if disk.digest(contents[-1]) != facts.inference.get(file.name):
             raise RunError(
                 f"{file} is not the file that training wrote: its digest is another",
                 hint=inference.DELETE,
@@ -328,10 +329,6 @@ def _unreadable(file: Path, error: Exception) -> RunError:
 
 def _why(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or first_line(error))
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _pretty(record: object) -> str:

@@ -237,7 +237,7 @@ def _model(
     return Model(
         strategy=plan.strategy,
         runtime=runtime,
-        tensors=lambda: {n: t.cpu().numpy() for n, t in backbone.state().items()},
+        tensors=backbone.arrays,
         graph=lambda: runtime.graph or engine.convert(backbone, plan.side_px),
         head=replace(outcome.head, temperature=temperature),
         taps=(TOP,),
