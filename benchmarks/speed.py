@@ -43,14 +43,8 @@ PEERS = Path(__file__).with_name("peers")
 SEED = 0
 # Nothing waits for a network, and nothing writes outside the folder that is thrown away.
 QUIET = {"HF_HUB_OFFLINE": "1", "YOLO_OFFLINE": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
-# Where `finetune` keeps what it has computed.
-CACHE = "FINETUNE_CACHE"
-
-# Partial tuning with and without the cache: the arguments of `finetune` for each, to be filled in
-# once there is a switch for it; until then the group "partial" measures nothing.
-PARTIAL_CACHED: tuple[str, ...] | None = None
-PARTIAL_FRESH: tuple[str, ...] | None = None
-PARTIAL_BACKBONES = ("tf_efficientnet_lite0",)
+# Where `finetune` keeps what it has computed, and there the converted networks.
+CACHE, NETWORKS = "FINETUNE_CACHE", "models"
 
 
 @dataclass(frozen=True)
@@ -214,15 +208,17 @@ def warm_up() -> None:
 
 
 def probe(bench: Bench, chosen: Set) -> Iterator[Row]:
-    """The linear probe with an empty and with a filled cache, a prediction, and the floors."""
+    """The linear probe for the first time ever, on new images, and on known ones; the floors."""
     folder = bench.split(chosen, "ours")
     image = next(p for p in sorted((folder / "test").rglob("*")) if p.is_file())
     for _ in range(bench.repeats):
-        cache, runs = bench.fresh("cache"), bench.fresh("runs")
-        for name in ("probe-cold", "probe-warm"):
+        cache, later, runs = (bench.fresh(x) for x in ("cache", "later", "runs"))
+        for name, known in (("probe-cold", cache), ("probe-new", later), ("probe-warm", cache)):
             out = ["--out", str(runs / name)]
             arguments = ["train", str(folder), "--strategy", "linear-probe", *out]
-            yield bench.ours(chosen, name, arguments, cache)
+            yield bench.ours(chosen, name, arguments, known)
+            if name == "probe-cold":
+                shutil.copytree(cache / NETWORKS, later / NETWORKS)
         run = ["--run", str(runs / "probe-cold")]
         yield bench.ours(chosen, "predict-1", ["predict", str(image), *run], cache)
         for name, how in (("floor", []), ("floor-torch", ["--torch"])):
@@ -260,18 +256,6 @@ def deep(bench: Bench, chosen: Set) -> Iterator[Row]:
     command += ["--weights", str(bench.weights()), "--minutes", str(bench.minutes)]
     measured = speed_rows.measure(command, QUIET)
     yield bench.row(chosen, "deep-eager", measured, [named("torch")])
-
-
-def partial(bench: Bench, chosen: Set) -> Iterator[Row]:
-    """Partial tuning with the cache and without: see PARTIAL_CACHED."""
-    folder = bench.split(chosen, "ours")
-    for backbone in PARTIAL_BACKBONES:
-        for name, extra in (("cached", PARTIAL_CACHED), ("fresh", PARTIAL_FRESH)):
-            if extra is None:
-                continue
-            arguments = ["train", str(folder), "--strategy", "partial", "--backbone", backbone]
-            arguments += [*extra, "--out", str(bench.fresh("runs") / name)]
-            yield bench.ours(chosen, f"partial-{name}-{backbone}", arguments, bench.fresh("cache"))
 
 
 def peer(name: str) -> Callable[[Bench, Set], Iterator[Row]]:
@@ -347,13 +331,12 @@ GROUPS: dict[str, Callable[[Bench, Set], Iterator[Row]]] = {
     "probe": probe,
     "recommend": recommend,
     "deep": deep,
-    "partial": partial,
     **{name: peer(name) for name in PEER},
     "scale": scale,
 }
 # What a group measures, where it is not one row of its own name.
 NAMES = {
-    "probe": ("probe-cold", "probe-warm", "predict-1", "floor", "floor-torch"),
+    "probe": ("probe-cold", "probe-new", "probe-warm", "predict-1", "floor", "floor-torch"),
     "recommend": ("recommend", "train-after-recommend"),
     "deep": ("deep", "deep-eager"),
 }
@@ -362,7 +345,7 @@ NAMES = {
 def belongs(row: Row, group: str) -> bool:
     """Whether a row was measured by a group."""
     names = NAMES.get(group, (group,))
-    return row.name in names or (group in {"scale", "partial"} and row.name.startswith(group))
+    return row.name in names or (group == "scale" and row.name.startswith(group))
 
 
 def run(bench: Bench, groups: Sequence[str], out: Path, *, again: bool) -> None:

@@ -7,6 +7,8 @@ there is left out without a loss, at the price of a hash (docs/decisions/0011-ne
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,17 +25,28 @@ _BLOCKS = 8  # block means a side
 _ROWS, _COLUMNS = 256, 4096
 
 Thumbs = npt.NDArray[np.uint8]
+Index = slice | npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 
-def families(thumbs: Thumbs) -> npt.NDArray[np.int64]:
+class Small(Protocol):
+    """Pictures uint8[N, 32, 32, 3], some at a time: an array, or what lies in a file."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, index: Index, /) -> Thumbs:
+        """Some pictures, by a slice or by their numbers."""
+
+
+def families(thumbs: Small) -> npt.NDArray[np.int64]:
     """The family of each picture, int64[N]: the first of those it is a near copy of, in chains.
 
     Brightness and contrast do not count, colour does; mirrored, turned or cropped pictures are no
     near copies. A picture of one colour has no family but itself.
 
     Args:
-        thumbs: uint8[N, 32, 32, 3], from `batches.glance`.
+        thumbs: Pictures as `batches.glance` makes them.
     """
     family = np.arange(len(thumbs))
     low = _block_means(thumbs)
@@ -69,7 +82,7 @@ def _unit(thumbs: Thumbs) -> Floats:
     return out
 
 
-def _block_means(thumbs: Thumbs) -> Floats:
+def _block_means(thumbs: Small) -> Floats:
     """Grey means of 8 by 8 blocks, scaled to be an orthogonal projection of `_unit`: [N, 64]."""
     size = SIDE_PX // _BLOCKS
     parts = [

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from finetune import alike, data, profile
+from finetune import data, profile
 from finetune.batches import Glance
 from finetune.data import Kind
 from finetune.records import Check, Dataset, Finding, Sample, Splits, Status
@@ -44,7 +44,8 @@ class Subject:
     """What the checks look at.
 
     `glances` and `faults` (why a file cannot be read) have the paths of all images looked at,
-    `strays` those files that are images by content but not by name. `families` are groups of near
+    `plain` those that show one colour, `strays` those files that are images by content but not by
+    name. `families` are groups of near
     copies, each of at least two different files. `pattern` is that of `--group`. `seen_test` is
     False where a ready-made test was not looked at, `compared` where near copies were not looked
     for.
@@ -54,6 +55,7 @@ class Subject:
     splits: Splits
     glances: Mapping[str, Glance]
     faults: Mapping[str, str]
+    plain: frozenset[str]
     strays: Mapping[str, str]
     families: tuple[tuple[Sample, ...], ...]
     pattern: re.Pattern[str] | None
@@ -409,8 +411,8 @@ def _plain(subject: Subject) -> Outcome:
     if not subject.compared:
         return _void("images were not decoded (--near-copies ignore)")
 
-    def remark(_: str, seen: Glance) -> str:
-        return "one colour" if seen.thumb is not None and alike.is_plain(seen.thumb) else ""
+    def remark(path: str, _: Glance) -> str:
+        return "one colour" if path in subject.plain else ""
 
     return _images_where(subject, remark, "show one colour and nothing else")
 

@@ -553,8 +553,18 @@ def _write_csv(path: Path, answers: list[Any]) -> None:
             writer = csv.writer(file)
             writer.writerow(["path", "label", "probability", "error"])
             for a in answers:
-                writer.writerow([a.path, a.label or "", a.probability or "", a.error or ""])
+                name, label, fault = (_no_formula(t or "") for t in (a.path, a.label, a.error))
+                writer.writerow([name, label, a.probability or "", fault])
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror}", hint="Give a file you may write."
         ) from error
+
+
+def _no_formula(text: str) -> str:
+    """A text that a spreadsheet shows and does not compute; numbers stay as they are."""
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return text

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune.errors import DataError, UsageError, safe_name
-from finetune.records import Dataset, Finding, Sample, Severity, Splits
+from finetune.records import MOST_CLASSES, Dataset, Finding, Sample, Severity, Splits
 
 # What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
 IMAGE_SUFFIXES = frozenset(
@@ -51,8 +51,8 @@ def scan(root: Path) -> Dataset:
     ready-made `test/` are listed by name only; their bytes are not read.
 
     Raises:
-        DataError: no folder, fewer than two classes with images, or classes that do not agree
-            between ready-made splits.
+        DataError: no folder, fewer than two classes with images or more than `MOST_CLASSES`, or
+            classes that do not agree between ready-made splits.
     """
     _require_folder(root)
     with _readable(root):
@@ -324,8 +324,13 @@ def _is_class_folder(path: Path) -> bool:
 
 
 def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
-    if len(listing.classes) >= 2:
+    if 2 <= len(listing.classes) <= MOST_CLASSES:
         return tuple(listing.classes)
+    if listing.classes[2:]:
+        raise DataError(
+            f"{folder} has {len(listing.classes)} class folders, more than {MOST_CLASSES}",
+            hint="Give the folder that holds one folder per class, or train on fewer classes.",
+        )
     found = f"only '{listing.classes[0]}'" if listing.classes else "none"
     loose = len(listing.notes["loose"])
     raise DataError(

@@ -10,18 +10,21 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 
-from finetune import alike, batches, cache, checks, data
+from finetune import alike, batches, cache, checks, data, matrix
 from finetune.batches import Glance
 from finetune.checks import Subject
 from finetune.errors import DataError, ImageError, UsageError
+from finetune.matrix import Filed
 from finetune.records import Check, Dataset, Finding, Request, Sample, Splits
 
 KEPT_AT_ONCE = 500
+SMALL_BYTES = 32_000_000  # small pictures beyond this lie in a file: of 10,000 images
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,11 @@ def examine(
     whole = _digested(whole, root) if with_test else whole
     samples = checks.labelled(whole, test=with_test)
     side = None if request.near_copies == "ignore" else alike.SIDE_PX
-    glances, faults = look(root, samples, side, progress)
+    looked = look(root, samples, side, progress)
     if request.on_bad_image == "error":
-        _refuse(faults | _closed(whole), root)
-    families = _families(samples, glances)
-    dataset = _usable(whole, _groups(samples, families, pattern), faults)
+        _refuse(looked.faults | _closed(whole), root)
+    families = _families(samples, looked)
+    dataset = _usable(whole, _groups(samples, families, pattern), looked.faults)
     splits = data.split(
         dataset,
         seed=request.seed,
@@ -76,7 +79,8 @@ def examine(
         max_per_class=request.max_per_class,
     )
     subject = Subject(
-        *(whole, splits, glances, faults, _strays(root, whole), families, pattern),
+        *(whole, splits, looked.glances, looked.faults, frozenset(looked.plain)),
+        *(_strays(root, whole), families, pattern),
         seen_test=with_test,
         compared=side is not None,
     )
@@ -86,54 +90,72 @@ def examine(
     return Examination(dataset, splits, found, subject)
 
 
+@dataclass
+class Looked:
+    """What was seen of each image, by path; why the others cannot be read; which have one colour.
+
+    `small` has a row for each sample looked at, in their order: what `batches.packed` makes of it.
+    """
+
+    small: npt.NDArray[np.float32] | Filed | None
+    glances: dict[str, Glance] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    plain: set[str] = field(default_factory=set)
+
+    def take(self, number: int, path: str, seen: Glance | str) -> None:
+        """Add what was seen of one image, or why it cannot be read."""
+        if isinstance(seen, str):
+            self.faults[path] = seen
+            return
+        if seen.thumb is not None and self.small is not None:
+            self.small[[number]] = batches.packed(seen)[None]
+            if alike.is_plain(seen.thumb):
+                self.plain.add(path)
+        self.glances[path] = replace(seen, thumb=None)
+
+
 def look(
     root: Path,
     samples: Sequence[Sample],
     side_px: int | None,
     progress: Callable[[int, int], None],
-) -> tuple[dict[str, Glance], dict[str, str]]:
-    """Glance at images in threads: what was seen, and why the others cannot be read, by path.
+) -> Looked:
+    """Glance at images in threads.
 
     With small copies, what was seen is kept in the cache, so that no image is unpacked twice.
     """
+    looked, known = Looked(None), set()
     # why a cache cannot be used is told when features are taken
     store = cache.Features(lambda _: None) if side_px else None
-    key, digests = (
-        cache.key("glance", str(side_px), modules=["batches"]),
-        [s.digest for s in samples],
-    )
-    known = {}
+    key = cache.key("glance", str(side_px), modules=["batches"])
     if store is not None and side_px is not None:
         width = batches.packed_width(side_px)
-        for i, row in store.find(key, digests, width):
-            known[samples[i].path] = batches.unpacked(row, side_px)
+        looked.small = matrix.new(len(samples), width, SMALL_BYTES)
+        for i, row in store.find(key, [s.digest for s in samples], width):
+            looked.take(i, samples[i].path, batches.unpacked(row, side_px))
+            known.add(i)
 
-    def attempt(path: str) -> Glance | str:
+    def attempt(number: int) -> Glance | str:
         try:
-            return batches.glance(root / path, side_px)
+            return batches.glance(root / samples[number].path, side_px)
         except ImageError as error:
             return error.reason
 
-    glances, faults = {}, {}
+    new = [i for i in range(len(samples)) if i not in known]
     progress(len(known), len(samples))
-    new = [s for s in samples if s.path not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(attempt, [s.path for s in new])
-        for i, (sample, seen) in enumerate(zip(new, results, strict=True)):
-            if isinstance(seen, str):
-                faults[sample.path] = seen
-            else:
-                glances[sample.path] = seen
-            progress(len(known) + i + 1, len(samples))
-    if store is not None:
-        good = [s for s in new if s.digest and s.path in glances]
+        for done, (i, seen) in enumerate(zip(new, pool.map(attempt, new), strict=True), start=1):
+            looked.take(i, samples[i].path, seen)
+            progress(len(known) + done, len(samples))
+    if store is not None and looked.small is not None:
+        good = [i for i in new if samples[i].digest and samples[i].path in looked.glances]
         for start in range(0, len(good), KEPT_AT_ONCE):
-            some = good[start : start + KEPT_AT_ONCE]
-            rows = np.stack([batches.packed(glances[s.path]) for s in some])
-            store.keep(key, [s.digest for s in some], rows)
+            some = np.array(good[start : start + KEPT_AT_ONCE])
+            store.keep(key, [samples[i].digest for i in some], looked.small[some])
         store.close()
-    found = known | glances
-    return {s.path: found[s.path] for s in samples if s.path in found}, faults
+    paths = (s.path for s in samples)
+    looked.glances = {path: looked.glances[path] for path in paths if path in looked.glances}
+    return looked
 
 
 def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:
@@ -145,15 +167,16 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
         return ()
     before = examined.subject
     whole = _digested(before.dataset, root)
-    side = alike.SIDE_PX if before.compared else None
-    added, faults = look(root, whole.test or (), side, lambda *_: None)
-    glances = {**before.glances, **added}
+    samples = checks.labelled(whole, test=True)
+    # the small pictures are not held while a network is tuned; the cache has them
+    looked = look(root, samples, alike.SIDE_PX if before.compared else None, lambda *_: None)
     after = replace(
         before,
         dataset=whole,
-        glances=glances,
-        faults={**before.faults, **faults},
-        families=_families(checks.labelled(whole, test=True), glances),
+        glances=looked.glances,
+        faults=looked.faults,
+        plain=frozenset(looked.plain),
+        families=_families(samples, looked),
         seen_test=True,
     )
     return checks.findings(checks.run_late(after))
@@ -225,20 +248,16 @@ def _usable(dataset: Dataset, groups: Mapping[str, str], faults: Mapping[str, st
     )
 
 
-def _families(
-    samples: Sequence[Sample], glances: Mapping[str, Glance]
-) -> tuple[tuple[Sample, ...], ...]:
+def _families(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
     """Groups of near copies that are not all the same file, in the order of their first."""
-    first: dict[str, Sample] = {}
-    thumbs = []
-    for sample in samples:
-        seen = glances.get(sample.path)
-        if seen is not None and seen.thumb is not None and sample.digest not in first:
-            first[sample.digest] = sample
-            thumbs.append(seen.thumb)
-    if not thumbs:
+    if looked.small is None:
         return ()
-    family = dict(zip(first, alike.families(np.stack(thumbs)).tolist(), strict=True))
+    first: dict[str, int] = {}
+    for i, sample in enumerate(samples):
+        if sample.path in looked.glances:
+            first.setdefault(sample.digest, i)
+    small = batches.Small(looked.small, np.array([*first.values()], np.int64), alike.SIDE_PX)
+    family = dict(zip(first, alike.families(small).tolist(), strict=True))
     sizes = Counter(family.values())
     members = defaultdict(list)
     for sample in samples:

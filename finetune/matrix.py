@@ -96,9 +96,9 @@ class View:
         return np.concatenate([some[:, start:stop] for start, stop in self.spans], axis=1)
 
 
-def new(count: int, width: int) -> npt.NDArray[np.float32] | Filed:
-    """Room for float32[count, width], in memory or in a file."""
-    if 4 * count * width <= MEMORY_BYTES:
+def new(count: int, width: int, most: int | None = None) -> npt.NDArray[np.float32] | Filed:
+    """Room for float32[count, width], in memory; beyond `most` bytes (`MEMORY_BYTES`) in a file."""
+    if 4 * count * width <= (MEMORY_BYTES if most is None else most):
         return np.empty((count, width), np.float32)
     return Filed(count, width)
 

@@ -487,7 +487,7 @@ def _counts(splits: Splits) -> dict[str, int]:
 
 
 def _versions() -> dict[str, str]:
-    names = ("finetune", "torch", "timm", "numpy", "scipy", "pillow", "openvino")
+    names = ("finetune", "torch", "timm", "numpy", "pillow", "openvino")
     return {
         "python": platform.python_version(),
         **{n: importlib.metadata.version(n) for n in names},

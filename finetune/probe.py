@@ -16,6 +16,7 @@ Logistic regression cross-validated in folds was no better and 25 times slower (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,8 @@ FEWEST = 2  # of each class, where candidates are ranked
 RANKING_IMAGES = 800
 CURVE_SHARES = (0.25, 0.5, 1.0)
 CURVE_DRAWS = 3
+INVERSE_TEMPERATURES = (math.exp(-3.0), math.exp(7.0))  # wider than scores of ridge ask for
+NEWTON_STEPS, TOLERANCE = 60, 1e-6
 
 
 @dataclass(frozen=True)
@@ -84,18 +87,6 @@ class LeftOut:
         return _surprises(self.scores / self.temperature)[np.arange(len(self.labels)), self.labels]
 
 
-def distinct(groups: Sequence[str], labels: Labels) -> Labels:
-    """Rows of the first of each group of copies: one of them would answer for the one left out.
-
-    Copies under two labels both stay, so that no class is lost.
-    """
-    seen = {
-        (group, int(label)): i
-        for i, (group, label) in reversed([*enumerate(zip(groups, labels, strict=True))])
-    }
-    return np.array(sorted(seen.values()))
-
-
 def ranking_sample(labels: Labels) -> Labels:
     """Rows on which candidates are ranked: all, or a stratified part when there are many."""
     if len(labels) <= RANKING_IMAGES:
@@ -107,13 +98,6 @@ def ranking_sample(labels: Labels) -> Labels:
         members = rng.permutation(np.flatnonzero(labels == label))
         keep += list(members[: max(FEWEST, round(share * len(members)))])
     return np.sort(np.array(keep))
-
-
-def ranked(groups: Sequence[str], labels: Labels) -> Labels:
-    """Rows on which candidates are ranked, one of each group of copies."""
-    rows = distinct(groups, labels)
-    chosen: Labels = rows[ranking_sample(labels[rows])]
-    return chosen
 
 
 def kernels(
@@ -138,19 +122,26 @@ def combined(known: Mapping[str, Array], taps: Sequence[str]) -> Array:
 
 
 def leave_out(
-    name: str, taps: tuple[str, ...], kernel: Array, labels: Labels, dimensions: int
+    name: str,
+    taps: tuple[str, ...],
+    kernel: Array,
+    labels: Labels,
+    dimensions: int,
+    groups: Sequence[str] = (),
 ) -> LeftOut:
     """Leave-one-out scores at the penalty with the least calibrated log loss.
 
     Args:
         name: What the stage table calls these features.
         taps: The stages they come from.
-        kernel: From `combined`, of different images: a copy would answer for the one left out.
+        kernel: From `combined`.
         labels: int64[N] in 0..C-1.
         dimensions: Number of features, for the table.
+        groups: Images with equal ones (copies, the same patient) are left out together: one would
+            answer for the other. Without groups each is left out alone.
     """
     tried = []
-    for penalty, scores in _path(kernel, labels):
+    for penalty, scores in _path(kernel, labels, _together(groups)):
         temperature = fit_temperature(scores, labels)
         tried.append((log_loss(scores / temperature, labels), penalty, temperature, scores))
     loss, penalty, temperature, scores = min(tried, key=lambda t: t[0])
@@ -167,12 +158,15 @@ def leave_out(
     return LeftOut(score, scores, temperature, labels)
 
 
-def learning_curve(kernel: Array, labels: Labels) -> tuple[tuple[int, float], ...]:
+def learning_curve(
+    kernel: Array, labels: Labels, groups: Sequence[str] = ()
+) -> tuple[tuple[int, float], ...]:
     """Leave-one-out error when a quarter, a half and all of each class's images are there.
 
     Args:
         kernel: From `combined`, float64[N, N].
         labels: int64[N].
+        groups: As for `leave_out`.
 
     Returns:
         Images and error, a fraction of 1; the mean over three draws.
@@ -184,7 +178,8 @@ def learning_curve(kernel: Array, labels: Labels) -> tuple[tuple[int, float], ..
         for _ in range(1 if share == 1 else CURVE_DRAWS):
             rows = _draw(rng, labels, share)
             part = _centred(kernel[np.ix_(rows, rows)])
-            found = leave_out("", (), _unit(part), labels[rows], 0)
+            some = [groups[int(i)] for i in rows] if groups else ()
+            found = leave_out("", (), _unit(part), labels[rows], 0, some)
             errors.append(1.0 - found.score.accuracy)
         points.append((len(rows), float(np.mean(errors))))
     return tuple(points)
@@ -210,8 +205,6 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
 
     One linear system whose side is the number of rows or of features, whichever is less.
     """
-    from scipy.linalg import solve  # noqa: PLC0415 - a prediction does without scipy
-
     factor, shift = _scaling(blocks)
     hot = np.eye(classes)[labels]
     mean = hot.mean(axis=0)
@@ -219,7 +212,7 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
         x = _scaled(blocks.rows[:], shift, factor)
         inner = _gram(x)
         inner[np.diag_indices_from(inner)] += penalty
-        w = x.T @ solve(inner, hot - mean, assume_a="pos", overwrite_a=True)
+        w = x.T @ np.linalg.solve(inner, hot - mean)
     else:
         inner = np.diag(np.full(len(factor), penalty))
         side = np.zeros((len(factor), classes))
@@ -227,7 +220,7 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
             x = _scaled(rows, shift, factor)
             inner += x.T @ x
             side += x.T @ (hot[part] - mean)
-        w = solve(inner, side, assume_a="pos", overwrite_a=True)
+        w = np.linalg.solve(inner, side)
     weight = (w * factor[:, None]).T
     return Head(weight=weight, bias=mean - weight @ shift, temperature=temperature)
 
@@ -264,19 +257,26 @@ def fit_temperature(scores: Array, labels: Labels) -> float:
     """The temperature with the least log loss on held-out scores (Guo et al. 2017).
 
     One imagined image whose label may be any counts with them: few images that are all right would
-    otherwise ask for certainty (docs/log.md, 2026-11-23).
+    otherwise ask for certainty (docs/log.md, 2026-11-23). The loss is convex in 1/temperature:
+    Newton's steps, halving the bracket on the log scale where one leaves it.
     """
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - as in `fit`
-
     n = len(labels)
-
-    def loss(log_t: float) -> float:
-        surprises = _surprises(scores / np.exp(log_t))
-        right = surprises[np.arange(n), labels].mean()
-        return float((n * right + surprises.mean()) / (n + 1))
-
-    found = minimize_scalar(loss, bounds=(-7.0, 3.0), method="bounded")
-    return float(np.exp(found.x))
+    share = (n + 1) / n
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    wanted = centred[np.arange(n), labels].sum()
+    low, high = INVERSE_TEMPERATURES
+    inverse = math.sqrt(low * high)
+    for _ in range(NEWTON_STEPS):
+        p = probabilities(centred, 1 / inverse)
+        mean = (p * centred).sum(axis=1)
+        slope = share * mean.sum() - wanted
+        curve = share * ((p * np.square(centred)).sum(axis=1) - np.square(mean)).sum()
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        ahead = inverse - slope / max(curve, 1e-300)
+        before, inverse = inverse, ahead if low < ahead < high else math.sqrt(low * high)
+        if abs(inverse - before) <= TOLERANCE * before:
+            break
+    return float(1 / inverse)
 
 
 def _scaling(blocks: Blocks) -> tuple[Array, Array]:
@@ -325,8 +325,22 @@ def _draw(rng: np.random.Generator, labels: Labels, share: float) -> Labels:
     return np.array(sorted(keep))
 
 
-def _path(kernel: Array, labels: Labels) -> Iterator[tuple[float, Array]]:
-    """Leave-one-out scores float64[N, C] at each penalty."""
+def _together(groups: Sequence[str]) -> list[Labels]:
+    """The rows of each group that has several."""
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    return [np.array(rows) for rows in members.values() if len(rows) > 1]
+
+
+def _path(
+    kernel: Array, labels: Labels, together: Sequence[Labels]
+) -> Iterator[tuple[float, Array]]:
+    """Leave-one-out scores float64[N, C] at each penalty, the rows of a group left out at once.
+
+    With the matrix H that turns labels into fitted scores, a row left out misses its label by its
+    residual / (1 - H[i, i]), and several rows by (1 - H[rows, rows])⁻¹ residuals: ridge is exact.
+    """
     hot = np.eye(int(labels.max()) + 1)[labels]
     mean = hot.mean(axis=0)
     values, vectors = np.linalg.eigh(kernel)
@@ -336,4 +350,8 @@ def _path(kernel: Array, labels: Labels) -> Iterator[tuple[float, Array]]:
         kept = values / (values + penalty)
         residual = hot - mean - vectors @ (kept[:, None] * turned)
         own = 1.0 / len(labels) + squares @ kept
-        yield penalty, hot - residual / np.maximum(1.0 - own, 1e-9)[:, None]
+        missed = residual / np.maximum(1.0 - own, 1e-9)[:, None]
+        for rows in together:
+            inside = 1.0 / len(labels) + (vectors[rows] * kept) @ vectors[rows].T
+            missed[rows] = np.linalg.solve((1 + 1e-9) * np.eye(len(rows)) - inside, residual[rows])
+        yield penalty, hot - missed

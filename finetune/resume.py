@@ -22,6 +22,7 @@ from finetune.records import (
     Forecast,
     Listener,
     Request,
+    RunFacts,
     RunResult,
     Splits,
     from_json,
@@ -219,6 +220,8 @@ def unfinished(folder: Path) -> Begun | None:
 def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
     """What is gone on with: what was kept, or a fresh start."""
     new, old = Begun(recorded(request)), unfinished(folder)
+    if old is None and request.resume and (done := _finished(request.out, new)) is not None:
+        return done
     written = None if old is None else _written(old)
     worth = any(folder.glob(f"[!.]*{FIT}")) or written is not None
     if old is not None and worth and request.resume:
@@ -247,6 +250,20 @@ def _written(begun: Begun) -> RunResult | None:
         return from_json((Path(begun.run) / "result.json").read_bytes(), RunResult)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def _finished(out: str | None, new: Begun) -> Begun | None:
+    """The training whose finished run lies at `--out` already, where it was the same."""
+    try:
+        facts = from_json((Path(out or "") / "run.json").read_bytes(), RunFacts)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    asked = facts.request
+    if asked is None or replace(asked, command="") != replace(new.request, command=""):
+        return None
+    done = replace(new, run=out)
+    result = _written(done)
+    return None if result is None or result.stopped is not None else done
 
 
 def _require_same(folder: Path, old: Begun, new: Begun) -> None:

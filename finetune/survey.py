@@ -264,10 +264,7 @@ def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[S
 
 
 def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
-    """Cross-validate linear classifiers on the top features, each stage, and stages together.
-
-    Copies are left out: one of them would answer for the other.
-    """
+    """Cross-validate linear classifiers on the top features, each stage, and stages together."""
     first = survey.body.facts.probed_top
     candidates: dict[str, tuple[str, ...]] = {TOP: (first,)}
     stages = survey.facts.stages
@@ -279,7 +276,8 @@ def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
             "all stages": (*stages, first),
         }
     with clock.step("probes", "cross-validating linear classifiers"):
-        rows = probe.ranked([s.digest for s in survey.samples], survey.labels)
+        rows = probe.ranking_sample(survey.labels)
+        groups = [survey.samples[i].unit for i in rows]
         layout = survey.table.layout
         used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
         known = probe.kernels(survey.table.rows[rows], used)
@@ -287,13 +285,13 @@ def fit_probes(survey: Survey, clock: Clock, *, all_stages: bool) -> Probes:
         for i, (name, taps) in enumerate(candidates.items()):
             kernel = probe.combined(known, taps)
             width = sum(layout[tap][1] - layout[tap][0] for tap in taps)
-            found.append(probe.leave_out(name, taps, kernel, survey.labels[rows], width))
+            found.append(probe.leave_out(name, taps, kernel, survey.labels[rows], width, groups))
             survey.listener.progress(i + 1, len(candidates))
         probes = Probes(found[0], tuple(found[1:]), ())
         best = probes.best
         if len(best.labels) < profile.CURVE_PER_CLASS * len(survey.dataset.classes):
             return probes
-        curve = probe.learning_curve(probe.combined(known, best.score.taps), best.labels)
+        curve = probe.learning_curve(probe.combined(known, best.score.taps), best.labels, groups)
     return replace(probes, curve=curve)
 
 

@@ -17,6 +17,7 @@ from finetune.records import DatasetProfile, Floor, Plan, Strategy, TrialResult
 from finetune.survey import Clock, Probes, Survey, plan_for
 
 TRIALS = 1.2  # on average: the second is run where the first leaves the choice open (docs/log.md)
+PROOF = 0.75  # of the steps, on average: one half of the images settles it, or both are needed
 FORWARD_SHARE = 0.3  # of a training step: forward, without backward and update (docs/log.md)
 
 
@@ -80,7 +81,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     enough = tune.TELLING_IMAGES if plan.strategy != "scratch" else 1
     split = survey.dataset.val is not None or int(np.count_nonzero(~inside)) >= enough
     trial = None if split else proof
-    trial = trial or _prove(survey, images, plan, clock, split=split)
+    trial = trial or _prove(survey, probes, images, plan, clock, split=split)
     # `scratch` is for comparison only: there is no probe under it
     floor = None
     if plan.strategy != "scratch" and guarded:
@@ -194,7 +195,7 @@ def seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
     device, classes = torch.device(survey.body.device), len(survey.dataset.classes)
     step = train.seconds_per_step(plan, survey.body.network, classes, device)
     full = plan.epochs * math.ceil(learning / plan.batch_size)
-    again = 0.0 if split else float(full)  # on few images, once more on halves, to be judged
+    again = 0.0 if split else PROOF * full  # on few images, once more on halves, to be judged
     if survey.request.strategy == "auto" and survey.request.policy == "measured":
         half = min(images, probe.RANKING_IMAGES) // 2
         short = strategy.short(plan, half)
@@ -207,7 +208,7 @@ def seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
 
 
 def _prove(
-    survey: Survey, images: tune.Material, plan: Plan, clock: Clock, *, split: bool
+    survey: Survey, probes: Probes, images: tune.Material, plan: Plan, clock: Clock, *, split: bool
 ) -> tune.Trial:
     """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
     if not split:
@@ -218,9 +219,21 @@ def _prove(
     halves = "" if split else " on halves"
     with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
         if not split:
-            return tune.on_halves(images, plan)
+            return tune.on_halves(images, plan, lambda trial: _settled(survey, probes, trial))
         inside = survey.in_train
         return tune.on_split(images, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
+
+
+def _settled(survey: Survey, probes: Probes, trial: tune.Trial) -> bool:
+    """Whether one half tells the tuned model from the probe, so that the other need not."""
+    gain, noise, _, _ = lead(survey, probes, trial)
+    settled = len(trial.held) >= tune.TELLING_IMAGES // 2 and abs(gain) > strategy.SURE * noise
+    if settled:
+        survey.listener.note(
+            f"the first half settles it: {100 * gain:+.1f} points against the probe, noise "
+            f"{100 * noise:.1f}"
+        )
+    return settled
 
 
 def _model(

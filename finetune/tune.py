@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,19 +102,29 @@ def on_split(material: Material, plan: Plan, rows: Rows, val: Rows) -> Trial:
     return Trial(((rows, val),), scores, tuned, how)
 
 
-def on_halves(material: Material, plan: Plan) -> Trial:
+def on_halves(
+    material: Material, plan: Plan, enough: Callable[[Trial], bool] = lambda _: False
+) -> Trial:
     """Tune twice, each time on half of the images, and classify the other half.
 
     So every image is held out once, and few images tell as much as they can. Learning from half of
     them favours the probe, which needs fewer: the safe side.
+
+    Args:
+        material: The images.
+        plan: How to tune.
+        enough: Asked after the first half whether that settles it.
     """
-    parts = halves(material)
-    scores = []
+    parts, scores = halves(material), []
     for number, (rows, held) in enumerate(parts, start=1):
         material.listener.note(f"half {number} of 2: {len(rows)} to learn, {len(held)} to judge")
         scores.append(on_part(material, plan, rows, held))
-    how = f"{len(material.labels)} images, each classified by a model tuned on the other half"
-    return Trial(parts, np.concatenate(scores), None, how)
+        judged = np.concatenate(scores)
+        how = f"{len(judged)} images, each classified by a model tuned on the other half"
+        trial = Trial(parts[:number], judged, None, how)
+        if number == 1 and enough(trial):
+            break
+    return trial
 
 
 def halves(material: Material) -> tuple[tuple[Rows, Rows], ...]:
@@ -181,9 +191,10 @@ def _start(
     top: npt.NDArray[np.float32], labels: Rows, groups: Sequence[str], material: Material
 ) -> probe.Head:
     """The head that tuning starts from: a probe on the top features as the network has them."""
-    rows = probe.ranked(groups, labels)
+    rows = probe.ranking_sample(labels)
     span = (0, top.shape[1])
     kernel = probe.kernels(top[rows], {TOP: span})[TOP]
-    found = probe.leave_out(TOP, (TOP,), kernel, labels[rows], top.shape[1])
+    some = [groups[i] for i in rows]
+    found = probe.leave_out(TOP, (TOP,), kernel, labels[rows], top.shape[1], some)
     blocks = probe.Blocks(top, (span,))
     return probe.fit(blocks, labels, material.classes, found.score.penalty, found.temperature)

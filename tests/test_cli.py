@@ -19,6 +19,7 @@ from helpers import SAMPLE
 from PIL import Image
 
 from finetune import cli, pipeline, runs
+from finetune.records import Prediction
 
 
 @pytest.fixture
@@ -286,6 +287,20 @@ def test_predict_writes_csv(run_cli, run_folder: Path, tmp_path: Path) -> None:
     assert done.code == 0
     assert len(rows) == len(list((SAMPLE / "oak").iterdir()))
     assert set(rows[0]) == {"path", "label", "probability", "error"}
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("=1+1", "'=1+1"), ("@x", "'@x"), ("-rf", "'-rf"), ("-1", "-1"), ("+2.5", "+2.5"), ("a", "a")],
+)
+def test_a_spreadsheet_computes_nothing_of_a_csv(text: str, written: str, tmp_path: Path) -> None:
+    """A class or file named like a formula is text; a number stays a number."""
+    answer = Prediction(text, label=text, probability=0.5, top=(), error=None)
+
+    cli._write_csv(tmp_path / "out.csv", [answer])
+
+    _, row = csv.reader((tmp_path / "out.csv").read_text().splitlines())
+    assert row[:2] == [written, written]
 
 
 def test_predict_without_any_run_says_how_to_make_one(

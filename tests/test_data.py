@@ -83,6 +83,19 @@ def test_class_is_the_first_level_folder(tmp_path: Path) -> None:
     assert dataset.findings == ()
 
 
+def test_more_classes_than_a_run_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could be trained but not read again is not trained."""
+    monkeypatch.setattr(data, "MOST_CLASSES", 2)
+    lay(tmp_path, "a/1.png", "b/1.png")
+    assert data.scan(tmp_path).classes == ("a", "b")
+    lay(tmp_path, "c/1.png")
+
+    with pytest.raises(DataError, match="3 class folders, more than 2"):
+        data.scan(tmp_path)
+
+
 def test_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     """A sample's digest is the SHA-256 of its file's bytes."""
     root = lay(tmp_path, "a/1.png", "b/2.png")

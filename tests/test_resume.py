@@ -275,6 +275,20 @@ def test_a_run_that_was_finished_when_killed_is_not_made_twice(
     assert not folder_of(whole).exists()
 
 
+def test_a_finished_run_is_not_made_again(ask) -> None:
+    """--resume on a run that is whole answers with it; another request finds the place taken."""
+    whole = ask("run")
+    first = run(whole, Stopper())
+
+    again = run(replace(whole, resume=True), recorder := Recorder())
+
+    assert "nothing left to resume" in recorder.notes[-1]
+    assert again == first
+    assert not folder_of(whole).exists()
+    with pytest.raises(RunError, match="exists already"):
+        run(replace(whole, seed=5, resume=True), Recorder())
+
+
 @pytest.mark.usefixtures("kept_tuned")
 def test_interrupted_the_best_epoch_is_kept_where_it_was_judged(ask) -> None:
     """With validation images the best epoch so far is the run, which says so and can be used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from helpers import Recorder
 from hypothesis import given
@@ -110,6 +111,25 @@ def test_on_halves_every_image_is_judged_by_the_half_it_is_not_in(tiny: Backbone
     np.testing.assert_array_equal(trial.scores[-len(held) :], tune.on_part(data, plan, rows, held))
 
 
+@pytest.mark.parametrize(("enough", "parts"), [(True, 1), (False, 2)])
+def test_the_second_half_is_not_trained_where_the_first_settles_it(
+    tiny: Backbone, enough: bool, parts: int
+) -> None:
+    """Asked once, of the first half's scores; what is judged then is half of the images."""
+    data, asked = material(tiny), []
+
+    def settles(trial: tune.Trial) -> bool:
+        asked.append(len(trial.held))
+        return enough
+
+    trial = tune.on_halves(data, make_plan(tiny), settles)
+
+    assert asked == [12]
+    assert len(trial.parts) == parts
+    assert len(trial.scores) == len(trial.held) == 12 * parts
+    assert trial.how.startswith(f"{12 * parts} images")
+
+
 def test_a_part_does_not_look_at_what_it_judges(tiny: Backbone) -> None:
     """Other labels and other pictures to learn from on the held-out side change no score."""
     data, plan = material(tiny), make_plan(tiny)
@@ -138,7 +158,7 @@ def test_a_part_learns_from_its_own_half(tiny: Backbone) -> None:
 
 
 def test_tuning_starts_from_a_probe_on_the_same_rows(tiny: Backbone) -> None:
-    """The first head is a calibrated probe on the rows learnt from, chosen without copies."""
+    """The first head is a calibrated probe on the rows learnt from, copies left out together."""
     data = material(tiny, count=40)
     data = replace(data, groups=[f"file{i // 4}{i % 2}" for i in range(40)])
     rows = np.flatnonzero(np.arange(40) % 5 != 0)
@@ -148,10 +168,8 @@ def test_tuning_starts_from_a_probe_on_the_same_rows(tiny: Backbone) -> None:
     head = tune._start(data.top[rows], data.labels[rows], groups, data)
 
     span = (0, data.top.shape[1])
-    chosen = rows[probe.distinct(groups, data.labels[rows])]
-    assert len(chosen) < len(rows)
-    kernel = probe.kernels(data.top[chosen], {"top": span})["top"]
-    found = probe.leave_out("top", ("top",), kernel, data.labels[chosen], span[1])
+    kernel = probe.kernels(data.top[rows], {"top": span})["top"]
+    found = probe.leave_out("top", ("top",), kernel, data.labels[rows], span[1], groups)
     blocks = probe.Blocks(data.top[rows], (span,))
     same = probe.fit(blocks, data.labels[rows], 2, found.score.penalty, found.temperature)
     np.testing.assert_allclose(head.weight, same.weight)
