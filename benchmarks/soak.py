@@ -101,13 +101,9 @@ class Soak:
                 cwd=self.home,
                 start_new_session=True,
             )
-            end = threading.Timer(
-                *(
-                    (LIMIT_S, process.kill)
-                    if kill is None
-                    else (delay, process.send_signal, (kill,))
-                )
-            )
+            after, what = (LIMIT_S, signal.SIGKILL) if kill is None else (delay, kill)
+            # not by Popen, which would wait for a process that has just ended
+            end = threading.Timer(after, sent, (process.pid, what))
             end.start()
             _, status, used = os.wait4(process.pid, 0)
             end.cancel()
@@ -153,6 +149,12 @@ class Soak:
         print(
             f"{self.commands} commands, {self.kills} ended by a signal, {len(self.faults)} faults"
         )
+
+
+def sent(pid: int, what: int) -> None:
+    """Send a signal, if the process is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, what)
 
 
 def kind(arguments: list[str]) -> str:

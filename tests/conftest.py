@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ from PIL import Image, ImageDraw
 from finetune import backbones, cli, evaluate
 from finetune.backbones import Backbone
 from finetune.records import BackboneFacts, Floor, RunResult
+
+# Started in the background by a shell, a process and its children ignore Ctrl-C: tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Time limits mean nothing on a shared machine, and a run must not depend on an earlier one.
 hypothesis.settings.register_profile(

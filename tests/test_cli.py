@@ -18,7 +18,7 @@ import pytest
 from helpers import SAMPLE
 from PIL import Image
 
-from finetune import cli, pipeline, runs
+from finetune import cli, pipeline, runs, strategy
 from finetune.records import Prediction
 
 
@@ -117,8 +117,11 @@ def test_recommend_folder_shows_people_all_that_was_measured(run_cli, image_fold
     assert "→ T" in done.out
 
 
-def test_compare_trains_all_and_says_what_the_table_cost(run_cli, image_folder) -> None:
+def test_compare_trains_all_and_says_what_the_table_cost(
+    run_cli, image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Four strategies on one split, differences to the table's choice, and one sentence."""
+    monkeypatch.setattr(strategy, "EPOCHS", {"fewest": 2, "most": 2, "scratch": 2})
     root = image_folder({"a": 14, "b": 14}, size=(32, 32))
 
     done = run_cli("compare", root, "--json", "--backbone", "test_resnet", "--weights", "random")
