@@ -308,7 +308,11 @@ def test_recommendation_of_a_folder_trains_nothing(
 
 
 @pytest.mark.parametrize(
-    "name", ["alexnet", "vgg11", "resnet18", "mobilenetv3_small_100", "convnext_atto"]
+    "name",
+    [
+        *("alexnet", "resnet18", "mobilenetv3_small_100", "convnext_atto"),
+        pytest.param("vgg11", marks=pytest.mark.slow),  # 500 MB of weights
+    ],
 )
 def test_every_family_goes_through_the_same_code(name: str, image_folder, tmp_path: Path) -> None:
     """Random weights, asked for, take every family through probes and tuning."""
