@@ -149,6 +149,16 @@ def size_of(path: Path) -> tuple[int, int] | None:
     return found.width_px, found.height_px
 
 
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Threads that leave undone what nobody waits for any more: Ctrl-C ends soon."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def stream(
     paths: Sequence[Path], side_px: int, batch_size: int, workers: int
 ) -> Iterator[tuple[list[int], Pixels, list[tuple[int, ImageError]]]]:
@@ -165,7 +175,7 @@ def stream(
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with threads(workers) as pool:
         ahead: deque[tuple[int, Future[Pixels | ImageError]]] = deque()
         source = iter(enumerate(paths))
         for i, path in itertools.islice(source, 3 * batch_size):

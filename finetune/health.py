@@ -9,7 +9,6 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -143,7 +142,7 @@ def look(
 
     new = [i for i in range(len(samples)) if i not in known]
     progress(len(known), len(samples))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with batches.threads(os.cpu_count()) as pool:
         for done, (i, seen) in enumerate(zip(new, pool.map(attempt, new), strict=True), start=1):
             looked.take(i, samples[i].path, seen)
             progress(len(known) + done, len(samples))

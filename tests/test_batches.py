@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -544,3 +545,22 @@ def test_load_raises_on_a_damaged_file(image_folder: ImageFolder) -> None:
 
     with pytest.raises(ImageError, match=r"0003\.png"):
         batches.load(paths, 12, 2)
+
+
+def test_a_stream_that_is_left_decodes_no_more(image_folder, monkeypatch) -> None:
+    """Images that were queued and are not wanted any more are not decoded."""
+    paths = sorted(image_folder({"a": 60}).rglob("*.png"))
+    done, decode = [], batches.decode
+
+    def slow(path: Path, side_px: int) -> batches.Pixels:
+        done.append(path)
+        time.sleep(0.02)
+        return decode(path, side_px)
+
+    monkeypatch.setattr(batches, "decode", slow)
+    rows = batches.stream(paths, 32, 16, 2)
+
+    next(rows)
+    rows.close()
+
+    assert len(done) < 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -616,3 +617,27 @@ def test_what_was_glanced_at_is_not_unpacked_again(image_folder, monkeypatch) ->
     assert second.faults == {}
     assert list(second.glances.items()) == list(first.glances.items())
     np.testing.assert_array_equal(second.small, first.small)
+
+
+def test_ctrl_c_leaves_the_other_images_unread(
+    image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted at the first image, the queue is dropped and not looked at to its end."""
+    root = image_folder({"a": 40, "b": 40}, seed=78)
+    samples, looked, glance = data.scan(root).pool, [], batches.glance
+
+    def slow(path: Path, side_px: int | None = None) -> batches.Glance:
+        looked.append(path)
+        time.sleep(0.02)
+        return glance(path, side_px)
+
+    def interrupted(done: int, _: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(batches, "glance", slow)
+
+    with pytest.raises(KeyboardInterrupt):
+        health.look(root, samples, 32, interrupted)
+
+    assert len(looked) < 40
