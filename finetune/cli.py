@@ -20,7 +20,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from finetune import __version__
-from finetune.errors import INTERRUPTED, FinetuneError, UsageError, first_line, out_of_memory
+from finetune.errors import (
+    INTERRUPTED,
+    FinetuneError,
+    UsageError,
+    first_line,
+    out_of_memory,
+    safe_name,
+)
 
 app = typer.Typer(
     name="finetune",
@@ -445,6 +452,7 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
     except ClickException as error:
+        error.message = safe_name(error.message)  # a word of the command line need not be UTF-8
         error.show()
         return int(error.exit_code)
     except BrokenPipeError:

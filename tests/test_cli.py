@@ -306,6 +306,15 @@ def test_a_spreadsheet_computes_nothing_of_a_csv(text: str, written: str, tmp_pa
     assert row[:2] == [written, written]
 
 
+@pytest.mark.parametrize("word", ["\udcff", "--\udcff"])
+def test_stray_bytes_on_the_command_line_are_spelt_out(run_cli, word: str) -> None:
+    """A word that is no UTF-8 is told in the fault, whatever stderr can write (by fuzzing)."""
+    done = run_cli("train", "missing", word)
+
+    assert done.code == 2
+    assert r"\udcff" in done.err
+
+
 def test_predict_without_any_run_says_how_to_make_one(
     run_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
