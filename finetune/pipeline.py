@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -382,7 +383,7 @@ def _place(
     earlier, run = progress.earlier, progress.begun.run
     if request.out is not None and earlier is not None and earlier.stopped is not None:
         path = Path(request.out)
-        if path.resolve() == Path(run or ""):
+        if safe_name(os.path.realpath(path)) == run:
             return path, progress.replaced
     return runs.choose_folder(request.out, Path(request.root), name, now.astimezone()), None
 
@@ -411,7 +412,7 @@ def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime)
         plan=result.recommendation.plan,
         seed=seen.request.seed,
         command=safe_name(seen.request.command),
-        data_root=safe_name(str(Path(seen.request.root).resolve())),
+        data_root=safe_name(os.path.realpath(seen.request.root)),
         data_fingerprint=data.fingerprint(seen.splits.fitting),
         versions=_versions(),
         accuracy=known.accuracy,

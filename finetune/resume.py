@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -146,7 +147,7 @@ class Progress:
 
     def keep_place(self, run: Path) -> None:
         """Remember where the run goes, so that one which is there is known to be ours."""
-        self._write(replace(self.begun, run=safe_name(str(run.resolve()))))
+        self._write(replace(self.begun, run=safe_name(os.path.realpath(run))))
 
     def _write(self, begun: Begun) -> None:
         with _told(self.folder):
@@ -198,10 +199,11 @@ def recorded(request: Request) -> Request:
     """The request as it is kept: it can be repeated from another folder, into another place."""
     weights = request.weights
     if weights is not None and Path(weights).exists():
-        weights = str(Path(weights).resolve())
+        weights = os.path.realpath(weights)
     return replace(
         request,
-        root=safe_name(str(Path(request.root).resolve())),
+        # Path.resolve has no answer for a link that leads to itself; what it is is told later
+        root=safe_name(os.path.realpath(request.root)),
         out=None,
         resume=False,
         weights=None if weights is None else safe_name(weights),

@@ -65,7 +65,7 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
     if out is None:
         _require_writable(HOME)
         # a name may have 255 bytes at most
-        name = os.fsencode(data_root.resolve().name)[:100].decode(errors="ignore")
+        name = os.fsencode(Path(os.path.realpath(data_root)).name)[:100].decode(errors="ignore")
         stem = f"{now:%Y%m%d-%H%M%S}-{name}-{strategy}"
         path, n = HOME / stem, 2
         while path.exists():

@@ -315,6 +315,30 @@ def test_stray_bytes_on_the_command_line_are_spelt_out(run_cli, word: str) -> No
     assert r"\udcff" in done.err
 
 
+@pytest.mark.parametrize("command", ["train", "recommend", "check", "compare"])
+def test_a_link_that_leads_to_itself_is_no_folder(run_cli, tmp_path: Path, command: str) -> None:
+    """A loop of links is told as what it is, not as a bug (by fuzzing)."""
+    (tmp_path / "loop").symlink_to("loop")
+
+    done = run_cli(command, tmp_path / "loop")
+
+    assert done.code == 3
+    assert f"no folder at {tmp_path / 'loop'}" in done.err
+
+
+def test_a_run_cannot_be_put_where_a_link_leads_to_itself(
+    run_cli, image_folder, tmp_path: Path
+) -> None:
+    """The same for --out: a fault that names the place."""
+    root = image_folder({"a": 8, "b": 8})
+    (tmp_path / "loop").symlink_to("loop")
+
+    done = run_cli("train", root, "--strategy", "linear-probe", "--out", tmp_path / "loop" / "run")
+
+    assert done.code == 3
+    assert "loop" in done.err
+
+
 def test_predict_without_any_run_says_how_to_make_one(
     run_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
