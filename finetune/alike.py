@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from finetune.matrix import Floats, Index
+
 SIDE_PX = 32
 # Least correlation of two near copies. Among the 12 sets' 30 million pairs those beyond are copies,
 # but for 38 of spectrograms (up to 0.9956); strokes of a pen reach 0.9931, digits 0.989. Copies of
@@ -25,8 +27,6 @@ _BLOCKS = 8  # block means a side
 _ROWS, _COLUMNS = 256, 4096
 
 Thumbs = npt.NDArray[np.uint8]
-Index = slice | npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 class Small(Protocol):

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from finetune import matrix
 from finetune.errors import ImageError, first_line
-from finetune.matrix import Index, Rows
+from finetune.matrix import Index, Rows, View
 
 Pixels = npt.NDArray[np.uint8]
 HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
@@ -124,20 +124,18 @@ def packed_width(side_px: int) -> int:
     return (HEAD.size + 3 * side_px * side_px) // 4
 
 
-@dataclass(frozen=True)
 class Small:
-    """The small copies in rows that `packed` made, uint8[N, side, side, 3], read when needed."""
+    """Small copies in rows that `packed` made, uint8[N, side, side, 3], read when needed."""
 
-    rows: Rows
-    numbers: npt.NDArray[np.int64]
-    side_px: int
+    def __init__(self, rows: Rows, numbers: npt.NDArray[np.int64], side_px: int) -> None:
+        self._pixels = View(rows, ((HEAD.size // 4, packed_width(side_px)),), numbers)
+        self._side_px = side_px
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self._pixels)
 
     def __getitem__(self, index: Index, /) -> Pixels:
-        some = np.ascontiguousarray(self.rows[self.numbers[index]][:, HEAD.size // 4 :])
-        return some.view(np.uint8).reshape(-1, self.side_px, self.side_px, 3)
+        return self._pixels[index].view(np.uint8).reshape(-1, self._side_px, self._side_px, 3)
 
 
 def size_of(path: Path) -> tuple[int, int] | None:

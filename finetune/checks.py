@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -45,17 +45,16 @@ class Subject:
 
     `glances` and `faults` (why a file cannot be read) have the paths of all images looked at,
     `plain` those that show one colour, `strays` those files that are images by content but not by
-    name. `families` are groups of near
-    copies, each of at least two different files. `pattern` is that of `--group`. `seen_test` is
-    False where a ready-made test was not looked at, `compared` where near copies were not looked
-    for.
+    name. `families` are groups of near copies, each of at least two different files. `pattern` is
+    that of `--group`. `seen_test` is False where a ready-made test was not looked at, `compared`
+    where near copies were not looked for.
     """
 
     dataset: Dataset
     splits: Splits
     glances: Mapping[str, Glance]
     faults: Mapping[str, str]
-    plain: frozenset[str]
+    plain: Set[str]
     strays: Mapping[str, str]
     families: tuple[tuple[Sample, ...], ...]
     pattern: re.Pattern[str] | None

@@ -12,7 +12,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -194,7 +195,6 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     """Train a classifier on DIR and prove it on images it never saw."""
     given = dict(locals())
     from finetune import console, pipeline  # noqa: PLC0415
-    from finetune.records import to_json  # noqa: PLC0415
 
     if from_run is not None:
         _require_defaults(given)
@@ -207,10 +207,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
         request = pipeline.repetition(from_run, request)
     with console.ConsoleListener() as listener:
         result = pipeline.run_training(request, listener, from_run)
-    if json:
-        console.show_line(to_json(result))
-    else:
-        console.show_result(result)
+    _answer(result, console.show_result, json=json)
     if result.stopped is not None:
         console.show_stop(result.stopped)
         raise typer.Exit(result.stopped.exit_code)
@@ -255,10 +252,7 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
         rule = table.rule_for(size, similarity)
         facts = table.Facts(images=table.TYPICAL_IMAGES[size], similarity=similarity)
         advice = table.recommend(size, similarity, table.resolve(rule.strategy, facts, {}))
-        if json:
-            console.show_line(to_json(advice))
-        else:
-            console.show_recommendation(advice)
+        _answer(advice, console.show_recommendation, json=json)
         return
     from finetune import pipeline  # noqa: PLC0415
 
@@ -286,15 +280,11 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     """Say what is wrong with the images of DIR: every check, passed ones too."""
     given = dict(locals())
     from finetune import apply, console  # noqa: PLC0415
-    from finetune.records import to_json  # noqa: PLC0415
 
     given["strict"] = False  # all is shown first
     with console.ConsoleListener() as listener:
         found = apply.run_check(_request(given, []), listener)
-    if json:
-        console.show_line(to_json(found))
-    else:
-        console.show_health(found)
+    _answer(found, console.show_health, json=json)
     if strict and any(c.alarming for c in found.checks):
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -319,14 +309,10 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     """Train every strategy on one split of DIR and say what the table's choice cost."""
     given = dict(locals())
     from finetune import console, pipeline  # noqa: PLC0415
-    from finetune.records import to_json  # noqa: PLC0415
 
     with console.ConsoleListener() as listener:
         found = pipeline.run_comparison(_request(given, []), listener)
-    if json:
-        console.show_line(to_json(found))
-    else:
-        console.show_comparison(found)
+    _answer(found, console.show_comparison, json=json)
 
 
 @app.command()
@@ -370,16 +356,12 @@ def evaluate(
 ) -> None:
     """Measure a run on labelled images: accuracy, by class, confusion, calibration."""
     from finetune import apply, console  # noqa: PLC0415
-    from finetune.records import to_json  # noqa: PLC0415
 
     with console.ConsoleListener() as listener:
         found = apply.run_evaluation(
             directory, run, device=device, unseen=unseen, listener=listener
         )
-    if json:
-        console.show_line(to_json(found))
-    else:
-        console.show_evaluation(found)
+    _answer(found, console.show_evaluation, json=json)
 
 
 @app.command()
@@ -408,13 +390,9 @@ def backbones(json: Json = False) -> None:
     """List the backbones whose weights are on this machine."""
     from finetune import backbones as known  # noqa: PLC0415
     from finetune import console  # noqa: PLC0415
-    from finetune.records import to_json  # noqa: PLC0415
 
     rows = known.ready()
-    if json:
-        console.show_line(to_json(rows))
-    else:
-        console.show_backbones(rows)
+    _answer(rows, console.show_backbones, json=json)
 
 
 @app.command()
@@ -425,13 +403,20 @@ def cache(
     """Show what is kept on disk so that no image is run twice, or empty it."""
     from finetune import cache as store  # noqa: PLC0415
     from finetune import console  # noqa: PLC0415
-    from finetune.records import to_json  # noqa: PLC0415
 
     found = store.clear() if clear else store.usage()
-    if json:
-        console.show_line(to_json(found))
-    else:
-        console.show_cache(found, cleared=clear)
+    _answer(found, partial(console.show_cache, cleared=clear), json=json)
+
+
+def _answer(found: Any, show: Callable[[Any], None], *, json: bool) -> None:
+    """The answer on stdout: as one JSON value, or for people."""
+    if not json:
+        show(found)
+        return
+    from finetune import console  # noqa: PLC0415
+    from finetune.records import to_json  # noqa: PLC0415
+
+    console.show_line(to_json(found))
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from finetune import disk
 from finetune.errors import DataError, UsageError, safe_name
 from finetune.records import MOST_CLASSES, Dataset, Finding, Sample, Severity, Splits
 
@@ -227,8 +228,7 @@ def digest_file(path: Path) -> str:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return disk.digest_file(path)
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror}", hint="Check that you may read the file."
@@ -324,13 +324,13 @@ def _is_class_folder(path: Path) -> bool:
 
 
 def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
-    if 2 <= len(listing.classes) <= MOST_CLASSES:
-        return tuple(listing.classes)
-    if listing.classes[2:]:
+    if len(listing.classes) > MOST_CLASSES:
         raise DataError(
             f"{folder} has {len(listing.classes)} class folders, more than {MOST_CLASSES}",
             hint="Give the folder that holds one folder per class, or train on fewer classes.",
         )
+    if len(listing.classes) >= 2:
+        return tuple(listing.classes)
     found = f"only '{listing.classes[0]}'" if listing.classes else "none"
     loose = len(listing.notes["loose"])
     raise DataError(

@@ -34,6 +34,7 @@ class Examination:
     splits: Splits
     checks: tuple[Check, ...]
     subject: Subject
+    looked: Looked
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -65,7 +66,8 @@ def examine(
     whole = _digested(whole, root) if with_test else whole
     samples = checks.labelled(whole, test=with_test)
     side = None if request.near_copies == "ignore" else alike.SIDE_PX
-    looked = look(root, samples, side, progress)
+    looked = Looked.nothing(len(checks.labelled(whole, test=True)), side)
+    looked = look(root, samples, side, progress, looked)
     if request.on_bad_image == "error":
         _refuse(looked.faults | _closed(whole), root)
     families = _families(samples, looked)
@@ -78,7 +80,7 @@ def examine(
         max_per_class=request.max_per_class,
     )
     subject = Subject(
-        *(whole, splits, looked.glances, looked.faults, frozenset(looked.plain)),
+        *(whole, splits, looked.glances, looked.faults, looked.plain),
         *(_strays(root, whole), families, pattern),
         seen_test=with_test,
         compared=side is not None,
@@ -86,14 +88,15 @@ def examine(
     found = checks.run(subject)
     if request.strict:
         _require_health(found, root)
-    return Examination(dataset, splits, found, subject)
+    return Examination(dataset, splits, found, subject, looked)
 
 
 @dataclass
 class Looked:
     """What was seen of each image, by path; why the others cannot be read; which have one colour.
 
-    `small` has a row for each sample looked at, in their order: what `batches.packed` makes of it.
+    `small` has room for a row of each labelled image, those of a ready-made test last: what
+    `batches.packed` makes of it. None where images are not compared.
     """
 
     small: npt.NDArray[np.float32] | Filed | None
@@ -101,15 +104,21 @@ class Looked:
     faults: dict[str, str] = field(default_factory=dict)
     plain: set[str] = field(default_factory=set)
 
-    def take(self, number: int, path: str, seen: Glance | str) -> None:
-        """Add what was seen of one image, or why it cannot be read."""
-        if isinstance(seen, str):
-            self.faults[path] = seen
-            return
-        if seen.thumb is not None and self.small is not None:
-            self.small[[number]] = batches.packed(seen)[None]
-            if alike.is_plain(seen.thumb):
-                self.plain.add(path)
+    @classmethod
+    def nothing(cls, count: int, side_px: int | None) -> Looked:
+        """Room for so many images, with small copies of `side_px` or without."""
+        width = batches.packed_width(side_px or 0)
+        return cls(None if side_px is None else matrix.new(count, width, SMALL_BYTES))
+
+    def missing(self, samples: Sequence[Sample]) -> list[int]:
+        """The numbers of those that were not looked at yet."""
+        seen = self.glances.keys() | self.faults.keys()
+        return [i for i, sample in enumerate(samples) if sample.path not in seen]
+
+    def take(self, path: str, seen: Glance) -> None:
+        """Add what was seen of one image, less its small copy."""
+        if seen.thumb is not None and alike.is_plain(seen.thumb):
+            self.plain.add(path)
         self.glances[path] = replace(seen, thumb=None)
 
 
@@ -118,21 +127,29 @@ def look(
     samples: Sequence[Sample],
     side_px: int | None,
     progress: Callable[[int, int], None],
+    looked: Looked | None = None,
 ) -> Looked:
     """Glance at images in threads.
 
     With small copies, what was seen is kept in the cache, so that no image is unpacked twice.
+
+    Args:
+        root: Where the images lie.
+        samples: Which they are.
+        side_px: Side of the small copies; None without them.
+        progress: Called with (done, total) images looked at.
+        looked: What was seen of some of them before; it is added to.
     """
-    looked, known = Looked(None), set()
+    looked = looked or Looked.nothing(len(samples), side_px)
+    small = looked.small
     # why a cache cannot be used is told when features are taken
-    store = cache.Features(lambda _: None) if side_px else None
+    store = None if small is None else cache.Features(lambda _: None)
     key = cache.key("glance", str(side_px), modules=["batches"])
-    if store is not None and side_px is not None:
-        width = batches.packed_width(side_px)
-        looked.small = matrix.new(len(samples), width, SMALL_BYTES)
-        for i, row in store.find(key, [s.digest for s in samples], width):
-            looked.take(i, samples[i].path, batches.unpacked(row, side_px))
-            known.add(i)
+    if store is not None and small is not None and side_px is not None:
+        new, width = looked.missing(samples), batches.packed_width(side_px)
+        for at, row in store.find(key, [samples[i].digest for i in new], width):
+            small[[new[at]]] = row[None]
+            looked.take(samples[new[at]].path, batches.unpacked(row, side_px))
 
     def attempt(number: int) -> Glance | str:
         try:
@@ -140,17 +157,23 @@ def look(
         except ImageError as error:
             return error.reason
 
-    new = [i for i in range(len(samples)) if i not in known]
-    progress(len(known), len(samples))
+    new = looked.missing(samples)
+    total, known = len(samples), len(samples) - len(new)
+    progress(known, total)
     with batches.threads(os.cpu_count()) as pool:
         for done, (i, seen) in enumerate(zip(new, pool.map(attempt, new), strict=True), start=1):
-            looked.take(i, samples[i].path, seen)
-            progress(len(known) + done, len(samples))
-    if store is not None and looked.small is not None:
+            if isinstance(seen, str):
+                looked.faults[samples[i].path] = seen
+            else:
+                if small is not None:
+                    small[[i]] = batches.packed(seen)[None]
+                looked.take(samples[i].path, seen)
+            progress(known + done, total)
+    if store is not None and small is not None:
         good = [i for i in new if samples[i].digest and samples[i].path in looked.glances]
         for start in range(0, len(good), KEPT_AT_ONCE):
             some = np.array(good[start : start + KEPT_AT_ONCE])
-            store.keep(key, [samples[i].digest for i in some], looked.small[some])
+            store.keep(key, [samples[i].digest for i in some], small[some])
         store.close()
     paths = (s.path for s in samples)
     looked.glances = {path: looked.glances[path] for path in paths if path in looked.glances}
@@ -167,14 +190,14 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
     before = examined.subject
     whole = _digested(before.dataset, root)
     samples = checks.labelled(whole, test=True)
-    # the small pictures are not held while a network is tuned; the cache has them
-    looked = look(root, samples, alike.SIDE_PX if before.compared else None, lambda *_: None)
+    side = alike.SIDE_PX if before.compared else None
+    looked = look(root, samples, side, lambda *_: None, examined.looked)
     after = replace(
         before,
         dataset=whole,
         glances=looked.glances,
         faults=looked.faults,
-        plain=frozenset(looked.plain),
+        plain=looked.plain,
         families=_families(samples, looked),
         seen_test=True,
     )

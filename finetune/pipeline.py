@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -383,7 +382,7 @@ def _place(
     earlier, run = progress.earlier, progress.begun.run
     if request.out is not None and earlier is not None and earlier.stopped is not None:
         path = Path(request.out)
-        if safe_name(os.path.realpath(path)) == run:
+        if resume.absolute(path) == run:
             return path, progress.replaced
     return runs.choose_folder(request.out, Path(request.root), name, now.astimezone()), None
 
@@ -402,6 +401,7 @@ def _stop(fault: BaseException | None, model: realise.Model) -> Stop | None:
 def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime) -> RunFacts:
     known = result.test or model.estimate
     source = f"{known.n} test images" if result.test else model.estimate_source
+    asked = resume.recorded(seen.request)
     return RunFacts(
         created=now.isoformat(timespec="microseconds"),
         strategy=model.strategy,
@@ -411,13 +411,13 @@ def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime)
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
         seed=seen.request.seed,
-        command=safe_name(seen.request.command),
-        data_root=safe_name(os.path.realpath(seen.request.root)),
+        command=asked.command,
+        data_root=asked.root,
         data_fingerprint=data.fingerprint(seen.splits.fitting),
         versions=_versions(),
         accuracy=known.accuracy,
         accuracy_source=source if result.stopped is None else f"{source}; stopped early",
-        request=resume.recorded(seen.request),
+        request=asked,
     )
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy.typing as npt
@@ -29,6 +29,8 @@ from finetune.records import (
     from_json,
     to_json,
 )
+
+T = TypeVar("T")
 
 SUFFIX = ".partial"
 STATE = "begun.json"
@@ -112,7 +114,7 @@ class Progress:
     @property
     def fits(self) -> list[Path]:
         """The files of the fits of which an epoch has been kept."""
-        return sorted(self.folder.glob(f"[!.]*{FIT}"))
+        return _fits(self.folder)
 
     @property
     def worth_keeping(self) -> bool:
@@ -147,7 +149,7 @@ class Progress:
 
     def keep_place(self, run: Path) -> None:
         """Remember where the run goes, so that one which is there is known to be ours."""
-        self._write(replace(self.begun, run=safe_name(os.path.realpath(run))))
+        self._write(replace(self.begun, run=absolute(run)))
 
     def _write(self, begun: Begun) -> None:
         with _told(self.folder):
@@ -199,11 +201,10 @@ def recorded(request: Request) -> Request:
     """The request as it is kept: it can be repeated from another folder, into another place."""
     weights = request.weights
     if weights is not None and Path(weights).exists():
-        weights = os.path.realpath(weights)
+        weights = absolute(weights)
     return replace(
         request,
-        # Path.resolve has no answer for a link that leads to itself; what it is is told later
-        root=safe_name(os.path.realpath(request.root)),
+        root=absolute(request.root),
         out=None,
         resume=False,
         weights=None if weights is None else safe_name(weights),
@@ -213,10 +214,15 @@ def recorded(request: Request) -> Request:
 
 def unfinished(folder: Path) -> Begun | None:
     """What the training set out to do whose progress a folder holds; None where it holds none."""
-    try:
-        return from_json((folder / STATE).read_bytes(), Begun)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    return _stored(folder / STATE, Begun)
+
+
+def absolute(path: str | Path) -> str:
+    """A path as it is recorded: from the root, without links, stray bytes spelt out.
+
+    Path.resolve has no answer for a link that leads to itself; what it is is told later.
+    """
+    return safe_name(os.path.realpath(path))
 
 
 def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
@@ -225,7 +231,7 @@ def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
     if old is None and request.resume and (done := _finished(request.out, new)) is not None:
         return done
     written = None if old is None else _written(old)
-    worth = any(folder.glob(f"[!.]*{FIT}")) or written is not None
+    worth = bool(_fits(folder)) or written is not None
     if old is not None and worth and request.resume:
         _require_same(folder, old, replace(old, request=new.request))
         return old
@@ -246,26 +252,30 @@ def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
 
 def _written(begun: Begun) -> RunResult | None:
     """The run in the place where this training has put its own, if it is one."""
-    if begun.run is None:
-        return None
-    try:
-        return from_json((Path(begun.run) / "result.json").read_bytes(), RunResult)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+    return None if begun.run is None else _stored(Path(begun.run) / "result.json", RunResult)
 
 
 def _finished(out: str | None, new: Begun) -> Begun | None:
     """The training whose finished run lies at `--out` already, where it was the same."""
-    try:
-        facts = from_json((Path(out or "") / "run.json").read_bytes(), RunFacts)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    asked = facts.request
+    facts = None if out is None else _stored(Path(out) / "run.json", RunFacts)
+    asked = None if facts is None else facts.request
     if asked is None or replace(asked, command="") != replace(new.request, command=""):
         return None
     done = replace(new, run=out)
     result = _written(done)
     return None if result is None or result.stopped is not None else done
+
+
+def _fits(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"[!.]*{FIT}"))
+
+
+def _stored(file: Path, kind: type[T]) -> T | None:
+    """The record in a file; None where there is none that can be read."""
+    try:
+        return from_json(file.read_bytes(), kind)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _require_same(folder: Path, old: Begun, new: Begun) -> None:

@@ -17,7 +17,7 @@ from finetune.records import DatasetProfile, Floor, Plan, Strategy, TrialResult
 from finetune.survey import Clock, Probes, Survey, plan_for
 
 TRIALS = 1.2  # on average: the second is run where the first leaves the choice open (docs/log.md)
-PROOF = 0.75  # of the steps, on average: one half of the images settles it, or both are needed
+PROOF = 0.75  # of the steps: between one half of the images and both (docs/log.md, half a proof)
 FORWARD_SHARE = 0.3  # of a training step: forward, without backward and update (docs/log.md)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+
+from finetune import disk
 
 DEFAULT = "tf_efficientnet_lite0"
 RANDOM = "random"
@@ -74,9 +75,6 @@ def identity(name: str, weights: str | None) -> str | None:
     else:
         return None
     try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return disk.digest_file(path) if path.is_file() else None
     except OSError:  # whoever loads it will tell
         return None

@@ -23,9 +23,9 @@ LAYERS = {
     4: {"predict", "prepared", "train"},
     3: {"engine", "health"},
     2: {"backbones", "checks", "console", "export", "features", "runs"},
-    1: {"augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
-    | {"report", "resume", "strategy"},
-    0: {"alike", "checkpoint", "disk", "errors", "matrix", "records", "strangers", "weights"},
+    1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
+    | {"report", "resume", "strategy", "weights"},
+    0: {"checkpoint", "disk", "errors", "matrix", "records", "strangers"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
