@@ -65,7 +65,7 @@ def decide(
     names = (wanted,) if trials else strategy.TRANSFERS
     forecasts = forecast(survey, measured, probes, names, clock)
     instead = None
-    if not _forecast(forecasts, wanted).fits:
+    if wanted in strategy.TUNED and not _forecast(forecasts, wanted).fits:
         wanted, instead = _cheaper(survey, wanted, probes, forecasts, forced=forced is not None)
     allowed = next((f.side_px for f in forecasts if f.strategy == wanted), None)
     plan = plan_for(survey, measured, probes, wanted, allowed)
@@ -94,13 +94,16 @@ def _by_evidence(
     tuning = strategy.candidate(beliefs, images, error)
     belief = beliefs[tuning]
     lead = strategy.weigh(belief, images, error, ())
-    worth = strategy.worth_trying(lead)
+    worth = strategy.worth_trying(lead, error)
     names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
     forecasts = forecast(survey, measured, probes, names if trials else strategy.TRANSFERS, clock)
-    attempt, untried = None, None
+    attempt, untried, needs_s = None, None, None
     if not worth:
         untried = f"not tried: {tuning} hardly ever wins on such data"
+        if error == 0:
+            untried = "not tried: the best probe makes no error that tuning could mend"
     elif not _forecast(forecasts, tuning).fits:
+        needs_s = _forecast(forecasts, tuning).seconds
         text = _forecast(forecasts, tuning).text
         untried = f"not tried: {tuning} does not fit the budget ({text})"
     elif not trials:
@@ -110,8 +113,7 @@ def _by_evidence(
 
         attempt = tuned.attempt(survey, probes, measured, clock, tuning, belief)
         lead = strategy.weigh(belief, images, error, attempt.results)
-    fits = worth and _forecast(forecasts, tuning).fits
-    chosen = tuning if strategy.wins(lead) and fits else probes.name
+    chosen = tuning if worth and needs_s is None and strategy.wins(lead) else probes.name
     plan = plan_for(survey, measured, probes, chosen, _forecast(forecasts, chosen).side_px)
     advice = strategy.by_evidence(
         request.size or measured.size,
@@ -122,6 +124,7 @@ def _by_evidence(
         lead=lead,
         trials=attempt.results if attempt else (),
         untried=untried,
+        needs_s=needs_s,
     )
     advice = replace(advice, forecasts=forecasts)
     if attempt is None or chosen != tuning:
@@ -162,8 +165,10 @@ def forecast(
 
     A training that goes on takes what it forecast at first, so that it decides the same.
     """
-    if survey.progress is not None and survey.progress.begun.forecasts is not None:
-        return survey.progress.begun.forecasts
+    known = survey.progress.begun.forecasts if survey.progress is not None else None
+    # those of a run that is repeated may be of other strategies, where other images are given
+    if known is not None and set(names) <= {f.strategy for f in known}:
+        return known
     budget = survey.request.budget_s or DEFAULT_BUDGET_S
     free = survey.request.strategy == "auto" and "side_px" not in survey.request.options
     sides = strategy.BUDGET_SIDES_PX if free else ()

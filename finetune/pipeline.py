@@ -24,7 +24,7 @@ from finetune import (
     strategy,
     survey,
 )
-from finetune.errors import INTERRUPTED, RunError, TrainingError, UsageError, safe_name
+from finetune.errors import INTERRUPTED, DataError, RunError, TrainingError, UsageError, safe_name
 from finetune.records import (
     Advice,
     Comparison,
@@ -138,7 +138,14 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
     for name in strategy.TRANSFERS:
         part = Clock(listener)
         model = _plainly(seen, probes, measured, name, part)
+        if model.stopped is not None:
+            raise model.stopped  # half a training says nothing about its strategy
         tests[name] = realise.examine(seen, model, part)
+        if not len(tests[name].labels):
+            raise DataError(
+                f"none of the {len(seen.splits.test)} test images of {request.root} can be read",
+                hint="Repair them, or let `finetune check` name what is wrong.",
+            )
         seconds[name] = part.total()["total"]
     return _compared(seen, measured, advice, tests, seconds, clock.total())
 

@@ -68,7 +68,7 @@ def size(counts: Labels, curve: Sequence[tuple[int, float]] = ()) -> SizeProfile
         curve: (images, error of the probe) in rising order, from `probe.learning_curve`.
     """
     rarest, images = int(counts.min()), int(counts.sum())
-    limit = _limit(curve)
+    limit = _limit(curve, images)
     many = images >= LARGE_FROM or (images >= SMALL_BELOW and limit == "representation")
     verdict: Size = "large" if many and rarest >= LARGE_RAREST else "small"
     text = (
@@ -76,6 +76,8 @@ def size(counts: Labels, curve: Sequence[tuple[int, float]] = ()) -> SizeProfile
         f"{SMALL_BELOW} or with fewer than {LARGE_RAREST} of a class, large from {LARGE_FROM} on; "
         "between, large where the features and not the images limit the probe)"
     )
+    if limit is None and SMALL_BELOW <= images < LARGE_FROM:
+        text += ". Too few of a class, or no error, for a learning curve: counted as small"
     if limit is not None:
         errors = ", ".join(f"{100 * error:.1f} % from {n}" for n, error in curve)
         text += f". The probe's error is {errors}: " + (
@@ -87,8 +89,13 @@ def size(counts: Labels, curve: Sequence[tuple[int, float]] = ()) -> SizeProfile
     return SizeProfile(verdict, images, rarest, len(counts), points, limit, Reason("size", text))
 
 
-def _limit(curve: Sequence[tuple[int, float]]) -> Literal["data", "representation"] | None:
-    """What keeps the probe's error up; None where there is no curve or no error."""
+def _limit(
+    curve: Sequence[tuple[int, float]], images: int
+) -> Literal["data", "representation"] | None:
+    """What keeps the probe's error up; None where there is no curve or no error.
+
+    The curve may end before all `images`: their error follows from its law, rest + slope / sqrt(n).
+    """
     if len(curve) < 3 or curve[-1][1] == 0:
         return None
     roots = np.array([1 / np.sqrt(n) for n, _ in curve])
@@ -96,7 +103,8 @@ def _limit(curve: Sequence[tuple[int, float]]) -> Literal["data", "representatio
     slope, rest = np.polyfit(roots, errors, 1)
     if slope <= 0:
         return "representation"
-    return "representation" if rest >= REPRESENTATION_SHARE * errors[-1] else "data"
+    whole = rest + slope / np.sqrt(max(images, curve[-1][0]))
+    return "representation" if rest >= REPRESENTATION_SHARE * whole else "data"
 
 
 def drift(shifts: npt.NDArray[np.float32]) -> tuple[float, float]:

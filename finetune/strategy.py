@@ -58,8 +58,7 @@ RULES = (
         "the top features fit badly and there are too few images to change them: earlier stages "
         "are more general",
         "You are in trouble: little data, and unlike ImageNet. Expect a modest accuracy; more "
-        "images help most. Measured here, tuning often still wins in this cell: also try "
-        "--strategy deep, which is kept only if it beats the probe.",
+        "images help most.",
     ),
     Rule(
         "T3",
@@ -142,6 +141,10 @@ SETTLED = 0.5  # spreads; a second half changed no choice beyond (docs/log.md)
 LEAST_STAKE = 0.03  # below this a share is a share of one or two images
 TRIAL_STEPS = 100
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
+WARMUP = 0.1
+# A trial warms up for as many steps as a training of `TARGET_STEPS`: in a third of them the rate
+# threw some networks off, and the trial told of that and not of tuning (docs/log.md, 2026-11-24).
+TRIAL_WARMUP = WARMUP * TARGET_STEPS / TRIAL_STEPS
 EPOCHS = {"fewest": 10, "most": 40, "scratch": 60}
 LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
 TUNE_SIDE_PX = 128
@@ -237,6 +240,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     lead: Lead,
     trials: Sequence[TrialResult],
     untried: str | None,
+    needs_s: float | None = None,
 ) -> Recommendation:
     """Choose between the best probe and tuning by what is believed of tuning's lead, and say why.
 
@@ -249,6 +253,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
         lead: What is believed of tuning's lead over it.
         trials: What was tried.
         untried: Why no trial was run, where none was.
+        needs_s: Seconds that tuning takes, where the budget has fewer.
     """
     rule = placed(size, similarity)
     said = Reason(rule.id, f"the classic table says {rule.strategy} ({rule.action})")
@@ -261,31 +266,47 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     evidence = [_trial_reason(t, probed) for t in trials]
     if untried is not None:
         evidence.append(Reason("trial", untried))
-    sure = f"{_points(lead.mean)} points (give or take {100 * lead.spread:.1f})"
-    if lead.mean > 0 and lead.behind:
-        verdict = f"{plan.strategy}: {tuning} was seen behind it by more than noise"
-    elif plan.strategy in TUNED:
-        verdict = f"{plan.strategy}: with all evidence its lead over the best probe is {sure}"
-    else:
-        verdict = f"{plan.strategy}: with all evidence the lead of {tuning} over it is {sure}"
+    taken = plan.strategy in TUNED
+    verdict, flip = _taken(tuning, probed, lead) if taken else _left(tuning, lead, needs_s)
     if plan.strategy == rule.strategy:
         verdict += "; the table agrees"
     else:
         verdict += f"; this overrules the table, which says {rule.strategy}"
-    against = "no more than" if plan.strategy in TUNED else "more than"
-    flip = f"were the lead expected of {tuning} {against} zero: " + (
-        probed if plan.strategy in TUNED else tuning
-    )
     by_table = recommend(size, similarity, plan)
     return replace(
         by_table,
         policy="measured",
-        reasons=(*_axes(size, similarity), said, before, *evidence, Reason("evidence", verdict)),
+        reasons=(
+            *(*_axes(size, similarity), said, before, *evidence),
+            Reason("evidence", f"{plan.strategy}: {verdict}"),
+        ),
         flips=(flip, *by_table.flips),
-        warning=rule.warning if plan.strategy not in TUNED else None,
+        warning=None if taken else rule.warning,
         lead=lead,
         trials=tuple(trials),
     )
+
+
+def _taken(tuning: Strategy, probed: Strategy, lead: Lead) -> tuple[str, str]:
+    """Why tuning is taken, and what would have it otherwise."""
+    verdict = f"with all evidence its lead over the best probe is {_expected(lead)}"
+    return verdict, f"were the lead expected of {tuning} no more than zero: {probed}"
+
+
+def _left(tuning: Strategy, lead: Lead, needs_s: float | None) -> tuple[str, str]:
+    """Why tuning is not taken, and what would have it otherwise."""
+    if needs_s is not None:
+        verdict = f"{tuning} does not fit the budget; its expected lead is {_expected(lead)}"
+        return verdict, f"were --budget {math.ceil(needs_s)}s or more: {tuning} would be tried"
+    if lead.mean > 0 and lead.behind:
+        verdict = f"{tuning} was seen behind it by more than noise"
+        return verdict, f"were {tuning} not seen behind in its trial: {tuning}"
+    verdict = f"with all evidence the lead of {tuning} over it is {_expected(lead)}"
+    return verdict, f"were the lead expected of {tuning} more than zero: {tuning}"
+
+
+def _expected(lead: Lead) -> str:
+    return f"{_points(lead.mean)} points (give or take {100 * lead.spread:.1f})"
 
 
 def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[TrialResult]) -> Lead:
@@ -344,9 +365,9 @@ def candidate(beliefs: Mapping[Strategy, Belief], images: int, probe_error: floa
     return max(beliefs, key=lambda name: weigh(beliefs[name], images, probe_error, ()).prior)
 
 
-def worth_trying(lead: Lead) -> bool:
-    """Whether tuning may win at all: its lead could be above zero."""
-    return lead.mean + SURE * lead.spread > 0
+def worth_trying(lead: Lead, probe_error: float) -> bool:
+    """Whether tuning may win at all: the probe makes errors, and the lead could be above zero."""
+    return probe_error > 0 and lead.mean + SURE * lead.spread > 0
 
 
 def settled(lead: Lead) -> bool:
@@ -354,11 +375,18 @@ def settled(lead: Lead) -> bool:
     return abs(lead.mean) > SETTLED * lead.spread
 
 
-def short(plan: Plan, images: int) -> Plan:
-    """The plan of a trial that learns from so many images: few steps, low resolution."""
+def short(plan: Plan, images: int, *, one_size: bool = False) -> Plan:
+    """The plan of a trial that learns from so many images: few steps, low resolution.
+
+    Args:
+        plan: Of the training that it stands for.
+        images: How many the trial learns from.
+        one_size: Whether the backbone takes pictures of no other size than the plan's.
+    """
     steps = math.ceil(images / plan.batch_size)
     epochs = min(plan.epochs, max(1, round(TRIAL_STEPS / steps)))
-    return replace(plan, epochs=epochs, side_px=min(plan.side_px, TUNE_SIDE_PX))
+    side = plan.side_px if one_size else min(plan.side_px, TUNE_SIDE_PX)
+    return replace(plan, epochs=epochs, side_px=side, warmup=TRIAL_WARMUP)
 
 
 def rule_for(size: Size, similarity: Similarity) -> Rule:
@@ -476,7 +504,7 @@ def resolve(
         head_lr=factor * lr,
         stage_decay=1.0 if scratch else 0.8,
         weight_decay=WEIGHT_DECAY[optimiser],
-        warmup=0.1,
+        warmup=WARMUP,
         patience=max(6, epochs // 2),
         label_smoothing=0.1,
         dropout=0.1,

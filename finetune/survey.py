@@ -217,7 +217,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         )
     samples = tuple(chosen[i] for i in table.kept)
     labels = np.array([s.label for s in samples], np.int64)
-    _require_every_class(dataset, labels, len({s.digest for s in samples}))
+    _require_every_class(dataset, labels, len({s.unit for s in samples}))
     lost = {s.path for s in bad}
     return Survey(
         request=request,
@@ -452,6 +452,6 @@ def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distin
     if distinct < 2 * len(dataset.classes):
         raise DataError(
             f"{dataset.root} has {distinct} different training images for "
-            f"{len(dataset.classes)} classes",
+            f"{len(dataset.classes)} classes; copies, near copies and a --group count as one",
             hint="Give at least two per class; ten is a sensible least.",
         )

@@ -77,9 +77,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
         guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
     """
     images = made or material(survey, plan, clock)
-    inside = survey.in_train
-    enough = tune.TELLING_IMAGES if plan.strategy != "scratch" else 1
-    split = survey.dataset.val is not None or int(np.count_nonzero(~inside)) >= enough
+    split = judged_on_split(survey, plan.strategy)
     trial = None if split else proof
     trial = trial or _prove(survey, probes, images, plan, clock, split=split)
     # `scratch` is for comparison only: there is no probe under it
@@ -99,6 +97,15 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
         with clock.step("tune", f"{plan.strategy} on all {len(survey.samples)} images: {epochs}"):
             outcome = tune.on_everything(images, plan)
     return _model(survey, plan, trial, outcome, floor)
+
+
+def judged_on_split(survey: Survey, strategy: Strategy) -> bool:
+    """Whether there are enough validation images to tell a better model from a luckier one.
+
+    `scratch` has no probe to be told from: they only choose its epoch.
+    """
+    enough = 1 if strategy == "scratch" else tune.TELLING_IMAGES
+    return int(np.count_nonzero(~survey.in_train)) >= enough
 
 
 def floor_of(
@@ -162,14 +169,14 @@ def attempt(
             without it `most` halves judge.
         most: How many halves may judge.
     """
-    full = plan_for(survey, measured, probes, tuning)
+    full, one_size = plan_for(survey, measured, probes, tuning), survey.body.facts.one_size
     rows = probe.ranking_sample(survey.labels)
-    made = material(survey, strategy.short(full, len(rows)), clock, rows)
+    made = material(survey, strategy.short(full, len(rows), one_size=one_size), clock, rows)
     images, error = survey.images, probes.error
     parts, scores, results = [], [], []
     for learn, held in tune.halves(made)[:most]:
         began = time.perf_counter()
-        plan = strategy.short(full, len(learn))
+        plan = strategy.short(full, len(learn), one_size=one_size)
         with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
             found = tune.on_part(made, plan, learn, held)
             part = (rows[learn], rows[held])
@@ -190,20 +197,23 @@ def attempt(
 def seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
     """Seconds of decoding, of every step, and of judging; and how they were found."""
     images = survey.images
-    split = len(survey.splits.val) >= tune.TELLING_IMAGES
+    split = judged_on_split(survey, plan.strategy)
     learning = len(survey.splits.train) if split else images
     device, classes = torch.device(survey.body.device), len(survey.dataset.classes)
-    step = train.seconds_per_step(plan, survey.body.network, classes, device)
-    full = plan.epochs * math.ceil(learning / plan.batch_size)
+    steps = math.ceil(learning / plan.batch_size)
+    batch = math.ceil(learning / steps)  # the loop cuts an epoch evenly
+    timed = replace(plan, batch_size=batch)
+    step = train.seconds_per_step(timed, survey.body.network, classes, device)
+    full = plan.epochs * steps
     again = 0.0 if split else PROOF * full  # on few images, once more on halves, to be judged
     if survey.request.strategy == "auto" and survey.request.policy == "measured":
         half = min(images, probe.RANKING_IMAGES) // 2
-        short = strategy.short(plan, half)
+        short = strategy.short(plan, half, one_size=survey.body.facts.one_size)
         again = TRIALS * short.epochs * math.ceil(half / plan.batch_size)
         again *= (short.side_px / plan.side_px) ** 2
     judging = images / plan.batch_size * FORWARD_SHARE
     total = step * (full + again + judging) + images * survey.seconds_per_image
-    text = f"{full} steps of {plan.batch_size} images at {plan.side_px} px, {step:.2f} s each "
+    text = f"{full} steps of {batch} images at {plan.side_px} px, {step:.2f} s each "
     return total, text + f"(two timed), and {again:.0f} more to prove it"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from helpers import Recorder, train
 
 from finetune import decide, pipeline, probe, strategy, survey, trials
 from finetune.errors import UsageError
-from finetune.records import DatasetProfile, Request
+from finetune.records import DatasetProfile, Forecast, Request
 from finetune.strategy import Belief
 from finetune.survey import Clock, Probes, Survey
 
@@ -87,7 +88,7 @@ def test_evidence_decides_and_the_advice_shows_it(
     monkeypatch.setattr(strategy, "BELIEFS", HOPEFUL)
     monkeypatch.setattr(strategy, "weigh", lambda *_: strategy.Lead(0.1, 0.1, 0.1, 0.01))
 
-    found = decide.decide(data, probes, measured, Clock(listener), trials=True)
+    found = decide.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=True)
 
     assert found.advice.strategy == found.advice.plan.strategy == "deep"
     assert found.advice.trials
@@ -106,6 +107,17 @@ def test_hopeless_tuning_is_not_tried(seen: Seen, monkeypatch: pytest.MonkeyPatc
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert found.advice.trials == ()
     assert any("hardly ever wins" in r.text for r in found.advice.reasons)
+
+
+def test_nothing_is_tried_where_the_probe_makes_no_error(seen: Seen) -> None:
+    """Tuning cannot mend what is right already: no trial, the probe is taken, and it is told."""
+    data, probes, measured, listener = seen
+
+    found = decide.decide(data, with_error(probes, 0.0), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy in ("linear-probe", "stage-probe")
+    assert found.advice.trials == ()
+    assert any("no error that tuning could mend" in r.text for r in found.advice.reasons)
 
 
 def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +144,8 @@ def test_what_does_not_fit_the_budget_is_not_started(
 
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert any("does not fit the budget" in r.text for r in found.advice.reasons)
+    assert "does not fit the budget" in found.advice.reasons[-1].text
+    assert found.advice.flips[0].startswith("were --budget ")
     deep = next(f for f in found.advice.forecasts if f.strategy == "deep")
     assert not deep.fits
     assert deep.seconds > 0.01
@@ -154,6 +168,34 @@ def test_a_budget_too_small_for_all_pixels_takes_fewer(
     plan = survey.plan_for(tight, measured, probes, "deep", one.side_px)
     assert plan.side_px == 160
     assert "would not fit the budget" in plan.why["side_px"]
+
+
+def test_a_probe_is_taken_however_small_the_budget(seen: Seen) -> None:
+    """Nothing costs less than a probe: no budget refuses or replaces it."""
+    data, probes, measured, listener = seen
+    for asked in ({"strategy": "linear-probe"}, {"policy": "table", "size": "small"}):
+        hurried = replace(data, request=replace(data.request, budget_s=0.0001, **asked))
+
+        found = decide.decide(hurried, probes, measured, Clock(listener), trials=True)
+
+        assert found.advice.strategy in ("linear-probe", "stage-probe")
+        assert not any("does not fit" in r.text for r in found.advice.reasons)
+
+
+def test_forecasts_of_another_choice_are_not_taken(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is repeated on other images may weigh other strategies: these are timed anew."""
+    data, probes, measured, listener = seen
+    old = (Forecast("linear-probe", 224, 1.0, True, "then"),)
+    kept = SimpleNamespace(begun=SimpleNamespace(forecasts=old), keep_forecasts=lambda _: None)
+    going_on = replace(data, progress=kept)
+
+    same = decide.forecast(going_on, measured, probes, ("linear-probe",), Clock(listener))
+    other = decide.forecast(going_on, measured, probes, ("stage-probe",), Clock(listener))
+
+    assert same == old
+    assert [f.strategy for f in other] == ["stage-probe"]
 
 
 def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen: Seen) -> None:
@@ -187,6 +229,7 @@ def test_a_run_by_evidence_is_no_worse_than_the_probe_by_its_own_trial(
     """A tuned model that the decision let through is still held against the probe, and named."""
     monkeypatch.setattr(strategy, "BELIEFS", HOPEFUL)
     monkeypatch.setattr(strategy, "weigh", lambda *_: strategy.Lead(0.1, 0.1, 0.1, 0.01))
+    monkeypatch.setattr(Probes, "error", 0.2)
     root = image_folder({"a": 14, "b": 14})
 
     result = train(root, tmp_path / "run", policy="measured", options=FAST)

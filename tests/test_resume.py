@@ -162,7 +162,7 @@ def test_killed_again_and_again_it_still_ends_at_the_same_model(ask, unbroken) -
 def test_killed_between_two_fits_it_goes_on(ask, unbroken, monkeypatch, step: str) -> None:
     """By evidence, with trials: the decision is the same though the forecast takes other times."""
     monkeypatch.setattr("finetune.strategy.wins", lambda _: True)
-    monkeypatch.setattr("finetune.strategy.worth_trying", lambda _: True)
+    monkeypatch.setattr("finetune.strategy.worth_trying", lambda *_: True)
     asked = {"strategy": "auto", "policy": "measured"}
     whole = unbroken(**asked)
 

@@ -308,9 +308,10 @@ def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
 
 
 def test_tuning_is_tried_unless_it_hardly_ever_wins() -> None:
-    """Two spreads below zero no trial is worth its time; nearer it is."""
-    assert worth_trying(Lead(-0.19, 0.1, -0.19, 0.1))
-    assert not worth_trying(Lead(-0.21, 0.1, -0.21, 0.1))
+    """Two spreads below zero, or without an error to mend, no trial is worth its time."""
+    assert worth_trying(Lead(-0.19, 0.1, -0.19, 0.1), 0.1)
+    assert not worth_trying(Lead(-0.21, 0.1, -0.21, 0.1), 0.1)
+    assert not worth_trying(Lead(0.1, 0.1, 0.1, 0.1), 0.0)
 
 
 def test_a_choice_is_settled_beyond_half_a_spread() -> None:
@@ -331,6 +332,24 @@ def test_a_trial_is_short_and_small(images: int, epochs: int) -> None:
     assert trial_plan.side_px <= min(plan.side_px, TUNE_SIDE_PX)
     steps = trial_plan.epochs * math.ceil(images / plan.batch_size)
     assert steps <= max(1.5 * strategy.TRIAL_STEPS, math.ceil(images / plan.batch_size))
+
+
+def test_a_trial_keeps_the_one_size_a_backbone_takes() -> None:
+    """A ViT of 224 px is tried at 224 px: it takes no other pictures."""
+    plan = resolve("deep", facts(fixed_side=True), {})
+
+    assert short(plan, 100, one_size=True).side_px == plan.side_px == 224
+    assert short(plan, 100).side_px == TUNE_SIDE_PX
+
+
+def test_a_trial_warms_up_for_as_many_steps_as_the_training() -> None:
+    """A third of the steps has three times the share: the rate rises as slowly."""
+    plan = resolve("deep", facts(images=200), {})
+    steps = plan.epochs * math.ceil(200 / plan.batch_size)
+    tried = short(plan, 200)
+    short_steps = tried.epochs * math.ceil(200 / tried.batch_size)
+
+    assert tried.warmup * short_steps == pytest.approx(plan.warmup * steps, rel=0.1)
 
 
 def test_evidence_that_overrules_the_table_says_so() -> None:
