@@ -24,6 +24,9 @@ from finetune.matrix import Index, Rows, View
 Pixels = npt.NDArray[np.uint8]
 HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
 WHITE = (255, 255, 255, 255)
+# What is white in pictures of more than 8 bits: 12 bits is what scanners and microscopes put into
+# files of 16. The least that holds a picture's values: by a sixteenth no picture is mistaken.
+FULL = (1.0, 255.0, 4095.0, 65535.0)
 # What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
 # exif_transpose also rewrites the other tags, and fails where one of them is damaged.
 ORIENTATION = 0x0112
@@ -254,7 +257,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    return TURNS.get(image.getexif().get(ORIENTATION, 1))
+    try:
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow raises all sorts of things; damaged EXIF says nothing of the picture
+        return None
 
 
 def _several_frames(image: Image.Image) -> bool:
@@ -293,18 +299,22 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    """One channel of more than 8 bits, scaled by the least usual range that holds its values.
+
+    Raises:
+        ValueError: values of which nothing says what is black and what is white.
+    """
     values = np.array(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("the image holds values that are not finite numbers")
-    top = float(values.max(initial=0.0))
-    if image.mode == "F" and top <= 1.0:
-        full = 1.0
-    elif image.mode in ("I", "F") and top <= 255.0:
-        full = 255.0
-    else:
-        full = 65535.0 if top <= 65535.0 else top
-    values /= full  # in place: these are the largest arrays of all
-    values *= 255.0
+    low, top = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+    floats = image.mode == "F"
+    if floats and -1.0 <= low < 0.0 and top <= 1.0:
+        values, top = (values + 1.0) / 2.0, 1.0
+    elif low < 0.0:
+        raise ValueError(f"the image holds values from {low:g} to {top:g}: which of them is black?")
+    full = next((f for f in FULL if top <= f and (floats or f > 1.0)), top)
+    values *= 255.0 / full  # in place: these are the largest arrays of all
     values += 0.5
     scaled = np.clip(values, 0, 255, out=values).astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")

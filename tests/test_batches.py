@@ -187,6 +187,10 @@ def test_decode_reads_big_endian_16_bits(tmp_path: Path) -> None:
     [
         (np.int32, 65535, 32768, 128),  # 16 bits in 32, as microscopes write
         (np.int32, 255, 100, 100),
+        (np.uint16, 4095, 2048, 128),  # 12 bits in 16, as scanners write
+        (np.uint16, 255, 100, 100),
+        (np.float32, 1.0, -1.0, 0),
+        (np.float32, 4095.0, 2048.0, 128),
         (np.float32, 1.0, 0.5, 128),
         (np.float32, 255.0, 100.0, 100),
         (np.float32, 65535.0, 32768.0, 128),
@@ -195,7 +199,7 @@ def test_decode_reads_big_endian_16_bits(tmp_path: Path) -> None:
 def test_decode_scales_wide_numbers(
     tmp_path: Path, kind: type[np.generic], top: float, value: float, expected: int
 ) -> None:
-    """32-bit and float pictures are scaled by the range their values need: 1, 255 or 65535."""
+    """Wide pictures are scaled by the least range that holds them: 1, 255, 4095 or 65535."""
     values = np.full((8, 16), value, kind)
     values[:, 8:] = top
     path = saved(Image.fromarray(values), tmp_path / "x.tif")
@@ -290,6 +294,26 @@ def test_odd_exif_does_not_cost_the_image(tmp_path: Path) -> None:
 
     assert pixels[:, 12:].mean() < 20
     assert pixels[:, :4].mean() > 235
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+def test_damaged_exif_does_not_cost_the_image(tmp_path: Path, suffix: str) -> None:
+    """EXIF that is no EXIF says nothing of the picture: it is read as it lies, and glanced at."""
+    image = Image.new("RGB", (32, 32), (200, 30, 30))
+    path = tmp_path / f"x{suffix}"
+    image.save(path, exif=b"Exif\x00\x00garbage! and more")
+
+    assert batches.decode(path, 16)[8, 8, 0] > 150
+    assert batches.glance(path, 16).thumb is not None
+
+
+def test_values_below_zero_have_no_known_black(tmp_path: Path) -> None:
+    """A CT slice in its own units is refused with its range, not clipped to black."""
+    values = np.linspace(-1000, 3000, 64, dtype=np.float32).reshape(8, 8)
+    path = saved(Image.fromarray(values), tmp_path / "x.tif")
+
+    with pytest.raises(ImageError, match="from -1000 to 3000"):
+        batches.decode(path, 8)
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
