@@ -248,3 +248,61 @@ def test_recommendation_of_a_folder_has_seconds_of_each_step(image_folder) -> No
     advice = pipeline.run_recommendation(Request(root=str(root)), Recorder())
 
     assert {"features", "probes", "profile", "forecast", "total"} <= set(advice.seconds)
+
+
+def test_a_backbone_of_one_size_is_tried_at_that_size(image_folder) -> None:
+    """A ViT takes 224 px only, so its trial does as well instead of failing on smaller pictures."""
+    root = image_folder({"a": 6, "b": 6})
+    request = Request(
+        root=str(root),
+        backbone="vit_tiny_patch16_224",
+        weights="random",
+        test_fraction=0.0,
+        options={"epochs": 1, "batch_size": 8},
+    )
+    data, probes, measured, listener = looked_at(request)
+
+    attempt = trials.attempt(data, probes, measured, Clock(listener), most=1)
+
+    assert attempt.results[0].side_px == 224
+
+
+def test_few_validation_images_choose_nothing(image_folder, tmp_path: Path) -> None:
+    """A ready-made val/ of a few images, or of none, is too small to judge by: halves are used.
+
+    Only `scratch`, which has no probe to be told from, chooses its epoch by whatever there is.
+    """
+    root = tmp_path / "data"
+    image_folder({"a": 6, "b": 6}, root=root / "train")
+    image_folder({"a": 2, "b": 2}, root=root / "val", seed=1)
+    few = looked_at(Request(root=str(root)))[0]
+    for file in (root / "val").rglob("*.png"):
+        file.unlink()
+    none = looked_at(Request(root=str(root)))[0]
+
+    assert few.dataset.val is not None
+    assert none.dataset.val is not None
+    assert not trials.judged_on_split(few, "deep")
+    assert trials.judged_on_split(few, "scratch")
+    assert not trials.judged_on_split(none, "deep")
+    assert not trials.judged_on_split(none, "scratch")
+
+
+def test_the_forecast_is_of_what_will_be_done(
+    image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No larger batch is timed than there are images; `scratch` with validation needs no proof."""
+    root = image_folder({"a": 10, "b": 10})
+    options = {"batch_size": 4096, "side_px": 32, "epochs": 3}
+    asked = Request(root=str(root), strategy="scratch", options=options, test_fraction=0.0)
+    data, probes, measured, _ = looked_at(asked)
+    data = replace(data, seconds_per_image=0.01)
+    timed = []
+    monkeypatch.setattr("finetune.train.seconds_per_step", lambda p, *_: timed.append(p) or 1.0)
+
+    seconds, text = trials.seconds(data, survey.plan_for(data, measured, probes, "scratch"))
+
+    assert timed[0].batch_size == len(data.splits.train) < 20
+    assert text.startswith("3 steps")
+    assert "and 0 more to prove it" in text
+    assert 3 <= seconds < 5

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import SAMPLE, Recorder, train
 
-from finetune import apply, batches, pipeline, runs
+from finetune import apply, batches, decide, pipeline, realise, runs
 from finetune.errors import DataError, RunError, UsageError
 from finetune.records import Request, RunResult, Splits
 
@@ -227,6 +228,53 @@ def test_copies_of_one_image_are_not_enough(image_folder, tmp_path: Path) -> Non
         train(root, tmp_path / "run", test_fraction=0.0)
 
     assert not (tmp_path / "run").exists()
+
+
+def test_one_group_for_all_images_is_not_enough(image_folder, tmp_path: Path) -> None:
+    """A `--group` that finds the same in every name leaves nothing to judge on: a fault says so."""
+    root = image_folder({"a": 6, "b": 6})
+
+    with pytest.raises(DataError, match="--group count as one"):
+        train(root, tmp_path / "run", group="^(0)")
+
+    assert not (tmp_path / "run").exists()
+
+
+def undecided(seen, probes, measured, *_: object, **__: object) -> decide.Decision:
+    """A decision that costs no time."""
+    return decide.Decision(decide.undecided(seen, probes, measured))
+
+
+def test_a_comparison_ends_with_ctrl_c(image_folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a training is not compared as if it were whole: Ctrl-C ends the command."""
+    monkeypatch.setattr(decide, "decide", undecided)
+    stopped = KeyboardInterrupt()
+    monkeypatch.setattr(
+        pipeline,
+        "_plainly",
+        lambda seen, probes, *_: replace(
+            realise.probed(seen, probes.best, probes.name), stopped=stopped
+        ),
+    )
+    root = image_folder({"a": 12, "b": 12})
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run_comparison(Request(root=str(root)), Recorder())
+
+
+def test_a_comparison_needs_a_test_image_that_can_be_read(
+    image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no image of a ready-made test can be read the fault names the folder."""
+    monkeypatch.setattr(decide, "decide", undecided)
+    root = tmp_path / "data"
+    image_folder({"a": 6, "b": 6}, root=root / "train")
+    image_folder({"a": 1, "b": 1}, root=root / "test")
+    for file in (root / "test").rglob("*.png"):
+        file.write_bytes(b"not a picture")
+
+    with pytest.raises(DataError, match="none of the 2 test images"):
+        pipeline.run_comparison(Request(root=str(root)), Recorder())
 
 
 def test_same_seed_same_run(image_folder, tmp_path: Path) -> None:
