@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import shutil
@@ -12,13 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from helpers import SAMPLE
 from PIL import Image
 
-from finetune import cli, pipeline, runs, strategy
+from finetune import cli, disk, pipeline, runs, strategy
+from finetune.errors import UsageError
 from finetune.records import Prediction
 
 
@@ -290,6 +293,84 @@ def test_predict_writes_csv(run_cli, run_folder: Path, tmp_path: Path) -> None:
     assert done.code == 0
     assert len(rows) == len(list((SAMPLE / "oak").iterdir()))
     assert set(rows[0]) == {"path", "label", "probability", "error"}
+
+
+def test_predict_lists_as_many_classes_in_a_csv_as_asked(
+    run_cli, run_folder: Path, tmp_path: Path
+) -> None:
+    """--top N gives N classes a row, the further ones in columns behind those of every CSV."""
+    shutil.copy(SAMPLE / "oak" / "000.jpg", tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    file = tmp_path / "out.csv"
+
+    done = run_cli("predict", tmp_path, "--run", run_folder, "--csv", file, "--top", 2, "--json")
+
+    head, good, bad = csv.reader(file.read_text().splitlines())
+    answer = next(a for a in map(json.loads, done.out.splitlines()) if "top" in a)
+    assert head == ["path", "label", "probability", "error", "label_2", "probability_2"]
+    assert [good[1], good[4]] == [c["label"] for c in answer["top"]]
+    assert float(good[5]) == answer["top"][1]["probability"]
+    assert bad[1:3] + bad[4:] == ["", "", "", ""]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.PNG", "c.heic", "notes"])
+def test_an_image_is_not_overwritten_by_a_csv(run_cli, tmp_path: Path, name: str) -> None:
+    """`--csv photos/*` without a file's name ends before anything is read, and every file stays."""
+    (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(name)
+
+    done = run_cli("predict", "--csv", tmp_path / name, tmp_path / "link", "--run", "/no/run")
+
+    assert done.code == 2
+    assert str(tmp_path / name) in done.err
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["nowhere/out.csv", ".", "locked.csv", "closed/out.csv"])
+def test_a_csv_that_cannot_be_written_is_told_first(
+    run_cli, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place that is not there, a folder, or no right to write: told before the run is read."""
+    (tmp_path / "locked.csv").touch()
+    (tmp_path / "closed").mkdir()
+    refused = {tmp_path / "locked.csv", tmp_path / "closed"}
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) not in refused)
+
+    done = run_cli("predict", "a.jpg", "--csv", tmp_path / name, "--run", "/no/run")
+
+    assert done.code == 2
+    assert f"cannot write --csv {tmp_path / name}" in done.err
+
+
+def test_a_csv_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full leaves the old answers, nothing beside them, and a fault to mend."""
+    file = tmp_path / "out.csv"
+    file.write_text("old")
+
+    def fail(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "flush", fail)
+
+    with pytest.raises(UsageError, match="No space left"):
+        cli._write_csv(file, [Prediction("a.jpg", label="a", probability=0.5)])
+
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_csv_goes_through_a_link_or_pipe(tmp_path: Path) -> None:
+    """What is linked is written and the link stays; a pipe gets the rows and is not replaced."""
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit((tmp_path / "pipe").read_bytes)
+        for name in ("link.csv", "pipe"):
+            cli._require_csv(tmp_path / name, [])
+            cli._write_csv(tmp_path / name, [Prediction("a.jpg", error="bad")])
+
+        assert heard.result(timeout=10) == (tmp_path / "real.csv").read_bytes()
+    assert (tmp_path / "link.csv").is_symlink()
 
 
 @pytest.mark.parametrize(
