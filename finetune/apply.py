@@ -32,12 +32,25 @@ def run_check(request: Request, listener: Listener) -> Health:
 def run_prediction(
     paths: Sequence[Path], run: Path | None, *, top: int, device: str, listener: Listener
 ) -> list[Prediction]:
-    """`finetune predict`."""
+    """`finetune predict`: an answer or a fault for every image, in the order of the files."""
     path = run or runs.latest()
     facts = runs.load_facts(path)
-    files = list(data.list_images(paths))
+    found = data.list_images(paths)
+    files = [file for i, file in enumerate(found.files) if i not in found.faults]
+    if found.others:
+        listener.note(f"{found.others} file(s) that are not images left out")
     listener.step(f"classifying {len(files)} image(s) with {path}")
-    return predict.predict(path, facts, files, top=top, device=device, listener=listener)
+    answers = iter(
+        predict.predict(path, facts, files, top=top, device=device, listener=listener)
+        if files
+        else ()
+    )
+    return [
+        Prediction(safe_name(str(file)), error=safe_name(found.faults[i]))
+        if i in found.faults
+        else next(answers)
+        for i, file in enumerate(found.files)
+    ]
 
 
 def run_evaluation(

@@ -324,7 +324,10 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 
 @app.command()
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images or folders.")],
+    paths: Annotated[
+        list[Path],  # one that may not be read is an answer with an error in it
+        typer.Argument(metavar="PATH…", help="Images or folders.", readable=False),
+    ],
     run: RunOption = None,
     top: Annotated[
         int | None,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune import disk
-from finetune.errors import DataError, UsageError, safe_name
+from finetune.errors import DataError, ImageError, UsageError, safe_name
 from finetune.records import MOST_CLASSES, Dataset, Finding, Sample, Severity, Splits
 
 # What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
@@ -158,20 +158,52 @@ def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
     )
 
 
-def list_images(paths: Sequence[Path]) -> Iterator[Path]:
+@dataclass
+class Listed:
+    """What there is to classify: all files in order, and why some of them are not read."""
+
+    files: list[Path] = field(default_factory=list)
+    faults: dict[int, str] = field(default_factory=dict)  # by place in `files`
+    others: int = 0  # files below folders that are no images
+
+
+def list_images(paths: Sequence[Path]) -> Listed:
     """Files as given, there or not, and the images below folders, in name order.
 
+    A picture of a kind that is not read, and a folder that cannot be listed, stand among them with
+    their fault: their absence would look like an answer.
+
     Raises:
-        DataError: a folder without images.
+        DataError: a folder with nothing of all this.
     """
+    found = Listed()
     for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in _descend(path) if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
-                raise DataError(f"no images below {path}", hint="Give an image or its folder.")
-            yield from found
+        if os.path.isdir(path):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
+            _list_below(path, found)
         else:
-            yield path
+            found.files.append(path)
+    return found
+
+
+def _list_below(folder: Path, found: Listed) -> None:
+    before, notes = len(found.files), defaultdict[str, list[str]](list)
+    files = list(_descend(folder, notes, folder))
+    closed = {folder / name for name in notes["closed"]}
+    for path in sorted([*files, *closed]):
+        suffix = path.suffix.lower()
+        if path in closed:
+            found.faults[len(found.files)] = (
+                f"cannot list folder {path}: give yourself the right to read it"
+            )
+        elif suffix in FOREIGN_SUFFIXES:
+            why = f"{suffix[1:].upper()} is a format that is not read here; convert it to JPEG"
+            found.faults[len(found.files)] = ImageError(str(path), why).message
+        elif suffix not in IMAGE_SUFFIXES:
+            found.others += 1
+            continue
+        found.files.append(path)
+    if len(found.files) == before:
+        raise DataError(f"no images below {folder}", hint="Give an image or its folder.")
 
 
 def split(

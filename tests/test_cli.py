@@ -249,6 +249,37 @@ def test_predict_answers_all_but_the_bad_file(run_cli, run_folder: Path, tmp_pat
     assert good["top"][0] == {"label": good["label"], "probability": good["probability"]}
 
 
+def test_predict_leaves_no_picture_out_silently(
+    run_cli, run_folder: Path, tmp_path: Path, closed_folder
+) -> None:
+    """A picture of a foreign kind and a closed folder are error records; a text is only counted."""
+    shutil.copy(SAMPLE / "oak" / "000.jpg", tmp_path / "a.jpg")
+    (tmp_path / "b.HEIC").write_bytes(b"x")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "closed").mkdir()
+    closed_folder(tmp_path / "closed")
+
+    done = run_cli("predict", tmp_path, "--run", run_folder, "--json")
+
+    answers = {Path(a["path"]).name: a for a in map(json.loads, done.out.splitlines())}
+    assert done.code == 3
+    assert list(answers) == ["a.jpg", "b.HEIC", "closed"]
+    assert "label" in answers["a.jpg"]
+    assert "not read here; convert it" in answers["b.HEIC"]["error"]
+    assert "cannot list folder" in answers["closed"]["error"]
+    assert "1 file(s) that are not images left out" in done.err
+
+
+def test_predict_answers_where_nothing_can_be_read(run_cli, run_folder: Path, tmp_path) -> None:
+    """A folder of foreign pictures is one record for each, not a folder without images."""
+    (tmp_path / "b.heic").write_bytes(b"x")
+
+    done = run_cli("predict", tmp_path, "--run", run_folder, "--json")
+
+    assert done.code == 3
+    assert set(json.loads(done.out)) == {"path", "error"}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_predict_answers_for_names_that_are_no_utf8(
     run_cli, run_folder: Path, tmp_path: Path

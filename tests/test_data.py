@@ -572,9 +572,25 @@ def test_list_images_keeps_the_order_asked_for(tmp_path: Path) -> None:
     """Files come as given, whatever their suffix and there or not; folders in name order."""
     root = lay(tmp_path, "x/b.png", "x/a/c.JPG", "x/.hidden.png", "x/notes.txt", "one.dat")
 
-    listed = list(data.list_images([root / "one.dat", root / "gone.png", root / "x"]))
+    listed = data.list_images([root / "one.dat", root / "gone.png", root / "x"])
 
-    assert listed == [root / n for n in ("one.dat", "gone.png", "x/a/c.JPG", "x/b.png")]
+    assert listed.files == [root / n for n in ("one.dat", "gone.png", "x/a/c.JPG", "x/b.png")]
+    assert not listed.faults
+    assert listed.others == 1
+
+
+def test_list_images_names_what_it_cannot_read(tmp_path: Path, closed_folder) -> None:
+    """Pictures of foreign kinds and closed folders stand in their places, each with its fault."""
+    root = lay(tmp_path, "x/a.png", "x/b.HEIC", "x/c.png", "x/locked/d.png", "y/e.dng")
+    closed_folder(root / "x" / "locked")
+
+    listed = data.list_images([root / "x", root / "y", root / "x" / "locked"])
+
+    names = ("x/a.png", "x/b.HEIC", "x/c.png", "x/locked", "y/e.dng", "x/locked")
+    assert listed.files == [root / n for n in names]
+    assert set(listed.faults) == {1, 3, 4, 5}
+    assert "b.HEIC: HEIC is a format that is not read" in listed.faults[1]
+    assert f"cannot list folder {root / 'x' / 'locked'}" in listed.faults[3]
 
 
 def test_folder_without_images_is_a_fault(tmp_path: Path) -> None:
@@ -582,7 +598,7 @@ def test_folder_without_images_is_a_fault(tmp_path: Path) -> None:
     root = lay(tmp_path, "docs/notes.txt")
 
     with pytest.raises(DataError, match="docs"):
-        list(data.list_images([root / "docs"]))
+        data.list_images([root / "docs"])
 
 
 # --- split ----------------------------------------------------------------------------------------
