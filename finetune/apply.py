@@ -88,7 +88,7 @@ def run_evaluation(
             rows[i, index[entry.label]] = entry.probability
     labels = np.array([s.label for s, _ in good], np.int64)
     metrics = evaluate.measure(rows, labels, facts.classes)
-    leaks = data.leaks(splits.fitting, [s for s, _ in good])
+    leaks = data.leaks(splits.fitting, [s for s, _ in good], data.SEEN)
     findings = dataset.findings + leaks + data.unreadable([s for s, _ in bad], [m for _, m in bad])
     return Evaluation(
         run=safe_name(str(path)), data=safe_name(str(root)), metrics=metrics, findings=findings

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from finetune import disk
@@ -133,7 +134,8 @@ def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
     """The labelled images of `root/test` where there is one, else of `root`, for known classes.
 
     Raises:
-        DataError: no folder, no images, or a class folder that is not among `classes`.
+        DataError: no folder, no images, none that may be read, a class folder that is not among
+            `classes`, or ready-made splits without a test.
     """
     _require_folder(root)
     with _readable(root):
@@ -141,7 +143,7 @@ def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
 
 
 def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
-    top = root / "test" if _is_class_folder(root / "test") and "test" not in classes else root
+    top = _measured_folder(root, classes)
     listing = _walk(root, top)
     unknown = sorted(set(listing.classes) - set(classes))
     if unknown or not listing.files:
@@ -153,8 +155,36 @@ def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
         )
     listing.classes = list(classes)
     pool = _samples(root, listing, read=True)
+    if not pool:
+        raise DataError(
+            f"none of the {len(listing.files)} images in {top} may be read, such as "
+            f"{listing.files[0][1]}",
+            hint="Give yourself the right to read them.",
+        )
     return Dataset(
         safe_name(str(root)), tuple(classes), "plain", pool, None, None, _findings(listing)
+    )
+
+
+def _measured_folder(root: Path, classes: Sequence[str]) -> Path:
+    """The test of ready-made splits, else the folder itself; a class may be called as a split is.
+
+    Raises:
+        DataError: there are ready-made splits, but no test: which of them is meant is not clear.
+    """
+    splits = {
+        name: path
+        for name, path in _split_folders(root).items()
+        if path.name not in classes and _is_class_folder(path)
+    }
+    if "test" in splits:
+        return splits["test"]
+    there = [splits[name] for name in (*VALIDATION_NAMES, "train") if name in splits]
+    if not there:
+        return root
+    raise DataError(
+        f"{root} has {' and '.join(f'{path.name}/' for path in there)}, but no test/",
+        hint=f"Give the folder to measure on: finetune evaluate {shlex.quote(str(there[0]))}",
     )
 
 
@@ -472,6 +502,12 @@ LEAKED = Kind(
     "test image(s) are exact copies of images trained on",
     "Remove them from test/: the test accuracy is too good by as much.",
 )
+# the same in `evaluate`, whose images need not lie in a test/
+SEEN = replace(
+    LEAKED,
+    title="image(s) are exact copies of images trained on",
+    hint="Leave them out with --unseen: the accuracy is too good by as much.",
+)
 UNREADABLE = Kind(
     "FT120",
     "warning",
@@ -513,11 +549,13 @@ def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Find
     return (UNREADABLE.finding(text, [s.path for s in samples]),)
 
 
-def leaks(fitting: Sequence[Sample], test: Sequence[Sample]) -> tuple[Finding, ...]:
-    """A finding when exact copies of fitted images stand in the test split."""
+def leaks(
+    fitting: Sequence[Sample], test: Sequence[Sample], kind: Kind = LEAKED
+) -> tuple[Finding, ...]:
+    """A finding when exact copies of fitted images stand among those that are measured."""
     known = {s.digest for s in fitting}
     leaked = [s.path for s in test if s.digest in known]
-    return (LEAKED.finding(f"{len(leaked)} {LEAKED.title}", leaked),) if leaked else ()
+    return (kind.finding(f"{len(leaked)} {kind.title}", leaked),) if leaked else ()
 
 
 def _number(unit: str, salt: str) -> float:

@@ -485,7 +485,8 @@ def test_evaluate_reports_everything_and_warns_of_seen_images(
         *("n", "accuracy", "interval", "balanced_accuracy", "macro_f1", "per_class", "confusion"),
         *("log_loss", "calibration_error", "majority_baseline"),
     } <= set(answer["metrics"])
-    assert "FT112" in {f["code"] for f in answer["findings"]}
+    found = {f["code"]: f for f in answer["findings"]}
+    assert "--unseen" in found["FT112"]["hint"]
 
 
 def test_evaluate_unseen_gives_the_runs_own_test_figure(run_cli, leaves_run) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune import data
+from finetune import data, disk
 from finetune.errors import DataError, UsageError
 from finetune.records import Dataset, Sample, Splits, to_json
 
@@ -544,6 +544,39 @@ def test_labelled_images_come_from_test_where_there_is_one(tmp_path: Path) -> No
 
     assert names(ready.pool) == {"test/a/2.png", "test/b/3.png"}
     assert names(of_class.pool) == {"test/4.png", "car/5.png"}
+
+
+@pytest.mark.parametrize("test", ["Test", "TEST"])
+def test_the_test_is_found_in_any_case(tmp_path: Path, test: str) -> None:
+    """Splits are recognised as training recognises them."""
+    root = lay(tmp_path, "Train/a/1.png", f"{test}/a/2.png", "Val/a/3.png")
+
+    assert names(data.scan_labelled(root, ("a", "b")).pool) == {f"{test}/a/2.png"}
+
+
+@pytest.mark.parametrize("folders", [("train", "val"), ("Train", "Valid"), ("train",)])
+def test_splits_without_a_test_are_not_classes(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    """Which of them to measure on has to be said; the fault shows the command."""
+    root = lay(tmp_path / "my data", *(f"{name}/a/{name}.png" for name in folders))
+
+    with pytest.raises(DataError, match="but no test/") as caught:
+        data.scan_labelled(root, ("a", "b"))
+
+    assert f"finetune evaluate '{root / folders[-1]}'" in caught.value.hint
+    assert data.scan_labelled(root / folders[-1], ("a", "b")).pool
+
+
+def test_labelled_images_of_which_none_may_be_read(tmp_path: Path, monkeypatch) -> None:
+    """Where no file's bytes can be had, that is the fault which is told."""
+    root = lay(tmp_path, "a/1.png", "b/2.png")
+
+    def refuse(_path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(disk, "digest_file", refuse)
+
+    with pytest.raises(DataError, match="none of the 2 images"):
+        data.scan_labelled(root, ("a", "b"))
 
 
 @pytest.mark.parametrize(
