@@ -34,6 +34,7 @@ FOREIGN_SUFFIXES = frozenset(
     }
 )
 VALIDATION_NAMES = ("val", "valid", "validation")
+ALIASES = {"training": "train", "testing": "test"}  # popular sets come with folders so called
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -74,10 +75,17 @@ def scan(root: Path) -> Dataset:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Folders of the first level by lower-case name: splits are recognised in any case."""
+    """Folders of the first level by lower-case name: splits are recognised in any case.
+
+    `training` stands for `train` where there is no `train`, `testing` for `test`.
+    """
+    folders = sorted(p for p in root.iterdir() if p.is_dir())
+    taken = {path.name.lower() for path in folders}
     found: dict[str, Path] = {}
-    for path in sorted(p for p in root.iterdir() if p.is_dir()):
+    for path in folders:
         name = path.name.lower()
+        alias = ALIASES.get(name, name)
+        name = name if alias in taken else alias
         if name in found and name in {"train", "test", *VALIDATION_NAMES}:
             raise DataError(
                 f"{root} has both {found[name].name}/ and {path.name}/",
@@ -105,11 +113,13 @@ def _scan_ready(root: Path, folders: dict[str, Path]) -> Dataset:
         unknown = sorted({c for c, _ in listing.files} - set(classes))
         if unknown:
             raise DataError(
-                f"{folders[folder]} has classes that train/ lacks: {', '.join(unknown[:5])}",
-                hint="Give train/ a folder with images for each of them, or take them out.",
+                f"{folders[folder]} has classes that {folders['train'].name}/ lacks: "
+                f"{', '.join(unknown[:5])}",
+                hint=f"Give {folders['train'].name}/ a folder with images for each of them, or "
+                "take them out.",
             )
         if not listing.files:
-            train.notes["bare"].append(folder)
+            train.notes["bare"].append(safe_name(folders[folder].name))
         listing.classes = list(classes)
         parts[part] = _samples(root, listing, read=part != "test")
         for title, paths in listing.notes.items():

@@ -421,6 +421,32 @@ def test_split_folders_count_in_any_case(tmp_path: Path, splits: tuple[str, str]
     assert {p.split("/")[0] for p in names(dataset.test)} == {splits[1]}
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("Training", "Testing"), ("training", "test"), ("TRAIN", "TESTING")]
+)
+def test_training_and_testing_are_splits(tmp_path: Path, train: str, test: str) -> None:
+    """Popular sets call their splits so; they are no two classes, here or in `evaluate`."""
+    root = lay(tmp_path, f"{train}/a/1.png", f"{train}/b/2.png", f"{test}/a/3.png")
+
+    dataset = data.scan(root)
+
+    assert (dataset.layout, dataset.classes) == ("ready", ("a", "b"))
+    assert names(dataset.test or ()) == {f"{test}/a/3.png"}
+    assert not dataset.findings
+    assert names(data.scan_labelled(root, ("a", "b")).pool) == {f"{test}/a/3.png"}
+
+
+def test_training_beside_train_is_no_split(tmp_path: Path) -> None:
+    """Where train/ and test/ are there, folders of like names are told as not used, as before."""
+    root = lay(tmp_path, "train/a/1.png", "train/b/2.png", "training/a/3.png", "testing/a/4.png")
+    lay(root, "test/a/5.png")
+
+    dataset = data.scan(root)
+
+    assert names(dataset.pool) == {"train/a/1.png", "train/b/2.png"}
+    assert [f.code for f in dataset.findings] == ["FT102"]
+
+
 @pytest.mark.parametrize("part", ["test", "val"])
 def test_empty_ready_made_split_is_reported(tmp_path: Path, part: str) -> None:
     """An empty test/ or val/ switches testing or validation off, and FT101 says so."""
