@@ -242,7 +242,7 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Say which way of transfer fits and why: for DIR, or for --size and --similarity."""
+    """Say which way of transfer fits and why. For DIR, or for --size and --similarity."""
     given = dict(locals())
     from finetune import console  # noqa: PLC0415
     from finetune.records import to_builtins, to_json  # noqa: PLC0415
@@ -284,7 +284,7 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Say what is wrong with the images of DIR: every check, passed ones too."""
+    """Say what is wrong with the images of DIR. --json lists what passed, too."""
     given = dict(locals())
     from finetune import apply, console  # noqa: PLC0415
 
@@ -313,7 +313,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Train every strategy on one split of DIR and say what the table's choice cost."""
+    """Train every strategy on one split of DIR. Says what the table's choice cost."""
     given = dict(locals())
     from finetune import console, pipeline  # noqa: PLC0415
 
@@ -342,7 +342,7 @@ def predict(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Classify images with a run; a file that cannot be read is an error record and exit code 3."""
+    """Classify images with a run. What cannot be read is an error record and exit code 3."""
     from finetune import apply, console  # noqa: PLC0415
     from finetune.records import to_json  # noqa: PLC0415
 
@@ -372,7 +372,7 @@ def evaluate(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure a run on labelled images: accuracy, by class, confusion, calibration."""
+    """Measure a run on labelled images. Accuracy, by class, confusion, calibration."""
     from finetune import apply, console  # noqa: PLC0415
 
     with console.ConsoleListener() as listener:
@@ -418,7 +418,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Empty it.")] = False,
     json: Json = False,
 ) -> None:
-    """Show what is kept on disk so that no image is run twice, or empty it."""
+    """Show or empty what is kept so that no image is run twice."""
     from finetune import cache as store  # noqa: PLC0415
     from finetune import console  # noqa: PLC0415
 
