@@ -258,7 +258,10 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
             )
         rule = table.rule_for(size, similarity)
         facts = table.Facts(images=table.TYPICAL_IMAGES[size], similarity=similarity)
-        advice = table.recommend(size, similarity, table.resolve(rule.strategy, facts, {}))
+        # which stages is for the data to say
+        taps = () if rule.strategy == "stage-probe" else ("top",)
+        plan = table.resolve(rule.strategy, facts, {}, taps)
+        advice = table.recommend(size, similarity, plan)
         _answer(advice, console.show_recommendation, json=json)
         return
     from finetune import pipeline  # noqa: PLC0415

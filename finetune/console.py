@@ -486,7 +486,7 @@ def _plan_table(plan: Plan) -> Table:
     if plan.strategy in TUNED:
         values |= vars(plan.augment)
     for name, value in values.items():
-        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+        shown = ", ".join(value) or "–" if isinstance(value, tuple) else str(value)
         if isinstance(value, float):
             shown = f"{value:.4g}"
         table.add_row(name, shown, escape(plan.why.get(name, "")))

@@ -404,7 +404,13 @@ def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
     if len(listing.classes) >= 2:
         return tuple(listing.classes)
     found = f"only '{listing.classes[0]}'" if listing.classes else "none"
-    loose = len(listing.notes["loose"])
+    loose, closed = len(listing.notes["loose"]), listing.notes["closed"]
+    if closed:
+        raise DataError(
+            f"{folder} needs at least two class folders with images; found {found}, and "
+            f"{', '.join(closed[:5])} may not be read",
+            hint="Give yourself the right to read the class folders.",
+        )
     raise DataError(
         f"{folder} needs at least two class folders with images; found {found}"
         + (f" and {loose} images outside any class folder" if loose else ""),

@@ -64,6 +64,18 @@ def test_recommend_from_the_table(run_cli) -> None:
     assert "trouble" in answer["warning"]
 
 
+def test_recommend_without_data_chooses_no_stages(run_cli) -> None:
+    """Which stages a stage probe reads is for the data to say: the plan names none."""
+    asked = ("recommend", "--size", "small", "--similarity", "different")
+
+    people, machine = run_cli(*asked), run_cli(*asked, "--json")
+
+    plan = json.loads(machine.out)["plan"]
+    assert plan["taps"] == []
+    assert plan["why"]["taps"].startswith("chosen on the data: ")
+    assert re.search(r"taps +– +chosen on the data", people.out)
+
+
 @pytest.mark.parametrize(
     ("size", "similarity", "strategy"),
     [

@@ -383,6 +383,19 @@ def test_scan_and_split_leave_the_folder_as_it_was(tmp_path: Path) -> None:
     assert state() == before
 
 
+def test_a_class_folder_that_may_not_be_read_is_no_missing_class(
+    tmp_path: Path, closed_folder
+) -> None:
+    """Where one class is left as another's folder is closed, the fault says which."""
+    root = lay(tmp_path, "daisy/1.png", "roses/2.png")
+    closed_folder(root / "roses")
+
+    with pytest.raises(DataError, match="only 'daisy', and roses may not be read") as caught:
+        data.scan(root)
+
+    assert "right to read" in caught.value.hint
+
+
 # --- scan: ready-made splits ----------------------------------------------------------------------
 
 
