@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,15 @@ def run_prediction(
     return [
         Prediction(safe_name(str(file)), error=safe_name(found.faults[i]))
         if i in found.faults
-        else next(answers)
+        else _advised(next(answers), file)
         for i, file in enumerate(found.files)
     ]
+
+
+def _advised(answer: Prediction, file: Path) -> Prediction:
+    """What to do about a picture of a foreign kind that was named itself, and cannot be read."""
+    advice = data.foreign(file) if answer.error else ""
+    return replace(answer, error=f"{answer.error}; {advice}") if advice else answer
 
 
 def run_evaluation(

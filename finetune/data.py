@@ -225,20 +225,26 @@ def list_images(paths: Sequence[Path]) -> Listed:
     return found
 
 
+def foreign(path: Path) -> str:
+    """That a picture is of a kind which is not read, and what to do; empty for other suffixes."""
+    suffix = path.suffix.lower()
+    if suffix not in FOREIGN_SUFFIXES:
+        return ""
+    return f"{suffix[1:].upper()} is a format that is not read here; convert it to JPEG"
+
+
 def _list_below(folder: Path, found: Listed) -> None:
     before, notes = len(found.files), defaultdict[str, list[str]](list)
     files = list(_descend(folder, notes, folder))
     closed = {folder / name for name in notes["closed"]}
     for path in sorted([*files, *closed]):
-        suffix = path.suffix.lower()
         if path in closed:
             found.faults[len(found.files)] = (
                 f"cannot list folder {path}: give yourself the right to read it"
             )
-        elif suffix in FOREIGN_SUFFIXES:
-            why = f"{suffix[1:].upper()} is a format that is not read here; convert it to JPEG"
+        elif why := foreign(path):
             found.faults[len(found.files)] = ImageError(str(path), why).message
-        elif suffix not in IMAGE_SUFFIXES:
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
             found.others += 1
             continue
         found.files.append(path)

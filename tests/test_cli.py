@@ -303,6 +303,21 @@ def test_predict_answers_where_nothing_can_be_read(run_cli, run_folder: Path, tm
     assert set(json.loads(done.out)) == {"path", "error"}
 
 
+def test_a_foreign_picture_that_is_named_is_tried(run_cli, run_folder: Path, tmp_path) -> None:
+    """`photos/*` names it itself: a JPEG behind such a suffix is answered, another is explained."""
+    shutil.copy(SAMPLE / "oak" / "000.jpg", tmp_path / "a.heic")
+    (tmp_path / "b.heic").write_bytes(b"x")
+
+    named = (tmp_path / "a.heic", tmp_path / "b.heic")
+
+    done = run_cli("predict", *named, "--run", run_folder, "--json")
+
+    good, bad = map(json.loads, done.out.splitlines())
+    assert done.code == 3
+    assert "label" in good
+    assert bad["error"].endswith("; HEIC is a format that is not read here; convert it to JPEG")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_predict_answers_for_names_that_are_no_utf8(
     run_cli, run_folder: Path, tmp_path: Path
