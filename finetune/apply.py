@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,31 @@ def run_check(request: Request, listener: Listener) -> Health:
 def run_prediction(
     paths: Sequence[Path], run: Path | None, *, top: int, device: str, listener: Listener
 ) -> list[Prediction]:
-    """`finetune predict`."""
+    """`finetune predict`: an answer or a fault for every image, in the order of the files."""
     path = run or runs.latest()
     facts = runs.load_facts(path)
-    files = list(data.list_images(paths))
+    found = data.list_images(paths)
+    files = [file for i, file in enumerate(found.files) if i not in found.faults]
+    if found.others:
+        listener.note(f"{found.others} file(s) that are not images left out")
     listener.step(f"classifying {len(files)} image(s) with {path}")
-    return predict.predict(path, facts, files, top=top, device=device, listener=listener)
+    answers = iter(
+        predict.predict(path, facts, files, top=top, device=device, listener=listener)
+        if files
+        else ()
+    )
+    return [
+        Prediction(safe_name(str(file)), error=safe_name(found.faults[i]))
+        if i in found.faults
+        else _advised(next(answers), file)
+        for i, file in enumerate(found.files)
+    ]
+
+
+def _advised(answer: Prediction, file: Path) -> Prediction:
+    """What to do about a picture of a foreign kind that was named itself, and cannot be read."""
+    advice = data.foreign(file) if answer.error else ""
+    return replace(answer, error=f"{answer.error}; {advice}") if advice else answer
 
 
 def run_evaluation(
@@ -75,7 +95,7 @@ def run_evaluation(
             rows[i, index[entry.label]] = entry.probability
     labels = np.array([s.label for s, _ in good], np.int64)
     metrics = evaluate.measure(rows, labels, facts.classes)
-    leaks = data.leaks(splits.fitting, [s for s, _ in good])
+    leaks = data.leaks(splits.fitting, [s for s, _ in good], data.SEEN)
     findings = dataset.findings + leaks + data.unreadable([s for s, _ in bad], [m for _, m in bad])
     return Evaluation(
         run=safe_name(str(path)), data=safe_name(str(root)), metrics=metrics, findings=findings

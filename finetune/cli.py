@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import csv
 import inspect
+import io
 import logging
+import os
 import re
 import shlex
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +31,9 @@ from finetune.errors import (
     out_of_memory,
     safe_name,
 )
+
+if TYPE_CHECKING:
+    from finetune.records import Prediction
 
 app = typer.Typer(
     name="finetune",
@@ -115,6 +120,8 @@ _PLAN_NAMES = frozenset(
         *("translation", "stretch", "colour"),
     }
 )
+
+_OTHER_CSV = "Give a file that you may write, in a folder that is there."
 
 BY_RULE = "default: by rule, shown with its reason"
 PLAN = "Plan (each default comes from a rule)"
@@ -235,7 +242,7 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Say which way of transfer fits and why: for DIR, or for --size and --similarity."""
+    """Say which way of transfer fits and why. For DIR, or for --size and --similarity."""
     given = dict(locals())
     from finetune import console  # noqa: PLC0415
     from finetune.records import to_builtins, to_json  # noqa: PLC0415
@@ -251,7 +258,10 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
             )
         rule = table.rule_for(size, similarity)
         facts = table.Facts(images=table.TYPICAL_IMAGES[size], similarity=similarity)
-        advice = table.recommend(size, similarity, table.resolve(rule.strategy, facts, {}))
+        # which stages is for the data to say
+        taps = () if rule.strategy == "stage-probe" else ("top",)
+        plan = table.resolve(rule.strategy, facts, {}, taps)
+        advice = table.recommend(size, similarity, plan)
         _answer(advice, console.show_recommendation, json=json)
         return
     from finetune import pipeline  # noqa: PLC0415
@@ -277,7 +287,7 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Say what is wrong with the images of DIR: every check, passed ones too."""
+    """Say what is wrong with the images of DIR. --json lists what passed, too."""
     given = dict(locals())
     from finetune import apply, console  # noqa: PLC0415
 
@@ -306,7 +316,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Train every strategy on one split of DIR and say what the table's choice cost."""
+    """Train every strategy on one split of DIR. Says what the table's choice cost."""
     given = dict(locals())
     from finetune import console, pipeline  # noqa: PLC0415
 
@@ -317,23 +327,34 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 
 @app.command()
 def predict(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Images or folders.")],
+    paths: Annotated[
+        list[Path],  # one that may not be read is an answer with an error in it
+        typer.Argument(metavar="PATH…", help="Images or folders.", readable=False),
+    ],
     run: RunOption = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to list per image.")] = 3,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Classes to list per image; default: 3, 1 in --csv."),
+    ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write the answers to this file.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", help="Write the answers to this file.", readable=False
+        ),
     ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Classify images with a run; a file that cannot be read is an error record and exit code 3."""
+    """Classify images with a run. What cannot be read is an error record and exit code 3."""
     from finetune import apply, console  # noqa: PLC0415
     from finetune.records import to_json  # noqa: PLC0415
 
-    with console.ConsoleListener() as listener:
-        answers = apply.run_prediction(paths, run, top=top, device=device, listener=listener)
     if csv_file is not None:
-        _write_csv(csv_file, answers)
+        _require_csv(csv_file, paths)
+    with console.ConsoleListener() as listener:
+        answers = apply.run_prediction(paths, run, top=top or 3, device=device, listener=listener)
+    if csv_file is not None:
+        _write_csv(csv_file, answers, listed=top or 1)
     if json:
         for answer in answers:
             full = {"path": answer.path, "error": answer.error} if answer.error else answer
@@ -354,7 +375,7 @@ def evaluate(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Measure a run on labelled images: accuracy, by class, confusion, calibration."""
+    """Measure a run on labelled images. Accuracy, by class, confusion, calibration."""
     from finetune import apply, console  # noqa: PLC0415
 
     with console.ConsoleListener() as listener:
@@ -400,7 +421,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Empty it.")] = False,
     json: Json = False,
 ) -> None:
-    """Show what is kept on disk so that no image is run twice, or empty it."""
+    """Show or empty what is kept so that no image is run twice."""
     from finetune import cache as store  # noqa: PLC0415
     from finetune import console  # noqa: PLC0415
 
@@ -540,18 +561,75 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _write_csv(path: Path, answers: list[Any]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "label", "probability", "error"])
-            for a in answers:
-                name, label, fault = (_no_formula(t or "") for t in (a.path, a.label, a.error))
-                writer.writerow([name, label, a.probability or "", fault])
-    except OSError as error:
+def _require_csv(path: Path, inputs: Sequence[Path]) -> None:
+    """Find out before anything is classified whether the answers may go to a file.
+
+    Raises:
+        UsageError: it is an image (`--csv photos/*.jpg` names the first of them), or cannot be
+            written.
+    """
+    from finetune.data import FOREIGN_SUFFIXES, IMAGE_SUFFIXES  # noqa: PLC0415
+
+    here = os.path.realpath(path)
+    named = path.suffix.lower() in IMAGE_SUFFIXES | FOREIGN_SUFFIXES
+    if named or here in {os.path.realpath(given) for given in inputs}:
         raise UsageError(
-            f"cannot write {path}: {error.strerror}", hint="Give a file you may write."
-        ) from error
+            f"--csv {path} is {'an image' if named else 'also to be classified'}: it would be "
+            "overwritten",
+            hint="Name a file for the answers after --csv: finetune predict IMAGE --csv out.csv.",
+        )
+    try:
+        fault = _csv_fault(path, Path(here))
+    except OSError as error:  # a folder on the way that may not be entered
+        fault = str(error.strerror)
+    if fault:
+        raise UsageError(f"cannot write --csv {path}: {fault}", hint=_OTHER_CSV)
+
+
+def _csv_fault(path: Path, here: Path) -> str:
+    """Why a file, whose links end `here`, cannot be written; empty where it can."""
+    if path.is_dir():
+        return "it is a folder"
+    if _is_pipe(path):
+        return ""
+    if not here.parent.is_dir():
+        return f"there is no folder {here.parent}"
+    if here.exists() and not os.access(here, os.W_OK):
+        return "no right to overwrite it"
+    return "" if os.access(here.parent, os.W_OK | os.X_OK) else f"no right in {here.parent}"
+
+
+def _write_csv(path: Path, answers: Sequence[Prediction], *, listed: int = 1) -> None:
+    """One row per image with its `listed` likeliest classes; the file is whole, or as it was.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    from finetune import disk  # noqa: PLC0415
+
+    ranks = range(1, min(listed, max((len(a.top) for a in answers), default=0)))
+    further = [f"{name}_{rank + 1}" for rank in ranks for name in ("label", "probability")]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "label", "probability", "error", *further])
+    for a in answers:
+        name, label, fault = (_no_formula(t or "") for t in (a.path, a.label, a.error))
+        rest = [x for c in a.top[1:listed] for x in (_no_formula(c.label), c.probability)]
+        row = [name, label, "" if a.probability is None else a.probability, fault, *rest]
+        writer.writerow(row + [""] * (4 + len(further) - len(row)))
+    content = text.getvalue().encode()
+    try:
+        if _is_pipe(path):
+            path.write_bytes(content)
+        else:
+            disk.put(path.resolve(), content)  # a link stays one
+    except OSError as error:
+        raise UsageError(f"cannot write --csv {path}: {error.strerror}", hint=_OTHER_CSV) from error
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether it is there and no file, such as /dev/stdout: nothing can be renamed to it."""
+    return path.exists() and not path.is_file()
 
 
 def _no_formula(text: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from finetune.errors import FinetuneError, printable
 from finetune.records import (
@@ -50,6 +53,8 @@ _STATUS: dict[Status, tuple[str, str]] = {
     "passed": ("green", "passed"),
     "not-applicable": ("dim", "not applicable"),
 }
+# Counted, not listed: a title such as "image(s) cannot be read" would pass for a finding.
+_QUIET: tuple[Status, ...] = ("passed", "not-applicable")
 _PIPE_WIDTH = 160  # into a file or pipe: wide enough that no name is cut
 
 
@@ -146,8 +151,12 @@ def show_result(result: RunResult) -> None:
         out.print(f"Why: {escape(result.floor.reason)}")
     for reason in result.recommendation.reasons:
         out.print(f"Why: {escape(reason.text)}")
-    out.print(f"Took {result.seconds['total']:.0f} s. Run: [bold]{escape(result.run)}[/]")
-    out.print(f"Next: finetune predict IMAGE --run {escape(result.run)}", style="dim")
+    # not broken over lines, so that path and command can be copied
+    out.print(
+        f"Took {result.seconds['total']:.0f} s. Run: [bold]{_shown(result.run)}[/]", soft_wrap=True
+    )
+    command = f"finetune predict IMAGE --run {shlex.quote(result.run)}"
+    out.print(f"Next: {_shown(command)}", style="dim", soft_wrap=True)
 
 
 def show_stop(stop: Stop) -> None:
@@ -191,20 +200,12 @@ def show_advice(advice: Advice) -> None:
 
 
 def show_health(health: Health) -> None:
-    """The answer of `check`: what was found with what to do, the worst first; then the rest."""
+    """The answer of `check`: what was found with what to do, the worst first; the rest counted."""
     out = _out()
     ranked = sorted(health.checks, key=lambda c: (list(_STATUS).index(c.status), c.code))
-    table = Table(box=None, pad_edge=False)
-    for name in ("code", "result", "looked for"):
-        table.add_column(name, no_wrap=name != "looked for")
-    table.add_column("found", overflow="fold")
-    for c in ranked:
-        if c.status not in ("passed", "not-applicable"):
-            _print_check(out, c)
-            continue
-        colour, word = _STATUS[c.status]
-        table.add_row(c.code, f"[{colour}]{word}[/]", c.title, escape(printable(c.text)))
-    out.print(table)
+    for check in ranked:
+        if check.status not in _QUIET:
+            _print_check(out, check)
     counts = health.counts
     alarms = sum(c.alarming for c in health.checks)
     out.print(
@@ -212,6 +213,9 @@ def show_health(health: Health) -> None:
         f"{counts['val']} validation, {counts['test']} test. "
         f"{alarms or 'No'} warning{'' if alarms == 1 else 's'}. Took {health.seconds:.1f} s."
     )
+    numbers = {word: sum(c.status == word for c in health.checks) for word in _QUIET}
+    quiet = ", ".join(f"{n} {_STATUS[word][1]}" for word, n in numbers.items() if n)
+    out.print(f"{quiet}; --json lists them.", style="dim")
 
 
 def show_comparison(found: Comparison) -> None:
@@ -283,19 +287,47 @@ def show_evaluation(evaluation: Evaluation) -> None:
 
 
 def show_runs(rows: Sequence[RunRow]) -> None:
-    """The answer of `runs`."""
+    """The answer of `runs`: a path stands on one line, so that it can be copied."""
+    whole = [r for r in rows if r.error is None]
+    columns = {
+        "run": [_shown(r.run) for r in whole],
+        "made": [_shown(_local(r.created)) for r in whole],
+        "strategy": [_shown(r.strategy) for r in whole],
+        "backbone": [_shown(r.backbone) for r in whole],
+        "classes": [str(r.classes) for r in whole],
+        "accuracy": ["" if r.accuracy is None else f"{r.accuracy:.1%}" for r in whole],
+        "measured on": [_shown(r.accuracy_source) for r in whole],
+    }
+    out = _out()
+    # from the least useful on; the usual path tells strategy and date, too
+    for name in ("backbone", "classes", "measured on", "made", "strategy"):
+        if _width(columns) > out.width:
+            del columns[name]
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "made", "strategy", "backbone", "classes", "accuracy", "measured on"):
-        table.add_column(name, overflow="fold")
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    out.width = max(out.width, _width(columns))
+    if whole:
+        out.print(table)
     for r in rows:
         if r.error is not None:
-            table.add_row(_shown(r.run), "", f"[red]{_shown(r.error)}[/]")
-            continue
-        accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
-        made = r.created[:16].replace("T", " ")
-        cells = (made, r.strategy, r.backbone, str(r.classes), accuracy, r.accuracy_source)
-        table.add_row(_shown(r.run), *map(_shown, cells))
-    _out().print(table)
+            out.print(f"{_shown(r.run)}  [red]{_shown(r.error)}[/]", soft_wrap=True)
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    """How wide a table of these columns is, two blanks between them."""
+    widest = (max(Text.from_markup(c).cell_len for c in [n, *v]) for n, v in columns.items())
+    return sum(widest) + 2 * (len(columns) - 1)
+
+
+def _local(created: str) -> str:
+    """A moment of a run's record as clocks show it here, like the date in a run's own name."""
+    try:
+        return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # a stranger's run
+        return created[:16]
 
 
 def show_backbones(rows: Sequence[BackboneRow]) -> None:
@@ -454,7 +486,7 @@ def _plan_table(plan: Plan) -> Table:
     if plan.strategy in TUNED:
         values |= vars(plan.augment)
     for name, value in values.items():
-        shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+        shown = ", ".join(value) or "–" if isinstance(value, tuple) else str(value)
         if isinstance(value, float):
             shown = f"{value:.4g}"
         table.add_row(name, shown, escape(plan.why.get(name, "")))

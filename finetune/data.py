@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from finetune import disk
-from finetune.errors import DataError, UsageError, safe_name
+from finetune.errors import DataError, ImageError, UsageError, safe_name
 from finetune.records import MOST_CLASSES, Dataset, Finding, Sample, Severity, Splits
 
 # What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
@@ -33,6 +34,7 @@ FOREIGN_SUFFIXES = frozenset(
     }
 )
 VALIDATION_NAMES = ("val", "valid", "validation")
+ALIASES = {"training": "train", "testing": "test"}  # popular sets come with folders so called
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -73,10 +75,17 @@ def scan(root: Path) -> Dataset:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Folders of the first level by lower-case name: splits are recognised in any case."""
+    """Folders of the first level by lower-case name: splits are recognised in any case.
+
+    `training` stands for `train` where there is no `train`, `testing` for `test`.
+    """
+    folders = sorted(p for p in root.iterdir() if p.is_dir())
+    taken = {path.name.lower() for path in folders}
     found: dict[str, Path] = {}
-    for path in sorted(p for p in root.iterdir() if p.is_dir()):
+    for path in folders:
         name = path.name.lower()
+        alias = ALIASES.get(name, name)
+        name = name if alias in taken else alias
         if name in found and name in {"train", "test", *VALIDATION_NAMES}:
             raise DataError(
                 f"{root} has both {found[name].name}/ and {path.name}/",
@@ -104,11 +113,13 @@ def _scan_ready(root: Path, folders: dict[str, Path]) -> Dataset:
         unknown = sorted({c for c, _ in listing.files} - set(classes))
         if unknown:
             raise DataError(
-                f"{folders[folder]} has classes that train/ lacks: {', '.join(unknown[:5])}",
-                hint="Give train/ a folder with images for each of them, or take them out.",
+                f"{folders[folder]} has classes that {folders['train'].name}/ lacks: "
+                f"{', '.join(unknown[:5])}",
+                hint=f"Give {folders['train'].name}/ a folder with images for each of them, or "
+                "take them out.",
             )
         if not listing.files:
-            train.notes["bare"].append(folder)
+            train.notes["bare"].append(safe_name(folders[folder].name))
         listing.classes = list(classes)
         parts[part] = _samples(root, listing, read=part != "test")
         for title, paths in listing.notes.items():
@@ -133,7 +144,8 @@ def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
     """The labelled images of `root/test` where there is one, else of `root`, for known classes.
 
     Raises:
-        DataError: no folder, no images, or a class folder that is not among `classes`.
+        DataError: no folder, no images, none that may be read, a class folder that is not among
+            `classes`, or ready-made splits without a test.
     """
     _require_folder(root)
     with _readable(root):
@@ -141,7 +153,7 @@ def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
 
 
 def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
-    top = root / "test" if _is_class_folder(root / "test") and "test" not in classes else root
+    top = _measured_folder(root, classes)
     listing = _walk(root, top)
     unknown = sorted(set(listing.classes) - set(classes))
     if unknown or not listing.files:
@@ -153,25 +165,91 @@ def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
         )
     listing.classes = list(classes)
     pool = _samples(root, listing, read=True)
+    if not pool:
+        raise DataError(
+            f"none of the {len(listing.files)} images in {top} may be read, such as "
+            f"{listing.files[0][1]}",
+            hint="Give yourself the right to read them.",
+        )
     return Dataset(
         safe_name(str(root)), tuple(classes), "plain", pool, None, None, _findings(listing)
     )
 
 
-def list_images(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files as given, there or not, and the images below folders, in name order.
+def _measured_folder(root: Path, classes: Sequence[str]) -> Path:
+    """The test of ready-made splits, else the folder itself; a class may be called as a split is.
 
     Raises:
-        DataError: a folder without images.
+        DataError: there are ready-made splits, but no test: which of them is meant is not clear.
     """
+    splits = {
+        name: path
+        for name, path in _split_folders(root).items()
+        if path.name not in classes and _is_class_folder(path)
+    }
+    if "test" in splits:
+        return splits["test"]
+    there = [splits[name] for name in (*VALIDATION_NAMES, "train") if name in splits]
+    if not there:
+        return root
+    raise DataError(
+        f"{root} has {' and '.join(f'{path.name}/' for path in there)}, but no test/",
+        hint=f"Give the folder to measure on: finetune evaluate {shlex.quote(str(there[0]))}",
+    )
+
+
+@dataclass
+class Listed:
+    """What there is to classify: all files in order, and why some of them are not read."""
+
+    files: list[Path] = field(default_factory=list)
+    faults: dict[int, str] = field(default_factory=dict)  # by place in `files`
+    others: int = 0  # files below folders that are no images
+
+
+def list_images(paths: Sequence[Path]) -> Listed:
+    """Files as given, there or not, and the images below folders, in name order.
+
+    A picture of a kind that is not read, and a folder that cannot be listed, stand among them with
+    their fault: their absence would look like an answer.
+
+    Raises:
+        DataError: a folder with nothing of all this.
+    """
+    found = Listed()
     for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in _descend(path) if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
-                raise DataError(f"no images below {path}", hint="Give an image or its folder.")
-            yield from found
+        if os.path.isdir(path):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
+            _list_below(path, found)
         else:
-            yield path
+            found.files.append(path)
+    return found
+
+
+def foreign(path: Path) -> str:
+    """That a picture is of a kind which is not read, and what to do; empty for other suffixes."""
+    suffix = path.suffix.lower()
+    if suffix not in FOREIGN_SUFFIXES:
+        return ""
+    return f"{suffix[1:].upper()} is a format that is not read here; convert it to JPEG"
+
+
+def _list_below(folder: Path, found: Listed) -> None:
+    before, notes = len(found.files), defaultdict[str, list[str]](list)
+    files = list(_descend(folder, notes, folder))
+    closed = {folder / name for name in notes["closed"]}
+    for path in sorted([*files, *closed]):
+        if path in closed:
+            found.faults[len(found.files)] = (
+                f"cannot list folder {path}: give yourself the right to read it"
+            )
+        elif why := foreign(path):
+            found.faults[len(found.files)] = ImageError(str(path), why).message
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+            found.others += 1
+            continue
+        found.files.append(path)
+    if len(found.files) == before:
+        raise DataError(f"no images below {folder}", hint="Give an image or its folder.")
 
 
 def split(
@@ -332,7 +410,13 @@ def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
     if len(listing.classes) >= 2:
         return tuple(listing.classes)
     found = f"only '{listing.classes[0]}'" if listing.classes else "none"
-    loose = len(listing.notes["loose"])
+    loose, closed = len(listing.notes["loose"]), listing.notes["closed"]
+    if closed:
+        raise DataError(
+            f"{folder} needs at least two class folders with images; found {found}, and "
+            f"{', '.join(closed[:5])} may not be read",
+            hint="Give yourself the right to read the class folders.",
+        )
     raise DataError(
         f"{folder} needs at least two class folders with images; found {found}"
         + (f" and {loose} images outside any class folder" if loose else ""),
@@ -440,6 +524,12 @@ LEAKED = Kind(
     "test image(s) are exact copies of images trained on",
     "Remove them from test/: the test accuracy is too good by as much.",
 )
+# the same in `evaluate`, whose images need not lie in a test/
+SEEN = replace(
+    LEAKED,
+    title="image(s) are exact copies of images trained on",
+    hint="Leave them out with --unseen: the accuracy is too good by as much.",
+)
 UNREADABLE = Kind(
     "FT120",
     "warning",
@@ -481,11 +571,13 @@ def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Find
     return (UNREADABLE.finding(text, [s.path for s in samples]),)
 
 
-def leaks(fitting: Sequence[Sample], test: Sequence[Sample]) -> tuple[Finding, ...]:
-    """A finding when exact copies of fitted images stand in the test split."""
+def leaks(
+    fitting: Sequence[Sample], test: Sequence[Sample], kind: Kind = LEAKED
+) -> tuple[Finding, ...]:
+    """A finding when exact copies of fitted images stand among those that are measured."""
     known = {s.digest for s in fitting}
     leaked = [s.path for s in test if s.digest in known]
-    return (LEAKED.finding(f"{len(leaked)} {LEAKED.title}", leaked),) if leaked else ()
+    return (kind.finding(f"{len(leaked)} {kind.title}", leaked),) if leaked else ()
 
 
 def _number(unit: str, salt: str) -> float:

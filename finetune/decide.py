@@ -203,7 +203,9 @@ def _forecast_of(
 
         tuning, text = trials.seconds(survey, plan)
         seconds += tuning
-    text = f"about {seconds:.0f} s: {text}; the budget is {budget:.0f} s"
+    given = survey.request.budget_s is not None or survey.request.strategy == "auto"
+    limit = f"the budget is {budget:.0f} s" if given else "no budget was given"
+    text = f"about {seconds:.0f} s: {text}; {limit}"
     return Forecast(name, plan.side_px, seconds, seconds <= budget, text)
 
 

@@ -18,7 +18,7 @@ def put(file: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full, or the place cannot be written; the old file stays.
     """
-    aside = file.with_name(f".{file.name}")
+    aside = file.with_name(f".{file.name}.part")  # may lie among a person's own files
     try:
         aside.write_bytes(content)
         flush(aside)

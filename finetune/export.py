@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ def inference_file(
         # the larger of the two gaps; one that is no number stays so
         gap = float(np.max([inference.gap(one, two), inference.gap(*likely)]))
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            place = scratch or tempfile.gettempdir()
+            return None, f"it cannot be written below {place}: {error.strerror}"
         return None, f"OpenVINO could not take this network: {first_line(error)}"
     if not gap <= PARITY:  # so that no number at all fails, too
         return None, f"OpenVINO's answers differ by {gap:.1e} of their size, more than {PARITY:.0e}"

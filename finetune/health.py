@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -236,7 +237,8 @@ def _require_health(found: Iterable[Check], root: Path) -> None:
             f"--strict: {root} has {len(alarms)} warning(s): "
             + "; ".join(f"{c.code} {c.text}" for c in alarms[: checks.SHOWN])
             + (" …" if len(alarms) > checks.SHOWN else ""),
-            hint=f"Mend them, or leave out --strict; finetune check {root} lists the files.",
+            hint=f"Mend them, or leave out --strict; finetune check {shlex.quote(str(root))} "
+            "lists the files.",
         )
 
 

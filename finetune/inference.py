@@ -30,6 +30,7 @@ SCORES = "scores"
 # Largest difference allowed between two runtimes, relative to the features' own size; of a whole
 # network: to the scores' and to the probabilities'.
 PARITY = 1e-3
+_PROBE_BYTES = 1 << 20  # more than what is left of a disk that a network did not fit on
 # The features that the ImageNet classifier reads.
 TOP = "top"
 # Their square root, where they are rectified: it evens out the few large ones, as RootSIFT does
@@ -97,10 +98,19 @@ def serialised(graph: Any, scratch: Path | None = None) -> tuple[bytes, bytes]:
     """The bytes of the two files of a model, topology and constants, in full precision.
 
     They are written below `scratch` first, or where temporary files go.
+
+    Raises:
+        OSError: nothing can be written there, for instance as the disk is full.
+        Exception: OpenVINO cannot write this model; it raises all sorts of things.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         first, second = (Path(folder) / name for name in FILES)
-        openvino().save_model(graph, str(first), compress_to_fp16=False)
+        try:
+            openvino().save_model(graph, str(first), compress_to_fp16=False)
+        except Exception:
+            # of a full disk it says "iostream error": the system tells what it is, if it is that
+            (Path(folder) / "probe").write_bytes(bytes(_PROBE_BYTES))
+            raise
         return first.read_bytes(), second.read_bytes()
 
 

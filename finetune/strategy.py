@@ -450,7 +450,7 @@ def resolve(
         strategy: What is to be done.
         facts: Size, distance and shape of the data and the backbone.
         user: Options given by hand, by field name of `Plan` or `Augment`.
-        taps: The stages whose features the head reads.
+        taps: The stages whose features the head reads; none where no data has chosen them yet.
 
     Raises:
         UsageError: an option out of range.
@@ -521,12 +521,15 @@ def resolve(
 def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan:
     """The backbone stays frozen, so nothing that belongs to tuning is used."""
     names = {f.name for f in (*fields(Plan), *fields(Augment))} - {"why", "augment"}
+    chosen = "the features with the least cross-validated log loss, by a standard error at least"
     why = dict.fromkeys(names, "not used: the backbone stays frozen") | {
         "strategy": "see the reasons",
         "side_px": "the backbone's input size",
         "taps": "the top features"
         if strategy == "linear-probe"
-        else "the features with the least cross-validated log loss, by a standard error at least",
+        else chosen
+        if taps
+        else f"chosen on the data: {chosen}",
     }
     return Plan(
         strategy=strategy,

@@ -7,12 +7,13 @@ import os
 # as `finetune.__main__` does, before torch is loaded: tests often share their machine
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+import errno
 import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import hypothesis
 import numpy as np
@@ -154,6 +155,20 @@ def run_cli(
         return Outcome(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def closed_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """`closed_folder(path)` lets nobody list that folder, the superuser included."""
+    scandir, closed = os.scandir, set()
+
+    def look(path: Any = ".") -> Any:
+        if Path(path) in closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", look)
+    return closed.add
 
 
 @pytest.fixture

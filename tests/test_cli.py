@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from helpers import SAMPLE
 from PIL import Image
 
-from finetune import cli, pipeline, runs, strategy
+from finetune import cli, disk, pipeline, runs, strategy
+from finetune.errors import UsageError
 from finetune.records import Prediction
 
 
@@ -57,6 +62,18 @@ def test_recommend_from_the_table(run_cli) -> None:
     assert answer["reasons"]
     assert answer["plan"]["why"]
     assert "trouble" in answer["warning"]
+
+
+def test_recommend_without_data_chooses_no_stages(run_cli) -> None:
+    """Which stages a stage probe reads is for the data to say: the plan names none."""
+    asked = ("recommend", "--size", "small", "--similarity", "different")
+
+    people, machine = run_cli(*asked), run_cli(*asked, "--json")
+
+    plan = json.loads(machine.out)["plan"]
+    assert plan["taps"] == []
+    assert plan["why"]["taps"].startswith("chosen on the data: ")
+    assert re.search(r"taps +– +chosen on the data", people.out)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +175,8 @@ def test_check_json_has_every_check(run_cli, image_folder) -> None:
     assert {"passed", "warning", "not-applicable"} <= {c["status"] for c in answer["checks"]}
 
 
-def test_check_shows_people_what_to_do_and_what_passed(run_cli, image_folder) -> None:
-    """The finding with its file on one line and what to do; passed checks are listed, too."""
+def test_check_shows_people_what_to_do(run_cli, image_folder) -> None:
+    """The finding with its file on one line and what to do; passed checks are only counted."""
     root = image_folder({"a": 12, "b": 12})
     (root / "a" / "line\nbreak.png").write_bytes(b"")
 
@@ -168,8 +185,17 @@ def test_check_shows_people_what_to_do_and_what_passed(run_cli, image_folder) ->
     assert done.code == 0
     assert r"a/line\nbreak.png (it is empty)" in done.out
     assert "Repair or remove them" in done.out
-    assert "FT136  passed" in done.out
-    assert "FT112  not applicable" in done.out
+    assert re.search(r"^\d+ passed, \d+ not applicable; --json lists them", done.out, re.MULTILINE)
+    assert "FT136" not in done.out
+
+
+def test_every_command_has_a_short_help_that_is_not_cut(run_cli) -> None:
+    """`finetune --help` at 80 columns says what each command does, to the full stop."""
+    done = run_cli("--help")
+
+    commands = done.out.partition("Commands:\n")[2].splitlines()
+    assert len(commands) == 9
+    assert all(len(line) <= 80 and line.endswith(".") and "..." not in line for line in commands)
 
 
 def test_strict_turns_warnings_into_exit_code_3(run_cli, image_folder, tmp_path: Path) -> None:
@@ -246,6 +272,52 @@ def test_predict_answers_all_but_the_bad_file(run_cli, run_folder: Path, tmp_pat
     assert good["top"][0] == {"label": good["label"], "probability": good["probability"]}
 
 
+def test_predict_leaves_no_picture_out_silently(
+    run_cli, run_folder: Path, tmp_path: Path, closed_folder
+) -> None:
+    """A picture of a foreign kind and a closed folder are error records; a text is only counted."""
+    shutil.copy(SAMPLE / "oak" / "000.jpg", tmp_path / "a.jpg")
+    (tmp_path / "b.HEIC").write_bytes(b"x")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "closed").mkdir()
+    closed_folder(tmp_path / "closed")
+
+    done = run_cli("predict", tmp_path, "--run", run_folder, "--json")
+
+    answers = {Path(a["path"]).name: a for a in map(json.loads, done.out.splitlines())}
+    assert done.code == 3
+    assert list(answers) == ["a.jpg", "b.HEIC", "closed"]
+    assert "label" in answers["a.jpg"]
+    assert "not read here; convert it" in answers["b.HEIC"]["error"]
+    assert "cannot list folder" in answers["closed"]["error"]
+    assert "1 file(s) that are not images left out" in done.err
+
+
+def test_predict_answers_where_nothing_can_be_read(run_cli, run_folder: Path, tmp_path) -> None:
+    """A folder of foreign pictures is one record for each, not a folder without images."""
+    (tmp_path / "b.heic").write_bytes(b"x")
+
+    done = run_cli("predict", tmp_path, "--run", run_folder, "--json")
+
+    assert done.code == 3
+    assert set(json.loads(done.out)) == {"path", "error"}
+
+
+def test_a_foreign_picture_that_is_named_is_tried(run_cli, run_folder: Path, tmp_path) -> None:
+    """`photos/*` names it itself: a JPEG behind such a suffix is answered, another is explained."""
+    shutil.copy(SAMPLE / "oak" / "000.jpg", tmp_path / "a.heic")
+    (tmp_path / "b.heic").write_bytes(b"x")
+
+    named = (tmp_path / "a.heic", tmp_path / "b.heic")
+
+    done = run_cli("predict", *named, "--run", run_folder, "--json")
+
+    good, bad = map(json.loads, done.out.splitlines())
+    assert done.code == 3
+    assert "label" in good
+    assert bad["error"].endswith("; HEIC is a format that is not read here; convert it to JPEG")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_predict_answers_for_names_that_are_no_utf8(
     run_cli, run_folder: Path, tmp_path: Path
@@ -290,6 +362,84 @@ def test_predict_writes_csv(run_cli, run_folder: Path, tmp_path: Path) -> None:
     assert done.code == 0
     assert len(rows) == len(list((SAMPLE / "oak").iterdir()))
     assert set(rows[0]) == {"path", "label", "probability", "error"}
+
+
+def test_predict_lists_as_many_classes_in_a_csv_as_asked(
+    run_cli, run_folder: Path, tmp_path: Path
+) -> None:
+    """--top N gives N classes a row, the further ones in columns behind those of every CSV."""
+    shutil.copy(SAMPLE / "oak" / "000.jpg", tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    file = tmp_path / "out.csv"
+
+    done = run_cli("predict", tmp_path, "--run", run_folder, "--csv", file, "--top", 2, "--json")
+
+    head, good, bad = csv.reader(file.read_text().splitlines())
+    answer = next(a for a in map(json.loads, done.out.splitlines()) if "top" in a)
+    assert head == ["path", "label", "probability", "error", "label_2", "probability_2"]
+    assert [good[1], good[4]] == [c["label"] for c in answer["top"]]
+    assert float(good[5]) == answer["top"][1]["probability"]
+    assert bad[1:3] + bad[4:] == ["", "", "", ""]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.PNG", "c.heic", "notes"])
+def test_an_image_is_not_overwritten_by_a_csv(run_cli, tmp_path: Path, name: str) -> None:
+    """`--csv photos/*` without a file's name ends before anything is read, and every file stays."""
+    (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(name)
+
+    done = run_cli("predict", "--csv", tmp_path / name, tmp_path / "link", "--run", "/no/run")
+
+    assert done.code == 2
+    assert str(tmp_path / name) in done.err
+    assert (tmp_path / name).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["nowhere/out.csv", ".", "locked.csv", "closed/out.csv"])
+def test_a_csv_that_cannot_be_written_is_told_first(
+    run_cli, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place that is not there, a folder, or no right to write: told before the run is read."""
+    (tmp_path / "locked.csv").touch()
+    (tmp_path / "closed").mkdir()
+    refused = {tmp_path / "locked.csv", tmp_path / "closed"}
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) not in refused)
+
+    done = run_cli("predict", "a.jpg", "--csv", tmp_path / name, "--run", "/no/run")
+
+    assert done.code == 2
+    assert f"cannot write --csv {tmp_path / name}" in done.err
+
+
+def test_a_csv_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full leaves the old answers, nothing beside them, and a fault to mend."""
+    file = tmp_path / "out.csv"
+    file.write_text("old")
+
+    def fail(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "flush", fail)
+
+    with pytest.raises(UsageError, match="No space left"):
+        cli._write_csv(file, [Prediction("a.jpg", label="a", probability=0.5)])
+
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_csv_goes_through_a_link_or_pipe(tmp_path: Path) -> None:
+    """What is linked is written and the link stays; a pipe gets the rows and is not replaced."""
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit((tmp_path / "pipe").read_bytes)
+        for name in ("link.csv", "pipe"):
+            cli._require_csv(tmp_path / name, [])
+            cli._write_csv(tmp_path / name, [Prediction("a.jpg", error="bad")])
+
+        assert heard.result(timeout=10) == (tmp_path / "real.csv").read_bytes()
+    assert (tmp_path / "link.csv").is_symlink()
 
 
 @pytest.mark.parametrize(
@@ -373,7 +523,8 @@ def test_evaluate_reports_everything_and_warns_of_seen_images(
         *("n", "accuracy", "interval", "balanced_accuracy", "macro_f1", "per_class", "confusion"),
         *("log_loss", "calibration_error", "majority_baseline"),
     } <= set(answer["metrics"])
-    assert "FT112" in {f["code"] for f in answer["findings"]}
+    found = {f["code"]: f for f in answer["findings"]}
+    assert "--unseen" in found["FT112"]["hint"]
 
 
 def test_evaluate_unseen_gives_the_runs_own_test_figure(run_cli, leaves_run) -> None:
@@ -417,7 +568,7 @@ def test_runs_lists_strategy_accuracy_date(run_cli, leaves_run) -> None:
 
     row = json.loads(machine.out)[0]
     assert row["strategy"] == result.strategy
-    assert row["created"][:10] in people.out
+    assert datetime.fromisoformat(row["created"]).astimezone().strftime("%F %R") in people.out
     assert f"{row['accuracy']:.1%}" in people.out
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune import data
+from finetune import data, disk
 from finetune.errors import DataError, UsageError
 from finetune.records import Dataset, Sample, Splits, to_json
 
@@ -383,6 +383,19 @@ def test_scan_and_split_leave_the_folder_as_it_was(tmp_path: Path) -> None:
     assert state() == before
 
 
+def test_a_class_folder_that_may_not_be_read_is_no_missing_class(
+    tmp_path: Path, closed_folder
+) -> None:
+    """Where one class is left as another's folder is closed, the fault says which."""
+    root = lay(tmp_path, "daisy/1.png", "roses/2.png")
+    closed_folder(root / "roses")
+
+    with pytest.raises(DataError, match="only 'daisy', and roses may not be read") as caught:
+        data.scan(root)
+
+    assert "right to read" in caught.value.hint
+
+
 # --- scan: ready-made splits ----------------------------------------------------------------------
 
 
@@ -419,6 +432,32 @@ def test_split_folders_count_in_any_case(tmp_path: Path, splits: tuple[str, str]
 
     assert (dataset.layout, dataset.classes) == ("ready", ("a", "b"))
     assert {p.split("/")[0] for p in names(dataset.test)} == {splits[1]}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("Training", "Testing"), ("training", "test"), ("TRAIN", "TESTING")]
+)
+def test_training_and_testing_are_splits(tmp_path: Path, train: str, test: str) -> None:
+    """Popular sets call their splits so; they are no two classes, here or in `evaluate`."""
+    root = lay(tmp_path, f"{train}/a/1.png", f"{train}/b/2.png", f"{test}/a/3.png")
+
+    dataset = data.scan(root)
+
+    assert (dataset.layout, dataset.classes) == ("ready", ("a", "b"))
+    assert names(dataset.test or ()) == {f"{test}/a/3.png"}
+    assert not dataset.findings
+    assert names(data.scan_labelled(root, ("a", "b")).pool) == {f"{test}/a/3.png"}
+
+
+def test_training_beside_train_is_no_split(tmp_path: Path) -> None:
+    """Where train/ and test/ are there, folders of like names are told as not used, as before."""
+    root = lay(tmp_path, "train/a/1.png", "train/b/2.png", "training/a/3.png", "testing/a/4.png")
+    lay(root, "test/a/5.png")
+
+    dataset = data.scan(root)
+
+    assert names(dataset.pool) == {"train/a/1.png", "train/b/2.png"}
+    assert [f.code for f in dataset.findings] == ["FT102"]
 
 
 @pytest.mark.parametrize("part", ["test", "val"])
@@ -546,6 +585,39 @@ def test_labelled_images_come_from_test_where_there_is_one(tmp_path: Path) -> No
     assert names(of_class.pool) == {"test/4.png", "car/5.png"}
 
 
+@pytest.mark.parametrize("test", ["Test", "TEST"])
+def test_the_test_is_found_in_any_case(tmp_path: Path, test: str) -> None:
+    """Splits are recognised as training recognises them."""
+    root = lay(tmp_path, "Train/a/1.png", f"{test}/a/2.png", "Val/a/3.png")
+
+    assert names(data.scan_labelled(root, ("a", "b")).pool) == {f"{test}/a/2.png"}
+
+
+@pytest.mark.parametrize("folders", [("train", "val"), ("Train", "Valid"), ("train",)])
+def test_splits_without_a_test_are_not_classes(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    """Which of them to measure on has to be said; the fault shows the command."""
+    root = lay(tmp_path / "my data", *(f"{name}/a/{name}.png" for name in folders))
+
+    with pytest.raises(DataError, match="but no test/") as caught:
+        data.scan_labelled(root, ("a", "b"))
+
+    assert f"finetune evaluate '{root / folders[-1]}'" in caught.value.hint
+    assert data.scan_labelled(root / folders[-1], ("a", "b")).pool
+
+
+def test_labelled_images_of_which_none_may_be_read(tmp_path: Path, monkeypatch) -> None:
+    """Where no file's bytes can be had, that is the fault which is told."""
+    root = lay(tmp_path, "a/1.png", "b/2.png")
+
+    def refuse(_path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(disk, "digest_file", refuse)
+
+    with pytest.raises(DataError, match="none of the 2 images"):
+        data.scan_labelled(root, ("a", "b"))
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [(("a/1.png", "zebra/2.png"), "unknown classes: zebra"), ((), "has no images")],
@@ -572,9 +644,25 @@ def test_list_images_keeps_the_order_asked_for(tmp_path: Path) -> None:
     """Files come as given, whatever their suffix and there or not; folders in name order."""
     root = lay(tmp_path, "x/b.png", "x/a/c.JPG", "x/.hidden.png", "x/notes.txt", "one.dat")
 
-    listed = list(data.list_images([root / "one.dat", root / "gone.png", root / "x"]))
+    listed = data.list_images([root / "one.dat", root / "gone.png", root / "x"])
 
-    assert listed == [root / n for n in ("one.dat", "gone.png", "x/a/c.JPG", "x/b.png")]
+    assert listed.files == [root / n for n in ("one.dat", "gone.png", "x/a/c.JPG", "x/b.png")]
+    assert not listed.faults
+    assert listed.others == 1
+
+
+def test_list_images_names_what_it_cannot_read(tmp_path: Path, closed_folder) -> None:
+    """Pictures of foreign kinds and closed folders stand in their places, each with its fault."""
+    root = lay(tmp_path, "x/a.png", "x/b.HEIC", "x/c.png", "x/locked/d.png", "y/e.dng")
+    closed_folder(root / "x" / "locked")
+
+    listed = data.list_images([root / "x", root / "y", root / "x" / "locked"])
+
+    names = ("x/a.png", "x/b.HEIC", "x/c.png", "x/locked", "y/e.dng", "x/locked")
+    assert listed.files == [root / n for n in names]
+    assert set(listed.faults) == {1, 3, 4, 5}
+    assert "b.HEIC: HEIC is a format that is not read" in listed.faults[1]
+    assert f"cannot list folder {root / 'x' / 'locked'}" in listed.faults[3]
 
 
 def test_folder_without_images_is_a_fault(tmp_path: Path) -> None:
@@ -582,7 +670,7 @@ def test_folder_without_images_is_a_fault(tmp_path: Path) -> None:
     root = lay(tmp_path, "docs/notes.txt")
 
     with pytest.raises(DataError, match="docs"):
-        list(data.list_images([root / "docs"]))
+        data.list_images([root / "docs"])
 
 
 # --- split ----------------------------------------------------------------------------------------

@@ -182,6 +182,21 @@ def test_a_probe_is_taken_however_small_the_budget(seen: Seen) -> None:
         assert not any("does not fit" in r.text for r in found.advice.reasons)
 
 
+def test_a_forecast_names_a_budget_only_where_one_applies(seen: Seen) -> None:
+    """A strategy that the user named has no budget but the user's own."""
+    data, probes, measured, listener = seen
+    for asked, says in (
+        ({"strategy": "linear-probe"}, "no budget was given"),
+        ({"strategy": "linear-probe", "budget_s": 60.0}, "the budget is 60 s"),
+        ({}, "the budget is 900 s"),
+    ):
+        one = replace(data, request=replace(data.request, **asked))
+
+        (found,) = decide.forecast(one, measured, probes, ("linear-probe",), Clock(listener))
+
+        assert found.text.endswith(says)
+
+
 def test_forecasts_of_another_choice_are_not_taken(
     seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

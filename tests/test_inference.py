@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -344,6 +346,25 @@ def test_the_file_gives_the_scores_of_backbone_and_head() -> None:
     expected = probe.score(head, made.forward(pixels)[:, start:stop])
     assert ready.layout == {"scores": (0, 3)}
     assert np.abs(ready.forward(pixels) - expected).max() < 1e-5
+
+
+def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """Where OpenVINO has no room to write, the reason is the system's and not "iostream error"."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    backbone, head, made = small()
+    graph = made.graph or engine.convert(backbone, 32)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python ignores the signal of this limit, so that what goes beyond it fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        files, why = export.inference_file(lambda: graph, head, ("top",), 32, made, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert files is None
+    assert "cannot be written" in why
+    assert os.strerror(errno.EFBIG) in why
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_features_stand_in_the_order_of_the_taps() -> None:
