@@ -98,7 +98,7 @@ def serialised(graph: Any, scratch: Path | None = None) -> tuple[bytes, bytes]:
 
     They are written below `scratch` first, or where temporary files go.
     """
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix="finetune-", dir=scratch) as folder:
         first, second = (Path(folder) / name for name in FILES)
         openvino().save_model(graph, str(first), compress_to_fp16=False)
         return first.read_bytes(), second.read_bytes()

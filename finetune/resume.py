@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -35,6 +36,16 @@ T = TypeVar("T")
 SUFFIX = ".partial"
 STATE = "begun.json"
 FIT = ".safetensors"
+RUN, BEFORE = "run", "before"
+# All that a training puts into its folder, drafts included; SCRATCH is what a killed one leaves.
+OUR_FILE = re.compile(rf"\.?begun\.json|\.?[0-9a-f]{{16}}{re.escape(FIT)}")
+SCRATCH = re.compile(r"finetune-[a-z0-9_]{8}")
+RUN_FILES = frozenset(
+    {
+        *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
+        *("model.safetensors", "inference.xml", "inference.bin"),
+    }
+)
 # An epoch is kept when so many times the seconds have passed that keeping one takes, which costs a
 # twentieth of the time at most.
 PAUSE = 20
@@ -104,12 +115,12 @@ class Progress:
     @property
     def aside(self) -> Path:
         """Where a run is written before it is renamed to its place."""
-        return self.folder / "run"
+        return self.folder / RUN
 
     @property
     def replaced(self) -> Path:
         """Where an interrupted run goes when a better one takes its place."""
-        return self.folder / "before"
+        return self.folder / BEFORE
 
     @property
     def fits(self) -> list[Path]:
@@ -168,9 +179,13 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
 
     Raises:
         RunError: another process trains there, an unfinished training is there and `resume` was
-            not asked for, what is there is of another request, or nothing can be written there.
+            not asked for, what is there is of another request or not finetune's, or nothing can
+            be written there.
     """
     folder = place(request, home)
+    with _told(folder):
+        if unfinished(folder) is None:  # before anything of ours is put beside somebody's files
+            _require_ours(folder)
     made = [p for p in folder.parents if not p.exists()]
     with contextlib.ExitStack() as stack:
         with _told(folder):
@@ -181,10 +196,11 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
             yield progress
         finally:
             if progress is not None and not progress.worth_keeping:
-                shutil.rmtree(folder, ignore_errors=True)
-                for parent in made:
+                with contextlib.suppress(OSError):  # what is left is told by the next training
+                    _empty(folder)
+                for path in (folder, *made):
                     with contextlib.suppress(OSError):  # something else is in it by now
-                        parent.rmdir()
+                        path.rmdir()
 
 
 def place(request: Request, home: Path) -> Path:
@@ -242,12 +258,59 @@ def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
         )
     if request.resume:
         listener.note(f"nothing to resume: no epoch was kept in {folder}; training from the start")
-    for path in folder.iterdir():
+    with _told(folder):
+        _require_ours(folder)
+        _empty(folder, but=disk.LOCK)
+    return new
+
+
+def _require_ours(folder: Path) -> None:
+    """Nothing but what a training has put there may be deleted: a person may use such a name.
+
+    Raises:
+        RunError: the folder is a link, or holds anything else.
+        OSError: it cannot be read.
+    """
+    if folder.is_symlink():
+        raise RunError(
+            f"{folder} is a link, and progress would be kept there",
+            hint="Give another --out, or remove the link.",
+        )
+    there = folder.iterdir() if folder.exists() else ()
+    # what another process has just removed is nobody's
+    others = [path.name for path in there if not _ours(path) and os.path.lexists(path)]
+    if others:
+        raise RunError(
+            f"{folder} holds files that are not finetune's, and progress would be kept there: "
+            + ", ".join(sorted(others)[:3])
+            + (" …" if len(others) > 3 else ""),
+            hint="Give another --out, or move them elsewhere.",
+        )
+
+
+def _ours(path: Path) -> bool:
+    """Whether a training has made this entry of its folder, as its name and kind tell."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        if path.name in (RUN, BEFORE):
+            return all(p.name in RUN_FILES and p.is_file() for p in path.iterdir())
+        return SCRATCH.fullmatch(path.name) is not None
+    if path.name == disk.LOCK:
+        return path.is_file() and not path.stat().st_size
+    return path.is_file() and OUR_FILE.fullmatch(path.name) is not None
+
+
+def _empty(folder: Path, but: str = "") -> None:
+    """Delete what a training has put into its folder; what else is there by now stays."""
+    # the lock last: who comes next starts with an empty folder
+    for path in sorted(folder.iterdir(), key=lambda p: p.name == disk.LOCK):
+        if path.name == but or not _ours(path):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != disk.LOCK:
+        else:
             path.unlink()
-    return new
 
 
 def _written(begun: Begun) -> RunResult | None:
