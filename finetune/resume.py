@@ -17,7 +17,7 @@ import msgspec
 import numpy.typing as npt
 
 from finetune import disk
-from finetune.errors import RunError, safe_name
+from finetune.errors import RunError, UsageError, safe_name
 from finetune.records import (
     Begun,
     FitProgress,
@@ -181,8 +181,10 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
         RunError: another process trains there, an unfinished training is there and `resume` was
             not asked for, what is there is of another request or not finetune's, or nothing can
             be written there.
+        UsageError: that place, or the run's, lies in the data folder.
     """
     folder = place(request, home)
+    _require_outside(request.root, home if request.out is None else Path(request.out), folder)
     with _told(folder):
         if unfinished(folder) is None:  # before anything of ours is put beside somebody's files
             _require_ours(folder)
@@ -262,6 +264,24 @@ def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
         _require_ours(folder)
         _empty(folder, but=disk.LOCK)
     return new
+
+
+def _require_outside(root: str, *places: Path) -> None:
+    """Nothing is ever written into the data folder, nor below a link that stands for a class.
+
+    Raises:
+        UsageError: one of the places lies there.
+    """
+    folders = [os.path.realpath(root)]
+    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
+        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
+    for path in places:
+        real = Path(os.path.realpath(path))
+        if any(real.is_relative_to(folder) for folder in folders):
+            raise UsageError(
+                f"{path} lies in the data folder {root}, where nothing is written",
+                hint="Give a place outside of it with --out, or run from another folder.",
+            )
 
 
 def _require_ours(folder: Path) -> None:
