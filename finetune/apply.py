@@ -35,7 +35,7 @@ def run_prediction(
     """`finetune predict`."""
     path = run or runs.latest()
     facts = runs.load_facts(path)
-    files = list(data.list_images(paths))
+    files = list(data.list_images(paths, listener.note))
     listener.step(f"classifying {len(files)} image(s) with {path}")
     return predict.predict(path, facts, files, top=top, device=device, listener=listener)
 

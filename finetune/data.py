@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,20 +158,42 @@ def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
     )
 
 
-def list_images(paths: Sequence[Path]) -> Iterator[Path]:
+def list_images(paths: Sequence[Path], note: Callable[[str], None]) -> Iterator[Path]:
     """Files as given, there or not, and the images below folders, in name order.
+
+    Args:
+        paths: Files, pipes too, and folders.
+        note: Hears what is left out of a folder: pipes, which would be waited for, and folders
+            that may not be listed.
 
     Raises:
         DataError: a folder without images.
     """
     for path in paths:
-        if path.is_dir():
-            found = sorted(p for p in _descend(path) if p.suffix.lower() in IMAGE_SUFFIXES)
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where it may not look
+            found = _images_below(path, note)
             if not found:
                 raise DataError(f"no images below {path}", hint="Give an image or its folder.")
             yield from found
         else:
             yield path
+
+
+def _images_below(folder: Path, note: Callable[[str], None]) -> list[Path]:
+    found, seen = [], _Listing()
+    for path in sorted(_descend(folder, seen.notes, folder)):
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        # a link to nothing is an image that cannot be read, which the answer tells
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
+            seen.notes["special"].append(safe_name(path.relative_to(folder).as_posix()))
+        else:
+            found.append(path)
+    for key in ("special", "closed"):
+        if names := seen.notes.get(key):
+            more = " …" if len(names) > 3 else ""
+            note(f"{folder}: {len(names)} {LISTED[key].title}: {', '.join(names[:3])}{more}")
+    return found
 
 
 def split(
@@ -262,6 +284,8 @@ def _walk(root: Path, top: Path) -> _Listing:
             listing.notes["hidden"].append(name)
         elif entry.is_dir():
             _walk_class(root, entry, listing)
+        elif not entry.is_file():  # a pipe would be waited for
+            listing.notes["special"].append(name)
         elif entry.suffix.lower() in IMAGE_SUFFIXES:
             listing.notes["loose"].append(name)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -366,6 +367,26 @@ def test_pipe_does_not_hang_the_scan(tmp_path: Path) -> None:
     assert done.stdout.split() == ["FT109"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_pipes_outside_of_classes_do_not_hang_a_check(tmp_path: Path) -> None:
+    """What stands beside the class folders is not waited for either, whatever it is called."""
+    lay(tmp_path, "a/1.png", "b/2.png")
+    pipes = {"pipe.png", "pipe.heic", "pipe", "a/pipe.txt", "b/pipe.heic"}
+    for name in pipes:
+        os.mkfifo(tmp_path / name)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "finetune", "check", str(tmp_path), "--json"],
+        timeout=60,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    checks = {c["code"]: c for c in json.loads(done.stdout)["checks"]}
+    assert set(checks["FT109"]["paths"]) == pipes
+
+
 def test_scan_and_split_leave_the_folder_as_it_was(tmp_path: Path) -> None:
     """Nothing is written into the user's folder: names, bytes and times stay."""
 
@@ -568,11 +589,49 @@ def test_missing_labelled_folder_is_a_fault(tmp_path: Path) -> None:
         data.scan_labelled(tmp_path / "nowhere", ("a", "b"))
 
 
+def fail(text: str) -> None:
+    raise AssertionError(text)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_list_images_leaves_out_pipes_in_folders_by_name(tmp_path: Path) -> None:
+    """Nobody waits for a pipe that lies in a folder; one that is named directly is meant."""
+    root = lay(tmp_path, "x/a.png")
+    os.mkfifo(root / "x" / "pipe.png")
+    (root / "x" / "dead.png").symlink_to("nowhere")
+    notes: list[str] = []
+
+    listed = list(data.list_images([root / "x", root / "x" / "pipe.png"], notes.append))
+
+    assert listed == [root / "x" / n for n in ("a.png", "dead.png", "pipe.png")]
+    assert len(notes) == 1
+    assert "pipe.png" in notes[0]
+    assert "dead.png" not in notes[0]
+
+
+def test_list_images_tells_of_folders_it_may_not_list(tmp_path: Path, monkeypatch) -> None:
+    """What is below them is missed, which is said."""
+    root = lay(tmp_path, "x/a.png", "x/closed/b.png")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    notes: list[str] = []
+
+    assert list(data.list_images([root / "x"], notes.append)) == [root / "x" / "a.png"]
+    assert len(notes) == 1
+    assert notes[0].endswith("left out: closed")
+
+
 def test_list_images_keeps_the_order_asked_for(tmp_path: Path) -> None:
     """Files come as given, whatever their suffix and there or not; folders in name order."""
     root = lay(tmp_path, "x/b.png", "x/a/c.JPG", "x/.hidden.png", "x/notes.txt", "one.dat")
 
-    listed = list(data.list_images([root / "one.dat", root / "gone.png", root / "x"]))
+    listed = list(data.list_images([root / "one.dat", root / "gone.png", root / "x"], fail))
 
     assert listed == [root / n for n in ("one.dat", "gone.png", "x/a/c.JPG", "x/b.png")]
 
@@ -582,7 +641,7 @@ def test_folder_without_images_is_a_fault(tmp_path: Path) -> None:
     root = lay(tmp_path, "docs/notes.txt")
 
     with pytest.raises(DataError, match="docs"):
-        list(data.list_images([root / "docs"]))
+        list(data.list_images([root / "docs"], fail))
 
 
 # --- split ----------------------------------------------------------------------------------------
