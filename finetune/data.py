@@ -258,7 +258,9 @@ def digest_file(path: Path) -> str:
 
 
 def _require_folder(root: Path) -> None:
-    if not root.is_dir():
+    with _readable(root):
+        there = root.is_dir()
+    if not there:
         raise DataError(
             f"no folder at {root}", hint="Give the folder that holds one folder per class."
         )

@@ -218,7 +218,7 @@ def place(request: Request, home: Path) -> Path:
 def recorded(request: Request) -> Request:
     """The request as it is kept: it can be repeated from another folder, into another place."""
     weights = request.weights
-    if weights is not None and Path(weights).exists():
+    if weights is not None and os.path.exists(weights):  # noqa: PTH110 - raises for no name
         weights = absolute(weights)
     return replace(
         request,

@@ -627,6 +627,19 @@ def test_list_images_tells_of_folders_it_may_not_list(tmp_path: Path, monkeypatc
     assert notes[0].endswith("left out: closed")
 
 
+def test_list_images_gives_files_that_may_not_be_looked_at(tmp_path: Path, monkeypatch) -> None:
+    """Where the system refuses to say what a name is, reading it will tell why."""
+
+    def refuse(*_: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        listed = list(data.list_images([tmp_path / "closed" / "x.png"], fail))
+
+    assert listed == [tmp_path / "closed" / "x.png"]
+
+
 def test_list_images_keeps_the_order_asked_for(tmp_path: Path) -> None:
     """Files come as given, whatever their suffix and there or not; folders in name order."""
     root = lay(tmp_path, "x/b.png", "x/a/c.JPG", "x/.hidden.png", "x/notes.txt", "one.dat")
