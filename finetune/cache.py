@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -37,6 +38,9 @@ MODEL_NAME = re.compile(r"[0-9a-f]{64}|\.making-.*")  # what is ours in the fold
 CHUNK = 500  # rows a query, far below SQLite's limit of parameters
 # What a damaged or missing database raises; the last where its message quotes damaged text.
 FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError)
+# Of a database that is damaged or another program's; the rest of SQLite's codes tell of its place.
+DAMAGED = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+READ_ONLY = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 TABLE = """
     CREATE TABLE IF NOT EXISTS features (
         id INTEGER PRIMARY KEY, engine TEXT NOT NULL, image TEXT NOT NULL, used INTEGER NOT NULL,
@@ -48,7 +52,8 @@ def folder() -> Path | None:
     """Where the cache lies; None where FINETUNE_CACHE is `off`, or there is no home for it."""
     named = os.environ.get(FOLDER_VARIABLE)
     if named:
-        return None if named == OFF else Path(named)
+        # a shell leaves ~ as it is behind an = sign, in quotes, and in a file of settings
+        return None if named == OFF else Path(os.path.expanduser(named))  # noqa: PTH111 - no fault
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
     else:
@@ -83,19 +88,32 @@ class Features:
     """Rows of features by engine and by the digest of the image's bytes.
 
     SQLite keeps it whole when several processes use it or one is killed. A cache that cannot be
-    used is no fault: `note` hears of it once, and nothing is found or kept from then on.
+    used is no fault: `note` hears of it once, and nothing is found or kept from then on. Where it
+    can only be read, or its disk is nearly full, what is there is found and nothing kept.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._most = limit_bytes()
         self._database: sqlite3.Connection | None = None
+        self._keeps = True
         place = folder()
         if place is not None:
             with self._guarded():
-                self._database = _opened(place)
-                if shutil.disk_usage(place).free < SPARE_BYTES:
-                    raise OSError(f"less than {SPARE_BYTES / 1e6:.0f} MB are free on its disk")
+                self._open(place)
+
+    def _open(self, place: Path) -> None:
+        try:
+            self._database = _opened(place)
+            if shutil.disk_usage(place).free >= SPARE_BYTES:
+                return
+            why = f"less than {SPARE_BYTES / 1e6:.0f} MB are free on its disk"
+        except sqlite3.OperationalError as error:
+            if _code(error) not in READ_ONLY or not (place / FEATURES).is_file():
+                raise
+            self._database, why = _opened_to_read(place), "it can only be read"
+        self._keeps = False
+        self._tell(f"{why}; what is there is used")
 
     def find(
         self, engine: str, images: Sequence[str], width: int
@@ -120,8 +138,9 @@ class Features:
             (now - DAY_S, engine, *images),
         ).fetchall()
         old = [(now, key) for *_, key, long_ago in rows if long_ago]
-        if old:
-            with self._database:
+        if old and self._keeps:
+            # where it may only be read, or another process writes for long, the rows are good
+            with contextlib.suppress(sqlite3.OperationalError), self._database:
                 self._database.executemany("UPDATE features SET used = ? WHERE id = ?", old)
         return {
             image: np.frombuffer(row, np.float32)
@@ -134,7 +153,7 @@ class Features:
 
     def keep(self, engine: str, images: Sequence[str], rows: npt.NDArray[np.float32]) -> None:
         """Add rows float32[N,F]; the ones not used for longest make room."""
-        if self._database is None:
+        if self._database is None or not self._keeps:
             return
         now = int(time.time())
         blobs = [row.tobytes() for row in rows]
@@ -154,8 +173,9 @@ class Features:
         """Keep within the limit, and let go of the file."""
         if self._database is None:
             return
-        with self._guarded():
-            _shrink(self._database, self._most)
+        if self._keeps:
+            with self._guarded():
+                _shrink(self._database, self._most)
         if self._database is not None:
             self._database.close()
             self._database = None
@@ -168,10 +188,12 @@ class Features:
             if self._database is not None:
                 self._database.close()
                 self._database = None
-            self._note(
-                f"features are not cached: {folder()}: {error}; `finetune cache --clear` removes a "
-                "damaged cache"
-            )
+            self._tell(_reason(error))
+
+    def _tell(self, why: str) -> None:
+        """Say it once: what follows from the same cause is no news."""
+        self._note(f"features are not cached: {folder()}: {why}")
+        self._note = lambda _: None
 
 
 def model_folder(key: str) -> Path | None:
@@ -222,7 +244,7 @@ def usage() -> CacheUsage:
     images, size = 0, _bytes_below(place, f"{FEATURES}*")
     with (
         contextlib.suppress(*FAULTS),  # a damaged one has its bytes, and no images
-        contextlib.closing(_opened(place, make=False)) as database,
+        contextlib.closing(_opened_to_count(place)) as database,
     ):
         images = database.execute("SELECT count(DISTINCT image) FROM features").fetchone()[0]
         size = _size(database)
@@ -269,7 +291,7 @@ def key(*parts: str, modules: Sequence[str] = ()) -> str:
 
 def _opened(place: Path, *, make: bool = True) -> sqlite3.Connection:
     if make:
-        place.mkdir(parents=True, exist_ok=True)
+        _made(place)
     elif not (place / FEATURES).exists():
         raise FileNotFoundError(place / FEATURES)
     database = sqlite3.connect(place / FEATURES, timeout=WAIT_S)
@@ -283,6 +305,47 @@ def _opened(place: Path, *, make: bool = True) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _made(place: Path) -> None:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # of a file in its place "exists" would say little
+        code = errno.ENOTDIR
+        raise NotADirectoryError(code, os.strerror(code), str(place)) from error
+
+
+def _opened_to_read(place: Path) -> sqlite3.Connection:
+    """The database where nothing can be written, not even the files by which SQLite locks it.
+
+    Should another process write to it meanwhile, check sums tell what is no row.
+    """
+    address = (place / FEATURES).absolute().as_uri()
+    return sqlite3.connect(f"{address}?immutable=1", uri=True)
+
+
+def _opened_to_count(place: Path) -> sqlite3.Connection:
+    try:
+        return _opened(place, make=False)
+    except sqlite3.OperationalError:
+        return _opened_to_read(place)
+
+
+def _code(error: BaseException) -> int | None:
+    """SQLite's code for what went wrong, without its details; None where it gave none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _reason(error: Exception) -> str:
+    """Why the cache cannot be used, and what mends that."""
+    code = _code(error)
+    if isinstance(error, OSError) or code in READ_ONLY:
+        why = getattr(error, "strerror", None) or error
+        return f"{why}; {FOLDER_VARIABLE} names another folder"
+    if code is None or code in DAMAGED:
+        return f"{error}; `finetune cache --clear` removes a damaged cache"
+    return str(error)
 
 
 def _check_sum(engine: str, image: str, row: bytes) -> int:

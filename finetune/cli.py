@@ -70,7 +70,11 @@ Weights = Annotated[
     str | None,
     typer.Option(help="A local checkpoint, or `random`; default: the backbone's pretrained ones."),
 ]
-Seed = Annotated[int, typer.Option(help="Another seed is another split and another order.")]
+Seed = Annotated[
+    int,
+    # what the generators of numpy and torch take alike
+    typer.Option(min=0, max=2**63 - 1, help="Another seed is another split and another order."),
+]
 MaxPerClass = Annotated[
     int | None, typer.Option(help="Use at most so many images per class that are not test.")
 ]
@@ -449,11 +453,10 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         with _signals():
             code = app(args=arguments, standalone_mode=False)
+            with contextlib.suppress(BrokenPipeError):
+                sys.stdout.flush()  # a full disk is told now, or never
     except FinetuneError as error:
-        from finetune import console  # noqa: PLC0415
-
-        console.show_error(error)
-        return error.exit_code
+        return _tell(error)
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
@@ -469,19 +472,41 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    """Tell a lack of memory as a fault, anything else with its traceback as a bug of ours."""
-    if not out_of_memory(error):
-        traceback.print_exc()
-        sys.stderr.write("This is a bug in finetune; please report it with the lines above.\n")
-        return 1
+    """Tell what the machine refused as a fault, all else with its traceback as a bug of ours."""
+    if out_of_memory(error):
+        return _tell(
+            FinetuneError(
+                first_line(error),
+                hint="Give a smaller --side-px or --max-per-class, or end other programs; "
+                "finetune train --resume goes on.",
+            )
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return _tell(_refused(error))
+    traceback.print_exc()
+    sys.stderr.write("This is a bug in finetune; please report it with the lines above.\n")
+    return 1
+
+
+def _refused(error: OSError) -> FinetuneError:
+    """What the system would not do with a file, or with the answer, which has no name."""
+    if error.filename is None:
+        return FinetuneError(
+            f"the answer, or a file, cannot be written or read: {error.strerror}",
+            hint="Make room where it goes, or send it elsewhere.",
+        )
+    return FinetuneError(
+        f"cannot use {os.fsdecode(error.filename)}: {error.strerror}",
+        hint="Check that it is there, that you may use it, and that its disk has room.",
+    )
+
+
+def _tell(fault: FinetuneError) -> int:
+    """One line and what to try on stderr, where that can be written; returns the exit code."""
     from finetune import console  # noqa: PLC0415
 
-    fault = FinetuneError(
-        first_line(error),
-        hint="Give a smaller --side-px or --max-per-class, or end other programs; "
-        "finetune train --resume goes on.",
-    )
-    console.show_error(fault)
+    with contextlib.suppress(OSError):
+        console.show_error(fault)
     return fault.exit_code
 
 

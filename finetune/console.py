@@ -364,8 +364,9 @@ def show_cache(found: CacheUsage, *, cleared: bool) -> None:
     size = (found.feature_bytes + found.model_bytes) / 1e6
     show_line(f"{printable(found.folder)}" + (": emptied" if cleared else ""))
     show_line(
-        f"{size:.0f} MB: features of {found.images} images ({found.feature_bytes / 1e6:.0f} MB of "
-        f"at most {found.limit_bytes / 1e6:.0f}), {found.models} converted network(s)"
+        f"{'it held ' if cleared else ''}{size:.0f} MB: features of {found.images} images "
+        f"({found.feature_bytes / 1e6:.0f} MB of at most {found.limit_bytes / 1e6:.0f}), "
+        f"{found.models} converted network(s)"
     )
     if not cleared:
         show_line(

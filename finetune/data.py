@@ -210,8 +210,8 @@ class Listed:
 def list_images(paths: Sequence[Path]) -> Listed:
     """Files as given, there or not, and the images below folders, in name order.
 
-    A picture of a kind that is not read, and a folder that cannot be listed, stand among them with
-    their fault: their absence would look like an answer.
+    A picture of a kind that is not read, a pipe (it would be waited for) and a folder that cannot
+    be listed stand among them with their fault: their absence would look like an answer.
 
     Raises:
         DataError: a folder with nothing of all this.
@@ -247,6 +247,9 @@ def _list_below(folder: Path, found: Listed) -> None:
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
             found.others += 1
             continue
+        # a link to nothing is an image that cannot be read, which the answer tells
+        elif os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
+            found.faults[len(found.files)] = ImageError(str(path), "it is no file").message
         found.files.append(path)
     if len(found.files) == before:
         raise DataError(f"no images below {folder}", hint="Give an image or its folder.")
@@ -314,7 +317,9 @@ def digest_file(path: Path) -> str:
 
 
 def _require_folder(root: Path) -> None:
-    if not root.is_dir():
+    with _readable(root):
+        there = root.is_dir()
+    if not there:
         raise DataError(
             f"no folder at {root}", hint="Give the folder that holds one folder per class."
         )
@@ -340,6 +345,8 @@ def _walk(root: Path, top: Path) -> _Listing:
             listing.notes["hidden"].append(name)
         elif entry.is_dir():
             _walk_class(root, entry, listing)
+        elif not entry.is_file():  # a pipe would be waited for
+            listing.notes["special"].append(name)
         elif entry.suffix.lower() in IMAGE_SUFFIXES:
             listing.notes["loose"].append(name)
         else:

@@ -6,10 +6,14 @@ import contextlib
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 LOCK = "lock"
+DRAFT = ".part"
+# When this program began, less what the coarsest file systems (FAT) round times by.
+BEGAN_NS = time.time_ns() - 2 * 10**9
 
 
 def put(file: Path, content: bytes) -> None:
@@ -18,7 +22,7 @@ def put(file: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full, or the place cannot be written; the old file stays.
     """
-    aside = file.with_name(f".{file.name}.part")  # may lie among a person's own files
+    aside = file.with_name(f".{file.name}{DRAFT}")  # may lie among a person's own files
     try:
         aside.write_bytes(content)
         flush(aside)
@@ -51,6 +55,11 @@ def move(folder: Path, place: Path, instead_of: Path | None = None) -> None:
         shutil.rmtree(instead_of, ignore_errors=True)
 
 
+def final(name: str) -> str:
+    """The name of the file that a draft of `put` is to become; of another file its own."""
+    return name[1:].removesuffix(DRAFT) if name.startswith(".") else name
+
+
 def digest(content: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
@@ -64,6 +73,21 @@ def digest_file(file: Path) -> str:
     """
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def unchanged(file: Path, digest: str) -> bool:
+    """Whether a file still has the bytes whose digest this process took before.
+
+    They are read again only where the file system says that something was changed meanwhile.
+    """
+    try:
+        facts = file.stat()
+        # copying may set the first back; the second cannot be, but is the creation on Windows
+        if max(facts.st_mtime_ns, facts.st_ctime_ns) < BEGAN_NS:
+            return True
+        return digest_file(file) == digest
+    except OSError:
+        return False
 
 
 def flush(path: Path) -> None:

@@ -61,6 +61,10 @@ class CacheError(FinetuneError):
     """The cache cannot be emptied."""
 
 
+class DiskError(FinetuneError):
+    """What does not fit into memory does not fit onto the disk either."""
+
+
 class DeviceError(FinetuneError):
     """The device asked for is not there."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches, cache, matrix
+from finetune import batches, cache, disk, matrix
 from finetune.errors import BackboneError, ImageError
 from finetune.inference import Engine, Layout
 from finetune.matrix import Rows, View
@@ -84,7 +84,9 @@ def extract(
             fresh = _numbers(engine.forward(pixels), paths[chosen[0]])
             rows[chosen], there[chosen] = fresh, True
             if store is not None and digests is not None:
-                store.keep(engine.key, [digests[i] for i in chosen], fresh)
+                # what has been changed since its digest was taken would be kept under the old one
+                same = [k for k, i in enumerate(chosen) if disk.unchanged(paths[i], digests[i])]
+                store.keep(engine.key, [digests[chosen[k]] for k in same], fresh[same])
         faults += [(missing[i], fault) for i, fault in bad]
         done += len(good) + len(bad)
         listener.progress(done, len(paths))

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from finetune import alike, batches, cache, checks, data, matrix
+from finetune import alike, batches, cache, checks, data, disk, matrix
 from finetune.batches import Glance
 from finetune.checks import Subject
 from finetune.errors import DataError, ImageError, UsageError
@@ -171,7 +171,14 @@ def look(
                 looked.take(samples[i].path, seen)
             progress(known + done, total)
     if store is not None and small is not None:
-        good = [i for i in new if samples[i].digest and samples[i].path in looked.glances]
+        # what has been changed since its digest was taken would be kept under the old one
+        good = [
+            i
+            for i in new
+            if samples[i].digest
+            and samples[i].path in looked.glances
+            and disk.unchanged(root / samples[i].path, samples[i].digest)
+        ]
         for start in range(0, len(good), KEPT_AT_ONCE):
             some = np.array(good[start : start + KEPT_AT_ONCE])
             store.keep(key, [samples[i].digest for i in some], small[some])

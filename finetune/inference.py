@@ -103,7 +103,7 @@ def serialised(graph: Any, scratch: Path | None = None) -> tuple[bytes, bytes]:
         OSError: nothing can be written there, for instance as the disk is full.
         Exception: OpenVINO cannot write this model; it raises all sorts of things.
     """
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix="finetune-", dir=scratch) as folder:
         first, second = (Path(folder) / name for name in FILES)
         try:
             openvino().save_model(graph, str(first), compress_to_fp16=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from finetune.errors import DiskError
 
 Floats = npt.NDArray[np.float32]
 Index = slice | npt.NDArray[np.int64]
@@ -38,15 +43,22 @@ class Filed:
     """float32[N, F] in a file without a name, which is gone with the process.
 
     Not memory-mapped: mapped pages count as the process's own.
+
+    Raises:
+        DiskError: there is no room for it, or what is there cannot be read or written.
     """
+
+    _file: Any = None
 
     def __init__(self, count: int, width: int) -> None:
         self.shape = (count, width)
-        self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this
-        self._file.truncate(4 * count * width)
+        self._bytes = 4 * count * width
+        self._file = _scratch(self._bytes)
 
     def __del__(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what it held is wanted no more
+                self._file.close()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -61,14 +73,16 @@ class Filed:
         return np.concatenate(rows) if rows else np.empty((0, self.shape[1]), np.float32)
 
     def __setitem__(self, index: Sequence[int], values: Floats) -> None:
-        for i, row in zip(index, values, strict=True):
-            self._file.seek(4 * i * self.shape[1])
-            self._file.write(np.ascontiguousarray(row, np.float32).data)
+        with _told(self._bytes):
+            for i, row in zip(index, values, strict=True):
+                self._file.seek(4 * i * self.shape[1])
+                self._file.write(np.ascontiguousarray(row, np.float32).data)
 
     def _read(self, start: int, count: int) -> Floats:
         out = np.empty((count, self.shape[1]), np.float32)
-        self._file.seek(4 * start * self.shape[1])
-        self._file.readinto(out.data)
+        with _told(self._bytes):
+            self._file.seek(4 * start * self.shape[1])
+            self._file.readinto(out.data)
         return out
 
 
@@ -97,7 +111,11 @@ class View:
 
 
 def new(count: int, width: int, most: int | None = None) -> npt.NDArray[np.float32] | Filed:
-    """Room for float32[count, width], in memory; beyond `most` bytes (`MEMORY_BYTES`) in a file."""
+    """Room for float32[count, width], in memory; beyond `most` bytes (`MEMORY_BYTES`) in a file.
+
+    Raises:
+        DiskError: the disk has no room for the file.
+    """
     if 4 * count * width <= (MEMORY_BYTES if most is None else most):
         return np.empty((count, width), np.float32)
     return Filed(count, width)
@@ -121,12 +139,14 @@ def pictures(count: int, side_px: int) -> npt.NDArray[np.uint8]:
     """Room for uint8[count, side, side, 3]: in memory, or mapped to a file without a name.
 
     Training reads them in random order, again and again; pages that do not fit are put out.
+
+    Raises:
+        DiskError: the disk has no room for the file.
     """
     shape = (count, side_px, side_px, 3)
     if math.prod(shape) <= PICTURE_BYTES:
         return np.empty(shape, np.uint8)
-    with tempfile.TemporaryFile() as file:
-        file.truncate(math.prod(shape))
+    with _scratch(math.prod(shape)) as file:
         return np.memmap(file, np.uint8, "r+", shape=shape)
 
 
@@ -136,3 +156,51 @@ def parts(rows: Rows) -> Iterator[tuple[slice, Floats]]:
     for start in range(0, len(rows), height):
         part = slice(start, min(start + height, len(rows)))
         yield part, rows[part]
+
+
+def _scratch(size: int) -> Any:
+    """An open file of so many bytes without a name, the room for all of them taken.
+
+    In a file with holes a full disk would show when one is filled: where it is mapped, by SIGBUS,
+    which ends the process without a word.
+    """
+    with _told(size):
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        try:
+            _reserve(file, size)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+def _reserve(file: Any, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(1, size))
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                raise
+        else:
+            return
+    # macOS, and file systems that cannot take room in advance: only what is written has its place
+    for start in range(0, size, PART_BYTES):
+        file.write(bytes(min(PART_BYTES, size - start)))
+    file.flush()
+
+
+@contextlib.contextmanager
+def _told(size: int) -> Iterator[None]:
+    """Turn what the system says of a temporary file into a fault with its place and a way on."""
+    try:
+        yield
+    except OSError as error:
+        place = "no folder"
+        with contextlib.suppress(OSError):  # none of those it looks for can be written
+            place = tempfile.gettempdir()
+        raise DiskError(
+            f"cannot keep {size / 1e6:,.0f} MB in a temporary file in {place}: "
+            f"{error.strerror or error}",
+            hint="Make room there, set TMPDIR to a folder on a larger disk, or give a smaller "
+            "--side-px or --max-per-class.",
+        ) from error

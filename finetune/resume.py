@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import msgspec
 import numpy.typing as npt
 
 from finetune import disk
-from finetune.errors import RunError, safe_name
+from finetune.errors import RunError, UsageError, safe_name
 from finetune.records import (
     Begun,
     FitProgress,
@@ -35,6 +36,16 @@ T = TypeVar("T")
 SUFFIX = ".partial"
 STATE = "begun.json"
 FIT = ".safetensors"
+RUN, BEFORE = "run", "before"
+# All that a training puts into its folder; SCRATCH is what a killed one leaves.
+OUR_FILE = re.compile(rf"begun\.json|[0-9a-f]{{16}}{re.escape(FIT)}")
+SCRATCH = re.compile(r"finetune-[a-z0-9_]{8}")
+RUN_FILES = frozenset(
+    {
+        *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
+        *("model.safetensors", "inference.xml", "inference.bin"),
+    }
+)
 # An epoch is kept when so many times the seconds have passed that keeping one takes, which costs a
 # twentieth of the time at most.
 PAUSE = 20
@@ -104,12 +115,12 @@ class Progress:
     @property
     def aside(self) -> Path:
         """Where a run is written before it is renamed to its place."""
-        return self.folder / "run"
+        return self.folder / RUN
 
     @property
     def replaced(self) -> Path:
         """Where an interrupted run goes when a better one takes its place."""
-        return self.folder / "before"
+        return self.folder / BEFORE
 
     @property
     def fits(self) -> list[Path]:
@@ -168,9 +179,15 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
 
     Raises:
         RunError: another process trains there, an unfinished training is there and `resume` was
-            not asked for, what is there is of another request, or nothing can be written there.
+            not asked for, what is there is of another request or not finetune's, or nothing can
+            be written there.
+        UsageError: that place, or the run's, lies in the data folder.
     """
     folder = place(request, home)
+    _require_outside(request.root, home if request.out is None else Path(request.out), folder)
+    with _told(folder):
+        if unfinished(folder) is None:  # before anything of ours is put beside somebody's files
+            _require_ours(folder)
     made = [p for p in folder.parents if not p.exists()]
     with contextlib.ExitStack() as stack:
         with _told(folder):
@@ -181,10 +198,11 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
             yield progress
         finally:
             if progress is not None and not progress.worth_keeping:
-                shutil.rmtree(folder, ignore_errors=True)
-                for parent in made:
+                with contextlib.suppress(OSError):  # what is left is told by the next training
+                    _empty(folder)
+                for path in (folder, *made):
                     with contextlib.suppress(OSError):  # something else is in it by now
-                        parent.rmdir()
+                        path.rmdir()
 
 
 def place(request: Request, home: Path) -> Path:
@@ -200,7 +218,7 @@ def place(request: Request, home: Path) -> Path:
 def recorded(request: Request) -> Request:
     """The request as it is kept: it can be repeated from another folder, into another place."""
     weights = request.weights
-    if weights is not None and Path(weights).exists():
+    if weights is not None and os.path.exists(weights):  # noqa: PTH110 - raises for no name
         weights = absolute(weights)
     return replace(
         request,
@@ -242,12 +260,77 @@ def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
         )
     if request.resume:
         listener.note(f"nothing to resume: no epoch was kept in {folder}; training from the start")
-    for path in folder.iterdir():
+    with _told(folder):
+        _require_ours(folder)
+        _empty(folder, but=disk.LOCK)
+    return new
+
+
+def _require_outside(root: str, *places: Path) -> None:
+    """Nothing is ever written into the data folder, nor below a link that stands for a class.
+
+    Raises:
+        UsageError: one of the places lies there.
+    """
+    folders = [os.path.realpath(root)]
+    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
+        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
+    for path in places:
+        real = Path(os.path.realpath(path))
+        if any(real.is_relative_to(folder) for folder in folders):
+            raise UsageError(
+                f"{path} lies in the data folder {root}, where nothing is written",
+                hint="Give a place outside of it with --out, or run from another folder.",
+            )
+
+
+def _require_ours(folder: Path) -> None:
+    """Nothing but what a training has put there may be deleted: a person may use such a name.
+
+    Raises:
+        RunError: the folder is a link, or holds anything else.
+        OSError: it cannot be read.
+    """
+    if folder.is_symlink():
+        raise RunError(
+            f"{folder} is a link, and progress would be kept there",
+            hint="Give another --out, or remove the link.",
+        )
+    there = folder.iterdir() if folder.exists() else ()
+    # what another process has just removed is nobody's
+    others = [path.name for path in there if not _ours(path) and os.path.lexists(path)]
+    if others:
+        raise RunError(
+            f"{folder} holds files that are not finetune's, and progress would be kept there: "
+            + ", ".join(sorted(others)[:3])
+            + (" …" if len(others) > 3 else ""),
+            hint="Give another --out, or move them elsewhere.",
+        )
+
+
+def _ours(path: Path) -> bool:
+    """Whether a training has made this entry of its folder, as its name and kind tell."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        if path.name in (RUN, BEFORE):
+            return all(disk.final(p.name) in RUN_FILES and p.is_file() for p in path.iterdir())
+        return SCRATCH.fullmatch(path.name) is not None
+    if path.name == disk.LOCK:
+        return path.is_file() and not path.stat().st_size
+    return path.is_file() and OUR_FILE.fullmatch(disk.final(path.name)) is not None
+
+
+def _empty(folder: Path, but: str = "") -> None:
+    """Delete what a training has put into its folder; what else is there by now stays."""
+    # the lock last: who comes next starts with an empty folder
+    for path in sorted(folder.iterdir(), key=lambda p: p.name == disk.LOCK):
+        if path.name == but or not _ours(path):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != disk.LOCK:
+        else:
             path.unlink()
-    return new
 
 
 def _written(begun: Begun) -> RunResult | None:

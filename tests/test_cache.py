@@ -177,9 +177,10 @@ def fill(place: Path, content: bytes) -> None:
     ids=["text", "zeros", "a folder", "a file", "a dead link"],
 )
 def test_without_a_usable_database_work_goes_on_with_one_note(
-    place: Path, spoil: Callable[[Path], None]
+    place: Path, spoil: Callable[[Path], None], request: pytest.FixtureRequest
 ) -> None:
-    """The note names the place and a way out; nothing is found, and nothing fails."""
+    """The note names the place and a way out that helps; nothing is found, and nothing fails."""
+    damaged = request.node.callspec.id in ("text", "zeros")
     spoil(place)
     images, rows = features(2)
     notes: list[str] = []
@@ -191,7 +192,8 @@ def test_without_a_usable_database_work_goes_on_with_one_note(
 
     assert len(notes) == 1
     assert str(place) in notes[0]
-    assert "finetune cache --clear" in notes[0]
+    assert ("finetune cache --clear" in notes[0]) == damaged
+    assert ("FINETUNE_CACHE names another folder" in notes[0]) != damaged
 
 
 def test_a_message_that_quotes_damaged_text_is_no_traceback(place: Path) -> None:
@@ -428,8 +430,55 @@ def test_a_place_that_cannot_be_written_is_told_once(
 
     (note,) = keep("e", images, rows)
 
-    assert str(place) in note
-    assert "Permission denied" in note
+    assert note.startswith(f"features are not cached: {place}: Permission denied; ")
+    assert "--clear" not in note
+
+
+def test_a_cache_that_may_only_be_read_is_read(place: Path) -> None:
+    """What is there is found and counted; that nothing is kept is told once."""
+    images, rows = features(3)
+    keep("e", images[:2], rows[:2])
+    # as where nobody may write: SQLite cannot make its own files beside the database
+    (place / f"{cache.FEATURES}-wal").mkdir()
+
+    found, notes = find("e", images)
+    more = keep("e", images[2:], rows[2:])
+
+    assert {image: row.tobytes() for image, row in found.items()} == {
+        image: row.tobytes() for image, row in zip(images[:2], rows[:2], strict=True)
+    }
+    assert (
+        notes
+        == more
+        == [f"features are not cached: {place}: it can only be read; what is there is used"]
+    )
+    assert find("e", images)[0].keys() == set(images[:2])
+    assert cache.usage().images == 2
+
+
+def test_old_rows_of_a_file_that_may_only_be_read_are_found(place: Path) -> None:
+    """That their use cannot be marked is no reason not to use them."""
+    images, rows = features(2)
+    keep("e", images, rows)
+    base = database(place)
+    with base:
+        base.execute("UPDATE features SET used = 5")
+    base.close()
+    store = cache.Features(pytest.fail)
+    assert store._database is not None
+    store._database.execute("PRAGMA query_only = 1")
+
+    assert len(list(store.find("e", images, WIDTH))) == 2
+    store.close()
+
+
+def test_the_folder_may_be_named_from_home(tmp_path: Path, monkeypatch) -> None:
+    """A ~ that no shell has replaced is the home; of an unknown user it is a name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    for named, folder in (("~/c", tmp_path / "c"), ("~nobody-of-that-name/c", None)):
+        monkeypatch.setenv("FINETUNE_CACHE", named)
+        assert cache.folder() == (folder or Path(named))
 
 
 def test_a_disk_with_little_room_is_left_alone(
@@ -444,6 +493,22 @@ def test_a_disk_with_little_room_is_left_alone(
 
     assert "less than 500 MB are free" in note
     assert find("e", images)[0] == {}
+
+
+def test_on_a_disk_with_little_room_what_is_there_is_used(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading takes no room."""
+    images, rows = features(2)
+    keep("e", images[:1], rows[:1])
+    free = shutil.disk_usage(".")._replace(free=cache.SPARE_BYTES - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+
+    keep("e", images[1:], rows[1:])
+    found, notes = find("e", images)
+
+    assert set(found) == {images[0]}
+    assert len(notes) == 1
 
 
 def test_a_disk_that_fills_up_is_told_once(place: Path) -> None:
@@ -593,6 +658,7 @@ def test_the_command_shows_and_clears(place: Path, run_cli) -> None:
     assert 300 * 4 * WIDTH < told["feature_bytes"] < 2 * 300 * 4 * WIDTH
     assert told["limit_bytes"] == 2_000_000_000
     assert "emptied" in cleared.out
+    assert "it held 5 MB: features of 200 images" in cleared.out
     assert (after["images"], after["feature_bytes"], after["models"]) == (0, 0, 0)
     assert find("e", images)[0] == {}
 

@@ -766,6 +766,148 @@ def test_a_bug_is_told_with_its_traceback(run_cli, monkeypatch: pytest.MonkeyPat
     assert "report it" in done.err
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(5, "Input/output error", "/a/file"), "cannot use /a/file: Input/output error"),
+        (PermissionError(13, "Permission denied", b"/a/\xe9"), r"cannot use /a/\udce9"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+    ids=str,
+)
+def test_what_the_system_refuses_is_a_fault(
+    run_cli, monkeypatch, error: OSError, says: str
+) -> None:
+    """Wherever it comes from: exit code 3, what and why in one line, and something to try."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "run_training", fail)
+
+    done = run_cli("train", SAMPLE)
+
+    assert done.code == 3
+    assert says in done.err
+    assert "try:" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("command", [["check"], ["recommend"], ["train"], ["evaluate", "--run"]])
+def test_a_name_too_long_is_a_fault(
+    run_cli, tmp_path: Path, monkeypatch, run_folder: Path, command: list[str]
+) -> None:
+    """The folder is named with the reason, and nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    options = [run_folder] if "--run" in command else []
+
+    done = run_cli(*command, *options, "x" * 300)
+
+    assert done.code == 3
+    assert "File name too long" in done.err
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_may_not_be_looked_at_is_an_answer(run_cli, run_folder: Path) -> None:
+    """`predict` tells of a name too long as of any file that cannot be read."""
+    done = run_cli("predict", "x" * 300, SAMPLE / "oak" / "000.jpg", "--run", run_folder, "--json")
+
+    bad, good = map(json.loads, done.out.splitlines())
+    assert done.code == 3
+    assert "File name too long" in bad["error"]
+    assert good["label"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**22])
+def test_a_seed_that_no_generator_takes_is_refused(run_cli, seed: int) -> None:
+    """On the command line, before anything is read."""
+    done = run_cli("check", "/nowhere", "--seed", seed)
+
+    assert done.code == 2
+    assert "--seed" in done.err
+
+
+def program(*arguments: object, streams: str = "", **variables: str) -> subprocess.CompletedProcess:
+    """The program as a process of its own, its streams redirected as a shell does."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "finetune"]
+        + [str(a) for a in arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no full device")
+@pytest.mark.parametrize("command", ["cache", "cache --json", "--version", "--help", "backbones"])
+def test_an_answer_that_cannot_be_written_is_a_fault(command: str) -> None:
+    """A full disk under stdout is told once, with exit code 3."""
+    done = program(*command.split(), streams=f">{FULL}")
+
+    assert done.returncode == 3
+    assert done.stderr.count(b"No space left on device") == 1
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no full device")
+def test_a_fault_that_cannot_be_written_keeps_its_exit_code() -> None:
+    """With a full disk under stderr the exit code tells all the same."""
+    done = program("predict", "x.png", "--run", "/no/run", streams=f"2>{FULL}")
+
+    assert (done.returncode, done.stdout) == (3, b"")
+
+
+@pytest.mark.parametrize(
+    ("streams", "out", "err"),
+    [
+        (">&-", False, True),
+        ("2>&-", True, False),
+        (">&- 2>&-", False, False),
+        ("<&- >&- 2>&-", False, False),
+    ],
+)
+def test_closed_streams_are_no_fault(streams: str, out: bool, err: bool) -> None:
+    """What has nowhere to go is dropped; exit codes stay, and other streams get their part."""
+    cache, missing = (program(*c, streams=streams) for c in (["cache"], ["check", "/nowhere"]))
+
+    assert (cache.returncode, missing.returncode) == (0, 3)
+    assert (b"FINETUNE_CACHE" in cache.stdout) == out
+    assert (b"/nowhere" in missing.stderr) == err
+
+
+def test_no_file_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    """What a library prints does not land in a file that is opened later."""
+    script = (
+        "import os, sys; from finetune.__main__ import open_streams; open_streams();"
+        "os._exit(open(sys.argv[1], 'w').fileno())"
+    )
+
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script, tmp_path / "f"],
+        check=False,
+    )
+
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1251", "utf-8"])
+def test_json_is_the_same_in_any_encoding(image_folder, encoding: str) -> None:
+    """Class names that stdout's encoding lacks are escaped, and read back as they were."""
+    names = ["é", "ромашка", "\U0001f33c"]
+    root = image_folder(dict.fromkeys(names, 3))
+
+    shown = program("check", root, PYTHONIOENCODING=encoding)
+    done = program("check", root, "--json", PYTHONIOENCODING=encoding)
+
+    assert (shown.returncode, done.returncode) == (0, 0)
+    assert json.loads(done.stdout.decode(encoding))["classes"] == names
+
+
 def test_module_runs_like_the_script() -> None:
     """`python -m finetune --version` answers."""
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -366,6 +367,26 @@ def test_pipe_does_not_hang_the_scan(tmp_path: Path) -> None:
     assert done.stdout.split() == ["FT109"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_pipes_outside_of_classes_do_not_hang_a_check(tmp_path: Path) -> None:
+    """What stands beside the class folders is not waited for either, whatever it is called."""
+    lay(tmp_path, "a/1.png", "b/2.png")
+    pipes = {"pipe.png", "pipe.heic", "pipe", "a/pipe.txt", "b/pipe.heic"}
+    for name in pipes:
+        os.mkfifo(tmp_path / name)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "finetune", "check", str(tmp_path), "--json"],
+        timeout=60,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    checks = {c["code"]: c for c in json.loads(done.stdout)["checks"]}
+    assert set(checks["FT109"]["paths"]) == pipes
+
+
 def test_scan_and_split_leave_the_folder_as_it_was(tmp_path: Path) -> None:
     """Nothing is written into the user's folder: names, bytes and times stay."""
 
@@ -638,6 +659,34 @@ def test_missing_labelled_folder_is_a_fault(tmp_path: Path) -> None:
     """A folder that is not there is named."""
     with pytest.raises(DataError, match="nowhere"):
         data.scan_labelled(tmp_path / "nowhere", ("a", "b"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_list_images_never_waits_for_a_pipe_in_a_folder(tmp_path: Path) -> None:
+    """A pipe that lies in a folder is a fault by name; one that is named directly is meant."""
+    root = lay(tmp_path, "x/a.png")
+    os.mkfifo(root / "x" / "pipe.png")
+    (root / "x" / "dead.png").symlink_to("nowhere")
+
+    listed = data.list_images([root / "x", root / "x" / "pipe.png"])
+
+    assert listed.files == [root / "x" / n for n in ("a.png", "dead.png", "pipe.png", "pipe.png")]
+    assert set(listed.faults) == {2}
+    assert "pipe.png" in listed.faults[2]
+
+
+def test_list_images_gives_files_that_may_not_be_looked_at(tmp_path: Path, monkeypatch) -> None:
+    """Where the system refuses to say what a name is, reading it will tell why."""
+
+    def refuse(*_: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        listed = data.list_images([tmp_path / "closed" / "x.png"])
+
+    assert listed.files == [tmp_path / "closed" / "x.png"]
+    assert not listed.faults
 
 
 def test_list_images_keeps_the_order_asked_for(tmp_path: Path) -> None:

@@ -257,3 +257,21 @@ def test_without_a_usable_cache_every_row_is_there(
 
     assert table.fresh == len(table.rows) == 40
     assert len(heard.notes) == 1
+
+
+def test_an_image_changed_since_its_digest_is_not_kept(image_folder: ImageFolder) -> None:
+    """What was decoded in its place does not come back as the old picture, for ever."""
+    first, second = draw(image_folder, 2)
+    engine = replace(ENGINE, key=cache.key("changed"))
+    old, new = first.read_bytes(), second.read_bytes()
+    digests = [hashlib.sha256(old).hexdigest()]
+    first.write_bytes(new)
+    changed = features.extract([first], engine, SIDE, Recorder(), digests)
+    first.write_bytes(old)
+
+    again = features.extract([first], engine, SIDE, Recorder(), digests)
+    known = features.extract([first], engine, SIDE, Recorder(), digests)
+
+    assert (changed.fresh, again.fresh, known.fresh) == (1, 1, 0)
+    assert np.array_equal(again.rows[:], known.rows[:])
+    assert not np.array_equal(again.rows[:], changed.rows[:])

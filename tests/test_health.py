@@ -417,6 +417,25 @@ def test_ready_made_splits_without_leaks_pass(tmp_path: Path) -> None:
     assert {found[c].status for c in ("FT112", "FT115", "FT101", "FT102")} == {"passed"}
 
 
+def test_an_image_changed_between_scan_and_look_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen in its place does not come back as the old picture, for ever."""
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    root = sound(tmp_path / "images", 2)
+    samples = data.scan(root).pool[:1]
+    file = root / samples[0].path
+    old = file.read_bytes()
+    picture(900, (30, 20)).save(file)
+    changed = health.look(root, samples, 32, lambda *_: None)
+    file.write_bytes(old)
+
+    again = health.look(root, samples, 32, lambda *_: None)
+
+    assert changed.glances[samples[0].path].width_px == 30
+    assert again.glances[samples[0].path].width_px == 144
+
+
 def test_a_ready_made_test_is_left_alone_until_the_end(tmp_path: Path) -> None:
     """Training looks at test/ after the test only, and then finds what leaked into it."""
     root = ready(tmp_path)

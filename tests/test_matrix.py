@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from finetune import matrix, probe
+from finetune.errors import DiskError
 from finetune.matrix import Filed, View
 
 Floats = npt.NDArray[np.float32]
@@ -107,6 +112,73 @@ def test_many_pictures_are_mapped_to_a_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert not isinstance(few, np.memmap)
     assert isinstance(many, np.memmap)
     assert many.ravel().tolist() == [i % 251 for i in range(192)]
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("make", [matrix.pictures, Filed])
+@pytest.mark.parametrize("where", ["posix_fallocate", "TemporaryFile"])
+def test_a_full_disk_is_told_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch, make, where: str
+) -> None:
+    """The fault names the folder for temporary files, how much is wanted, and TMPDIR."""
+    monkeypatch.setattr(matrix, "PICTURE_BYTES", 1)
+    monkeypatch.setattr(os if where == "posix_fallocate" else tempfile, where, no_room)
+
+    with pytest.raises(DiskError, match="No space left") as caught:
+        make(1000, 1000)
+
+    assert tempfile.gettempdir() in caught.value.message
+    assert "MB" in caught.value.message
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_no_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has none at all, that is the fault, with the places looked at."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/no/such/place"])
+
+    with pytest.raises(DiskError, match=r"No usable temporary directory.*/no/such/place"):
+        Filed(3, 4)
+
+
+def test_all_room_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file has all its blocks before the first write, with fallocate or without."""
+    for code in (None, errno.EOPNOTSUPP):
+        with monkeypatch.context() as patch:
+            if code is not None:
+                patch.setattr(os, "posix_fallocate", lambda *_, c=code: no_such(c), raising=False)
+            rows = Filed(1000, 100)
+            facts = os.fstat(rows._file.fileno())
+
+        assert facts.st_size == 400_000
+        assert 512 * facts.st_blocks >= 400_000
+
+
+def no_such(code: int) -> None:
+    raise OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize("call", ["write", "readinto"])
+def test_a_disk_that_fails_later_is_told_too(values: Floats, call: str) -> None:
+    """Reading and writing rows give the same fault, not a traceback."""
+
+    class Broken:
+        def seek(self, _: int) -> None:
+            pass
+
+        def close(self) -> None:
+            no_room()
+
+    rows = filed(values)
+    rows._file.close()
+    rows._file = Broken()
+    setattr(rows._file, call, no_room)
+
+    with pytest.raises(DiskError, match="No space left"):
+        _ = rows.__setitem__([0], values[:1]) if call == "write" else rows[0:1]
 
 
 def test_some_pictures_are_those_of_the_numbers() -> None:

@@ -511,6 +511,89 @@ def test_two_trainings_into_one_place_do_not_collide(ask) -> None:
     assert run(request).stopped is None
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, through links too, with their bytes."""
+    return {
+        str(Path(top) / name): (Path(top) / name).read_bytes()
+        for top, _, names in os.walk(folder, followlinks=True)
+        for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.txt",
+        "sub/notes.txt",
+        "lock",
+        "run/notes.txt",
+        "before/sub/run.json",
+        "0a.safetensors",
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"resume": True}], ids=str)
+def test_a_persons_own_folder_beside_the_run_is_left_alone(ask, name: str, options) -> None:
+    """Refused by the name of what is there: nothing is deleted and nothing is put beside it."""
+    request = replace(ask("mine"), **options)
+    file = folder_of(request) / name
+    file.parent.mkdir(parents=True)
+    file.write_text("precious")
+
+    with pytest.raises(RunError, match=f"not finetune's.*{Path(name).parts[0]}") as caught:
+        run(request)
+
+    assert "--out" in caught.value.hint
+    assert contents(folder_of(request)) == {str(file): b"precious"}
+
+
+@pytest.mark.parametrize("link", ["", "run", "0123456789abcdef.safetensors"])
+def test_what_a_link_leads_to_is_left_alone(ask, tmp_path: Path, link: str) -> None:
+    """A link in the place of the progress, or in it, is refused, and its target stays whole."""
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "run.json").write_text("precious")
+    place = folder_of(ask("mine")) / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(target, target_is_directory=True)
+
+    with pytest.raises(RunError, match=r"link|not finetune's"):
+        run(ask("mine"))
+
+    assert contents(target) == {str(target / "run.json"): b"precious"}
+    assert place.is_symlink()
+
+
+def test_what_a_person_puts_there_meanwhile_stays(ask) -> None:
+    """At the end only what the training has made is removed."""
+    request = ask("typo", resume=True)
+    place = folder_of(request)
+
+    class Writer(Stopper):
+        def step(self, name: str) -> None:
+            (place / "notes.txt").write_text("precious")
+            super().step(name)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request, Writer(step="reading", how=KeyboardInterrupt))
+
+    assert contents(place) == {str(place / "notes.txt"): b"precious"}
+
+
+def test_all_that_a_killed_training_leaves_is_known_as_ours(ask, leaves_run) -> None:
+    """Drafts, half-written runs and scratch folders do not stand in the way of a fresh start."""
+    place = folder_of(ask("run"))
+    left = [".begun.json", "lock", "finetune-a_b0c1d2/network.bin", ".0123456789abcdef.safetensors"]
+    left += [f"{aside}/{p.name}" for aside in ("run", "before") for p in leaves_run[1].iterdir()]
+    for name in left:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(ask("run"), Stopper(step="reading", how=KeyboardInterrupt))
+
+    assert not place.exists()
+
+
 def test_a_folder_is_held_by_one_alone_until_let_go(tmp_path: Path) -> None:
     """Whoever comes second is refused, and once it is free it can be held again."""
     with disk.held(tmp_path / "x"):

@@ -65,6 +65,39 @@ def test_no_command_touches_the_folder(
     assert state(folder) == before
 
 
+@pytest.mark.parametrize(
+    ("data", "out"),
+    [
+        (".", None),
+        ("../images", None),
+        ("../link", "run"),
+        (".", "../link/run"),
+        (".", "new/../a/run"),
+        (".", "../images"),
+        (".", "../photos/run"),
+        ("missing", "missing/run"),
+    ],
+    ids=str,
+)
+def test_no_run_is_put_into_the_folder(
+    run_cli, image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, out
+) -> None:
+    """By default, by --out or through a link: refused with exit code 2, nothing written."""
+    folder = image_folder(root=tmp_path / "images")
+    (tmp_path / "link").symlink_to(folder)
+    image_folder({"c": 3}, root=tmp_path / "photos" / "deep")
+    (folder / "c").symlink_to(tmp_path / "photos")
+    monkeypatch.chdir(folder)
+    before = state(tmp_path)
+
+    done = run_cli("train", data, *(() if out is None else ("--out", out)), *TINY)
+
+    assert done.code == 2
+    assert "lies in the data folder" in done.err
+    assert "--out" in done.err
+    assert state(tmp_path) == before
+
+
 @pytest.mark.slow
 def test_tuning_touches_the_folder_as_little(
     run_cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
