@@ -390,6 +390,7 @@ def _place(
     if request.out is not None and earlier is not None and earlier.stopped is not None:
         path = Path(request.out)
         if resume.absolute(path) == run:
+            resume.require_only_a_run(path)
             return path, progress.replaced
     return runs.choose_folder(request.out, Path(request.root), name, now.astimezone()), None
 

@@ -243,6 +243,22 @@ def absolute(path: str | Path) -> str:
     return safe_name(os.path.realpath(path))
 
 
+def require_only_a_run(folder: Path) -> None:
+    """An interrupted run is deleted when a better one takes its place: what else is there is not.
+
+    Raises:
+        RunError: the folder holds something that is not the run's.
+    """
+    with _told(folder):
+        others = sorted(p.name for p in folder.iterdir() if p.name not in RUN_FILES)
+    if others:
+        raise RunError(
+            f"{folder} is to be replaced by the whole run, but holds {', '.join(others[:3])}"
+            + (" …" if len(others) > 3 else ""),
+            hint="Move what is not the run's elsewhere.",
+        )
+
+
 def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
     """What is gone on with: what was kept, or a fresh start."""
     new, old = Begun(recorded(request)), unfinished(folder)

@@ -361,6 +361,21 @@ def test_an_interrupted_probe_is_replaced_too(ask) -> None:
     assert not folder_of(request).exists()
 
 
+def test_a_note_in_an_interrupted_run_is_not_deleted_with_it(ask) -> None:
+    """What a person has put into the folder is no part of the run: it is named and stays."""
+    request = ask("run", strategy="linear-probe")
+    first = run(request, Stopper(step="testing", how=KeyboardInterrupt))
+    note = Path(first.run) / "notes.txt"
+    note.write_text("mine")
+
+    with pytest.raises(RunError, match=r"holds notes\.txt"):
+        run(replace(request, resume=True))
+
+    assert note.read_text() == "mine"
+    note.unlink()
+    assert run(replace(request, resume=True)).stopped is None
+
+
 def test_something_else_in_the_place_of_an_interrupted_run_stays(ask) -> None:
     """What a person has put there meanwhile is not replaced."""
     request = ask("run")
