@@ -38,6 +38,7 @@ class Rule:
     action: str
     reason: str
     warning: str | None = None
+    against: str | None = None  # what speaks against following the table to the letter
 
 
 RULES = (
@@ -59,6 +60,8 @@ RULES = (
         "are more general",
         "You are in trouble: little data, and unlike ImageNet. Expect a modest accuracy; more "
         "images help most.",
+        "Measured on twelve data sets, tuning often wins in this cell all the same (docs/log.md): "
+        "`finetune train DIR` tries it unless --policy table is given.",
     ),
     Rule(
         "T3",
@@ -225,7 +228,7 @@ def recommend(
         similarity=rule.similarity,
         reasons=(*_axes(size, similarity), last),
         flips=tuple(_flips(rule, size, similarity)),
-        warning=rule.warning,
+        warning=" ".join(t for t in (rule.warning, rule.against) if t) or None,
         plan=plan,
     )
 
