@@ -327,6 +327,9 @@ class _Training:
         if fault is not None and earlier is not None and earlier.stopped is None:
             return earlier  # all was written when Ctrl-C came
         model = self.model or realise.probed(seen, probes.best, probes.name)
+        advice = self.advice or decide.undecided(seen, probes, self.measured)
+        if model.plan is not None:
+            advice = replace(advice, plan=model.plan)
         tested = self.test is not None and len(self.test.labels) > 0
         path, replaced = _place(seen.request, self.progress, model.strategy, self.now)
         with self.clock.step("save", "writing the run"):
@@ -340,7 +343,7 @@ class _Training:
                 estimate=model.estimate,
                 estimate_source=model.estimate_source,
                 stages=probes.table,
-                recommendation=self.advice or decide.undecided(seen, probes, self.measured),
+                recommendation=advice,
                 floor=model.floor,
                 findings=seen.findings + self._late(),
                 seconds={},

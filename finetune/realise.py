@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from finetune import data, evaluate, features, probe
 from finetune.inference import Engine
-from finetune.records import EpochRecord, Finding, Floor, Metrics, Strategy
+from finetune.records import EpochRecord, Finding, Floor, Metrics, Plan, Strategy
 from finetune.survey import Clock, Survey
 
 
@@ -21,7 +21,8 @@ class Model:
     """What is returned: a backbone with a head, and what is known of it before the test.
 
     `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had;
-    `stopped` is what ended its training before its time.
+    `plan` is that of a tuned model as it was carried out; `stopped` is what ended its training
+    before its time.
     """
 
     strategy: Strategy
@@ -35,6 +36,7 @@ class Model:
     estimate_source: str
     history: tuple[EpochRecord, ...] = ()
     floor: Floor | None = None
+    plan: Plan | None = None
     stopped: BaseException | None = None
 
 

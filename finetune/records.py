@@ -561,7 +561,8 @@ class FitProgress:
     """What is known at the end of an epoch beside the tensors.
 
     `best_loss` is None before anything was validated; `parts` says into how many a batch is cut to
-    fit into memory; `scaler` is the state of the loss scaling, empty where there is none.
+    fit into memory; `scaler` is the state of the loss scaling, empty where there is none; `slowed`
+    how often the training was begun anew at a smaller rate.
     """
 
     history: tuple[EpochRecord, ...]
@@ -570,6 +571,7 @@ class FitProgress:
     done: int
     parts: int
     scaler: dict[str, float]
+    slowed: int = 0
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ RATES = {
 # default is 1e-4 for such a network): a tenth of the rates above.
 NO_BATCHNORM_FACTOR = 0.1
 HEAD_FACTOR = 3.0  # the head is new, the body is not; measured with the rates above
+SLOWER = 3.0  # the rate is divided by this where a training falls apart (docs/log.md, 2026-11-24)
 SCRATCH_FACTOR = 4.0  # nothing to preserve: torch's own 2e-3 or so for Adam at this batch
 WEIGHT_DECAY = {"adamw": 1e-2, "adam": 0.0, "sgd": 1e-4, "adadelta": 0.0, "adagrad": 0.0}
 
@@ -390,6 +391,14 @@ def short(plan: Plan, images: int, *, one_size: bool = False) -> Plan:
     epochs = min(plan.epochs, max(1, round(TRIAL_STEPS / steps)))
     side = plan.side_px if one_size else min(plan.side_px, TUNE_SIDE_PX)
     return replace(plan, epochs=epochs, side_px=side, warmup=TRIAL_WARMUP)
+
+
+def slower(plan: Plan, times: int) -> Plan:
+    """The plan at a rate that was lowered so often, since the training fell apart at a larger."""
+    factor = SLOWER**times
+    text = f"{plan.why['lr']}; divided by {factor:g}: at {plan.lr:g} the training fell apart"
+    why = plan.why if times == 0 else {**plan.why, "lr": text}
+    return replace(plan, lr=plan.lr / factor, head_lr=plan.head_lr / factor, why=why)
 
 
 def rule_for(size: Size, similarity: Similarity) -> Rule:

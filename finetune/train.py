@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from finetune import checkpoint, probe
+from finetune import checkpoint, probe, strategy
 from finetune.augment import augment
 from finetune.backbones import Backbone
 from finetune.engine import autocast, to_device
@@ -25,6 +25,10 @@ from finetune.resume import Slot
 # Training pictures are kept a little larger than the network's input, so that a random crop does
 # not have to invent pixels.
 CANVAS = 1.15
+# How often a training that fell apart is begun anew, each time at a third of the rate.
+RESTARTS = 2
+# A head whose first loss is above this share of knowing nothing has nothing to fall from.
+KNOWS = 0.97
 CLIP = 1.0  # gradient norm; guards the first steps on a head that does not fit yet
 
 
@@ -40,15 +44,25 @@ class Split:
 class Tuned:
     """The outcome of `fit`; the head's temperature is 1: it is calibrated on held-out scores.
 
-    `stopped` is what ended it before its time; `scores` float64[M,C] are then those of the
-    validation images in the epoch that was kept.
+    `plan` is as it was carried out, at a smaller rate where that was needed. `stopped` is what
+    ended it before its time; `scores` float64[M,C] are then those of the validation images in the
+    epoch that was kept.
     """
 
     backbone: Backbone
     head: probe.Head
     history: tuple[EpochRecord, ...]
+    plan: Plan
     stopped: BaseException | None = None
     scores: probe.Array | None = None
+
+
+# What a slot holds of an earlier process: the tensors, and the facts beside them.
+Kept = tuple[checkpoint.Arrays, FitProgress]
+
+
+class _FellApartError(Exception):
+    """The network forgets what it knew; another attempt is allowed."""
 
 
 def canvas_px(side_px: int) -> int:
@@ -89,14 +103,37 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         slot: Keeps each epoch, and may hold some already, from which this goes on to the same end.
 
     Raises:
-        TrainingError: the loss is no number any more, or a single image does not fit into memory;
-            but with `val`, the best epoch before that is returned, as it is after Ctrl-C.
+        TrainingError: the loss is no number any more, the training fell apart at every rate, or a
+            single image does not fit into memory; but with `val`, the best epoch before that is
+            returned, as it is after Ctrl-C.
         RunError: the slot cannot be read or written.
     """
-    torch.manual_seed(seed)
-    loop = _loop(plan, copy.deepcopy(backbone), start, train, classes, device, seed=seed)
-    backbone, head = loop.backbone, loop.head
-    best, history = _known(slot, loop, listener)
+    found = None if slot is None else slot.read()
+    slowed = 0 if found is None else found[1].slowed
+    while True:
+        torch.manual_seed(seed)
+        planned = strategy.slower(plan, slowed)
+        loop = _loop(planned, copy.deepcopy(backbone), start, train, classes, device, seed=seed)
+        loop.slowed = slowed
+        try:
+            return _attempt(loop, start, train, val, found, slot, listener)
+        except _FellApartError as fault:
+            slowed, found = slowed + 1, None
+            listener.note(f"{fault}: once more from the start at a third of the rate")
+
+
+def _attempt(
+    loop: _Loop,
+    start: probe.Head | None,
+    train: Split,
+    val: Split | None,
+    found: Kept | None,
+    slot: Slot | None,
+    listener: Listener,
+) -> Tuned:
+    """Train at the loop's rate, from where an earlier process has left it."""
+    plan, backbone, head, device = loop.plan, loop.backbone, loop.head, loop.device
+    best, history = _known(found, loop, listener)
     if not history and val is not None and start is not None:
         best.offer(0, _forward(backbone, head, val.pixels, device), val.labels, loop)
     stopped = None
@@ -111,6 +148,8 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
             if val is not None:
                 record = _validated(record, best, loop, val)
             history.append(replace(record, seconds=time.perf_counter() - began))
+            if start is not None:
+                _require_whole(history, loop, train.labels)
             if slot is not None and (slot.due or epoch == plan.epochs):
                 slot.keep(*_kept(loop, best, history))
             listener.epoch(history[-1])
@@ -123,7 +162,43 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     weight = head.linear.weight.detach().cpu().double().numpy()
     bias = head.linear.bias.detach().cpu().double().numpy()
     scores = None if stopped is None else best.scores
-    return Tuned(backbone, probe.Head(weight, bias, 1.0), tuple(history), stopped, scores)
+    return Tuned(backbone, probe.Head(weight, bias, 1.0), tuple(history), plan, stopped, scores)
+
+
+def _require_whole(
+    history: Sequence[EpochRecord], loop: _Loop, labels: npt.NDArray[np.int64]
+) -> None:
+    """Find out from the half of the epochs on whether the network still knows what it began with.
+
+    With BatchNorm's statistics frozen nothing brings activations back that a rate too large has
+    blown up: the loss then stays at that of knowing nothing, where it had begun at the probe's.
+
+    Raises:
+        _FellApartError: it is nearer to knowing nothing than to where it began.
+        TrainingError: the same, at the smallest rate that is tried.
+    """
+    plan, first, last = loop.plan, history[0].train_loss, history[-1].train_loss
+    nothing = _ignorance(labels, loop)
+    early = len(history) == 1 or 2 * len(history) < plan.epochs
+    if early or first > KNOWS * nothing or last <= (first + nothing) / 2:
+        return
+    text = (
+        f"the training fell apart: in epoch {len(history)} its loss is {last:.2f}, {nothing:.2f} "
+        f"is that of knowing nothing, and it began at {first:.2f}"
+    )
+    if loop.slowed < RESTARTS:
+        raise _FellApartError(text)
+    raise TrainingError(text, hint=f"Give a smaller rate than {plan.lr:g}: --lr {plan.lr / 10:g}.")
+
+
+def _ignorance(labels: npt.NDArray[np.int64], loop: _Loop) -> float:
+    """The least mean loss of a model that answers every image with the same probabilities."""
+    share = np.bincount(labels, minlength=loop.head.linear.out_features).astype(np.float64)
+    if loop.criterion.weight is not None:
+        share *= loop.criterion.weight.cpu().numpy()
+    smoothing = float(loop.criterion.label_smoothing)
+    wanted = (1.0 - smoothing) * share / share.sum() + smoothing / len(share)
+    return float(-(wanted * np.log(np.maximum(wanted, 1e-12))).sum())
 
 
 def seconds_per_step(
@@ -207,6 +282,7 @@ class _Loop:
     done: int = 0
     factor: float = 0.0
     parts: int = 1
+    slowed: int = 0
 
     def epoch(self, number: int, train: Split, listener: Listener) -> float:
         """Go once through the training pictures in random order; returns the mean loss."""
@@ -351,12 +427,14 @@ def _kept(
         arrays["scores"] = best.scores
     loss = best.loss if math.isfinite(best.loss) else None
     scaler = loop.scaler.state_dict()
-    return arrays, FitProgress(tuple(history), best.epoch, loss, loop.done, loop.parts, scaler)
+    facts = FitProgress(
+        *(tuple(history), best.epoch, loss, loop.done, loop.parts, scaler, loop.slowed)
+    )
+    return arrays, facts
 
 
-def _known(slot: Slot | None, loop: _Loop, listener: Listener) -> tuple[_Best, list[EpochRecord]]:
+def _known(found: Kept | None, loop: _Loop, listener: Listener) -> tuple[_Best, list[EpochRecord]]:
     """What an earlier process has done: its last epoch is put into the loop."""
-    found = None if slot is None else slot.read()
     if found is None:
         return _Best(), []
     arrays, facts = found

@@ -269,5 +269,6 @@ def _model(
         estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
         history=outcome.history,
         floor=floor,
+        plan=outcome.plan,
         stopped=outcome.stopped,
     )

@@ -201,6 +201,74 @@ def test_rates_fall_toward_the_stem(tiny: Backbone) -> None:
     assert len(rates) == 1 + len(plan.tuned_stages)
 
 
+def falling_apart(monkeypatch: pytest.MonkeyPatch, below: float) -> list[float]:
+    """Make training at rates of `below` or more end at knowing nothing; returns the rates."""
+    rates: list[float] = []
+    whole = train._Loop.epoch
+
+    def epoch(self: train._Loop, number: int, data: train.Split, listener: Recorder) -> float:
+        whole(self, number, data, listener)
+        rates.append(self.plan.lr)
+        return 0.1 if number == 1 or self.plan.lr < below else math.log(2)
+
+    monkeypatch.setattr(train._Loop, "epoch", epoch)
+    return rates
+
+
+def test_a_training_that_falls_apart_begins_anew_at_a_third_of_the_rate(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, the plan has the rate that was used and why, and frozen is frozen as ever."""
+    plan = plan_for("deep", tiny, epochs=4)
+    rates, listener = falling_apart(monkeypatch, below=plan.lr), Recorder()
+
+    tuned = fit(plan, tiny, start=start_head(tiny), listener=listener)
+
+    assert rates == [plan.lr] * 2 + [plan.lr / 3] * 4
+    assert tuned.plan.lr == pytest.approx(plan.lr / 3)
+    assert tuned.plan.head_lr == pytest.approx(plan.head_lr / 3)
+    assert "fell apart" in tuned.plan.why["lr"]
+    assert any("once more from the start" in n for n in listener.notes)
+    assert len(tuned.history) == 4
+
+
+def test_a_training_begun_anew_is_that_of_the_smaller_rate(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the attempt that fell apart is left: the same weights as at that rate at once."""
+    plan = plan_for("deep", tiny, epochs=4)
+    plain = fit(strategy.slower(plan, 1), tiny, start=start_head(tiny))
+    falling_apart(monkeypatch, below=plan.lr)
+
+    again = fit(plan, tiny, start=start_head(tiny))
+
+    for name, tensor in plain.backbone.state().items():
+        torch.testing.assert_close(again.backbone.state()[name], tensor, rtol=0, atol=0)
+
+
+def test_a_training_that_falls_apart_at_every_rate_is_a_fault(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three rates it is given up, with a smaller one to try; never returned as a model."""
+    plan = plan_for("deep", tiny, epochs=4)
+    falling_apart(monkeypatch, below=0.0)
+
+    with pytest.raises(TrainingError, match="fell apart") as caught:
+        fit(plan, tiny, start=start_head(tiny))
+
+    assert "--lr" in caught.value.hint
+
+
+def test_a_head_that_knew_nothing_has_nothing_to_fall_from(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first loss is that of knowing nothing (shuffled labels) nothing is repeated."""
+    plan = plan_for("deep", tiny, epochs=4)
+    monkeypatch.setattr(train._Loop, "epoch", lambda *_: math.log(2))
+
+    assert len(fit(plan, tiny, start=start_head(tiny)).history) == 4
+
+
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny: Backbone) -> None:
     """A broken start is reported with its step and a smaller rate to try, not trained on."""
     start = start_head(tiny)
