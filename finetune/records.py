@@ -562,7 +562,7 @@ class FitProgress:
 
     `best_loss` is None before anything was validated; `parts` says into how many a batch is cut to
     fit into memory; `scaler` is the state of the loss scaling, empty where there is none; `slowed`
-    how often the training was begun anew at a smaller rate.
+    how often the training was begun anew at a smaller rate, `began` the loss of its first step.
     """
 
     history: tuple[EpochRecord, ...]
@@ -572,6 +572,7 @@ class FitProgress:
     parts: int
     scaler: dict[str, float]
     slowed: int = 0
+    began: float = 0.0
 
 
 @dataclass(frozen=True)

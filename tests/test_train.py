@@ -209,7 +209,8 @@ def falling_apart(monkeypatch: pytest.MonkeyPatch, below: float) -> list[float]:
     def epoch(self: train._Loop, number: int, data: train.Split, listener: Recorder) -> float:
         whole(self, number, data, listener)
         rates.append(self.plan.lr)
-        return 0.1 if number == 1 or self.plan.lr < below else math.log(2)
+        self.began = 0.1
+        return 0.2 if self.plan.lr < below else math.log(2)
 
     monkeypatch.setattr(train._Loop, "epoch", epoch)
     return rates
