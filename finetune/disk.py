@@ -124,4 +124,6 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # closing lets go as well, but not while a child that was just forked has a copy open
+        fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
