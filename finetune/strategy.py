@@ -132,12 +132,12 @@ class Belief:
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
 BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
     "similar": {
-        "partial": Belief(-0.03, 0.04, 0.16, 0.10, 0.00),
-        "deep": Belief(0.11, 0.26, 0.17, 0.66, 0.00),
+        "partial": Belief(0.00, 0.09, 0.15, 0.19, 0.00),
+        "deep": Belief(0.08, 0.22, 0.15, 0.34, 0.00),
     },
     "different": {
-        "partial": Belief(0.19, -0.06, 0.44, 0.30, 0.22),
-        "deep": Belief(0.34, 0.22, 0.42, 0.22, 0.47),
+        "partial": Belief(0.16, -0.18, 0.43, 0.17, 0.00),
+        "deep": Belief(0.30, 0.05, 0.42, 0.36, 0.53),
     },
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
