@@ -30,6 +30,8 @@ RESTARTS = 2
 # A head whose first loss is above this share of knowing nothing has nothing to fall from; fallen it
 # has beyond three quarters of the way there (docs/log.md, 2026-11-24).
 KNOWS, FALLEN = 0.97, 0.75
+# Before so many steps a loss tells of its batch more than of the rate: the warm-up of a full plan.
+TELLING_STEPS = 30
 CLIP = 1.0  # gradient norm; guards the first steps on a head that does not fit yet
 
 
@@ -180,7 +182,7 @@ def _require_whole(
     """
     plan, first, last = loop.plan, loop.began, history[-1].train_loss
     nothing = _ignorance(labels, loop)
-    early = len(history) == 1 or 2 * len(history) < plan.epochs
+    early = 2 * len(history) < plan.epochs or loop.done < TELLING_STEPS
     if early or first > KNOWS * nothing or last <= first + FALLEN * (nothing - first):
         return
     text = (

@@ -213,6 +213,7 @@ def falling_apart(monkeypatch: pytest.MonkeyPatch, below: float) -> list[float]:
         return 0.2 if self.plan.lr < below else math.log(2)
 
     monkeypatch.setattr(train._Loop, "epoch", epoch)
+    monkeypatch.setattr(train, "TELLING_STEPS", 4)  # two epochs of two
     return rates
 
 
@@ -258,6 +259,19 @@ def test_a_training_that_falls_apart_at_every_rate_is_a_fault(
         fit(plan, tiny, start=start_head(tiny))
 
     assert "--lr" in caught.value.hint
+
+
+def test_a_few_steps_do_not_tell_of_the_rate(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses of the first batches differ by chance: nothing is repeated because of them."""
+    plan = plan_for("deep", tiny, epochs=4)
+    rates = falling_apart(monkeypatch, below=0.0)
+    monkeypatch.setattr(train, "TELLING_STEPS", 9)
+
+    fit(plan, tiny, start=start_head(tiny))
+
+    assert rates == [plan.lr] * 4
 
 
 def test_a_head_that_knew_nothing_has_nothing_to_fall_from(
