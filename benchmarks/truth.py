@@ -267,8 +267,7 @@ class Bench:
             lead = trials.lead(self.seen, self.probes, tune.Trial((part,), scores, None, ""))
             labels = self.seen.labels[held]
             scaled = probe.probabilities(scores, probe.fit_temperature(scores, labels))
-            one_size = self.seen.body.facts.one_size
-            plan = strategy.short(full, len(learn), one_size=one_size)
+            plan = trials.short(self.seen, full, len(learn))
             yield self._row(kind, scaled, plan, seconds, len(learn), labels, lead)
 
     def tuned(self, kind: Strategy) -> Row:

@@ -309,12 +309,15 @@ def _scale_to_8_bit(image: Image.Image) -> Image.Image:
         raise ValueError("the image holds values that are not finite numbers")
     low, top = float(values.min(initial=0.0)), float(values.max(initial=0.0))
     floats = image.mode == "F"
+    # in place, here and below: these are the largest arrays of all
     if floats and -1.0 <= low < 0.0 and top <= 1.0:
-        values, top = (values + 1.0) / 2.0, 1.0
+        values += 1.0
+        values /= 2.0
+        top = 1.0
     elif low < 0.0:
         raise ValueError(f"the image holds values from {low:g} to {top:g}: which of them is black?")
     full = next((f for f in FULL if top <= f and (floats or f > 1.0)), top)
-    values *= 255.0 / full  # in place: these are the largest arrays of all
+    values *= 255.0 / full
     values += 0.5
     scaled = np.clip(values, 0, 255, out=values).astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")

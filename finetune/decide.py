@@ -102,10 +102,9 @@ def _by_evidence(
         untried = f"not tried: {tuning} hardly ever wins on such data"
         if error == 0:
             untried = "not tried: the best probe makes no error that tuning could mend"
-    elif not _forecast(forecasts, tuning).fits:
-        needs_s = _forecast(forecasts, tuning).seconds
-        text = _forecast(forecasts, tuning).text
-        untried = f"not tried: {tuning} does not fit the budget ({text})"
+    elif not (cost := _forecast(forecasts, tuning)).fits:
+        needs_s = cost.seconds
+        untried = f"not tried: {tuning} does not fit the budget ({cost.text})"
     elif not trials:
         untried = "not tried here: `finetune train` settles it by a short trial"
     else:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -250,11 +250,10 @@ def require_only_a_run(folder: Path) -> None:
         RunError: the folder holds something that is not the run's.
     """
     with _told(folder):
-        others = sorted(p.name for p in folder.iterdir() if p.name not in RUN_FILES)
+        others = [p.name for p in folder.iterdir() if p.name not in RUN_FILES]
     if others:
         raise RunError(
-            f"{folder} is to be replaced by the whole run, but holds {', '.join(others[:3])}"
-            + (" …" if len(others) > 3 else ""),
+            f"{folder} is to be replaced by the whole run, but holds {_some(others)}",
             hint="Move what is not the run's elsewhere.",
         )
 
@@ -318,10 +317,14 @@ def _require_ours(folder: Path) -> None:
     if others:
         raise RunError(
             f"{folder} holds files that are not finetune's, and progress would be kept there: "
-            + ", ".join(sorted(others)[:3])
-            + (" …" if len(others) > 3 else ""),
+            f"{_some(others)}",
             hint="Give another --out, or move them elsewhere.",
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ", ".join(sorted(names)[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _ours(path: Path) -> bool:

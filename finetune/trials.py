@@ -169,14 +169,14 @@ def attempt(
             without it `most` halves judge.
         most: How many halves may judge.
     """
-    full, one_size = plan_for(survey, measured, probes, tuning), survey.body.facts.one_size
+    full = plan_for(survey, measured, probes, tuning)
     rows = probe.ranking_sample(survey.labels)
-    made = material(survey, strategy.short(full, len(rows), one_size=one_size), clock, rows)
+    made = material(survey, short(survey, full, len(rows)), clock, rows)
     images, error = survey.images, probes.error
     parts, scores, results = [], [], []
     for learn, held in tune.halves(made)[:most]:
         began = time.perf_counter()
-        plan = strategy.short(full, len(learn), one_size=one_size)
+        plan = short(survey, full, len(learn))
         with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
             found = tune.on_part(made, plan, learn, held)
             part = (rows[learn], rows[held])
@@ -194,6 +194,11 @@ def attempt(
     return Attempt(made, trial, tuple(results))
 
 
+def short(survey: Survey, plan: Plan, images: int) -> Plan:
+    """The plan of a trial that learns from so many images, at a size that the backbone takes."""
+    return strategy.short(plan, images, one_size=survey.body.facts.one_size)
+
+
 def seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
     """Seconds of decoding, of every step, and of judging; and how they were found."""
     images = survey.images
@@ -208,9 +213,9 @@ def seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
     again = 0.0 if split else PROOF * full  # on few images, once more on halves, to be judged
     if survey.request.strategy == "auto" and survey.request.policy == "measured":
         half = min(images, probe.RANKING_IMAGES) // 2
-        short = strategy.short(plan, half, one_size=survey.body.facts.one_size)
-        again = TRIALS * short.epochs * math.ceil(half / plan.batch_size)
-        again *= (short.side_px / plan.side_px) ** 2
+        tried = short(survey, plan, half)
+        again = TRIALS * tried.epochs * math.ceil(half / plan.batch_size)
+        again *= (tried.side_px / plan.side_px) ** 2
     judging = images / plan.batch_size * FORWARD_SHARE
     total = step * (full + again + judging) + images * survey.seconds_per_image
     text = f"{full} steps of {batch} images at {plan.side_px} px, {step:.2f} s each "

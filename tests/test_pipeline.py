@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import SAMPLE, Recorder, train
 
-from finetune import apply, batches, decide, pipeline, realise, runs
+from finetune import apply, batches, decide, pipeline, realise, resume, runs
 from finetune.errors import DataError, RunError, UsageError
 from finetune.records import Request, RunResult, Splits
 
@@ -36,7 +36,7 @@ def test_a_run_folder_has_exactly_its_files(leaves_run: tuple[RunResult, Path]) 
     """A run is eight files, and the data folder is not one byte different."""
     _, out = leaves_run
 
-    assert {p.name for p in out.iterdir()} == RUN_FILES
+    assert {p.name for p in out.iterdir()} == RUN_FILES == resume.RUN_FILES
     assert [p.name for p in out.parent.iterdir()] == [out.name]
 
 
