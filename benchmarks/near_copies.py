@@ -2,6 +2,7 @@
 
 For each data set: the share of copies made here (of up to 80 images, drawn with a fixed seed) that
 is recognised, the nearest pairs of different files as they are, and what the looking costs.
+`--many N` times the comparing of so many pictures made here: all different, and 24 of each.
 """
 
 from __future__ import annotations
@@ -90,11 +91,44 @@ def nearest(small: alike.Thumbs) -> npt.NDArray[np.float32]:
     return np.concatenate(found)
 
 
+def made(count: int) -> alike.Thumbs:
+    """Pictures of coloured blocks under noise, no two alike."""
+    rng = np.random.default_rng(0)
+    blocks = rng.normal(128, 50, (count, 4, 4, 3)).clip(0, 255).astype(np.uint8)
+    out = blocks.repeat(8, axis=1).repeat(8, axis=2)
+    for picture in out:
+        picture[:] = (picture + rng.normal(0, 20, picture.shape)).clip(0, 255)
+    return out
+
+
+def many(count: int) -> None:
+    """CPU seconds of comparing so many pictures, by how many copies there are of each."""
+    order = np.random.default_rng(0).permutation(count)
+    for name, small in (
+        ("all different", made(count)),
+        ("24 of each", made(count // 24 + 1).repeat(24, axis=0)[order]),
+        ("all the same", made(1).repeat(count, axis=0)),
+    ):
+        began = time.process_time()
+        families = len(set(alike.families(small).tolist()))
+        print(f"{count} pictures, {name}: {families} families in", end=" ")
+        print(f"{time.process_time() - began:.1f} s of CPU", flush=True)
+
+
 def main() -> None:
     """Print a table row for each folder of `--data`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="a folder of data sets")
-    root = parser.parse_args().data
+    parser.add_argument("--data", type=Path, help="a folder of data sets")
+    parser.add_argument("--many", type=int, help="pictures to be compared for their time")
+    asked = parser.parse_args()
+    if asked.many:
+        many(asked.many)
+    if asked.data:
+        table(asked.data)
+
+
+def table(root: Path) -> None:
+    """Print a row for each folder."""
     print("| set | n | look s | match s |", *(f"{name} |" for name in COPIES), end=" ")
     print(*(f"pairs from {t} |" for t in THRESHOLDS))
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
