@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from finetune.records import NormLayer, Reason
 # Preparing OpenVINO takes about 1.7 s and saves about 9 ms an image (docs/log.md,
 # 2026-11-23), so it pays from some 180 images on.
 CONVERT_FROM_IMAGES = 180
+# mallopt(3): how many blocks may have pages of their own, and from what size on the end of the heap
+# is given back; -1 is never.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def choose_device(asked: str = "auto") -> tuple[torch.device, Reason]:
@@ -57,6 +61,18 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
         return contextlib.nullcontext()
     kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.autocast("cuda", dtype=kind)
+
+
+def keep_memory() -> None:
+    """Let freed memory stay with this process, where glibc allocates it; elsewhere nothing.
+
+    By default large tensors go back to the system and come again as pages that have to be cleared:
+    a fifth to half of the time of a training step (docs/log.md, 2026-11-25).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another library, or Windows
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def to_device(pixels: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -145,14 +161,22 @@ def convert(backbone: Backbone, side_px: int) -> Any:
             return (row, torch.cat(list(found.values()), dim=1)) if found else (row,)
 
     example = torch.zeros(2, side_px, side_px, 3, dtype=torch.uint8)
+    package = inference.openvino()
+    from openvino.frontend.pytorch import ts_decoder  # noqa: PLC0415 - as above
+
+    # torch would trace it once more to compare: a second; `make` compares what comes of it.
+    unchecked = {"check_trace": False}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing warns of shape checks inside timm
-        graph = inference.openvino().convert_model(Whole().eval(), example_input=example)
+        traced = ts_decoder.TorchScriptPythonDecoder(
+            Whole().eval(), example_input=example, trace_kwargs=unchecked
+        )
+        graph = package.convert_model(traced)
     graph.reshape([1, side_px, side_px, 3])
     _fold(graph)
     # Read back as it will be on another day: compiled from there, the last bits are others.
     xml, constants = inference.serialised(graph)
-    return inference.openvino().Core().read_model(model=xml, weights=constants)
+    return package.Core().read_model(model=xml, weights=constants)
 
 
 def _fold(graph: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -297,3 +299,43 @@ def test_gpu_gives_nearly_the_cpus_features(plain: Engine, pixels: npt.NDArray[n
     for start, stop in made.layout.values():
         gap = np.linalg.norm(rows[:, start:stop] - expected[:, start:stop])
         assert gap < 0.02 * np.linalg.norm(expected[:, start:stop])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_memory_that_training_frees_stays_with_the_process() -> None:
+    """Large tensors made again after the first time need no new pages from the system."""
+    code = """
+import resource, sys, torch
+from finetune import engine
+if sys.argv[1] == "keep":
+    engine.keep_memory()
+def work():
+    for _ in range(5):
+        torch.ones(10_000_000)
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def new_pages(how: str) -> int:
+        command = [sys.executable, "-c", code, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    pages = 5 * 40_000_000 // 65_536  # the largest that Linux has as a rule
+
+    assert new_pages("keep") < pages / 10 < new_pages("leave")
+
+
+def test_where_there_is_no_mallopt_memory_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no library of the process, others have another allocator: no fault."""
+    for found in (TypeError("no name"), OSError("not found")):
+
+        def fail(_: None, error: Exception = found) -> None:
+            raise error
+
+        monkeypatch.setattr(ctypes, "CDLL", fail)
+        engine.keep_memory()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+
+    engine.keep_memory()
