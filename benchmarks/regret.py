@@ -101,9 +101,22 @@ def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -
         strategy.pooled([result(rows[i][k], kind) for k in trials if k in rows[i]]) for i in tried
     ]
     gain, noise = np.array(pairs).T / scale[tried]
-    handicap = float((lead[tried] - gain).mean())
-    off = float(((lead[tried] - gain - handicap) ** 2 - noise**2).mean())
-    return strategy.Belief(float(middle), float(slope), around, handicap, max(off, 0.0) ** 0.5)
+    handicap, off = random_effects(lead[tried] - gain, noise)
+    return strategy.Belief(float(middle), float(slope), around, handicap, off)
+
+
+def random_effects(values: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
+    """Mean and true spread of values that are known with so much noise each.
+
+    By DerSimonian and Laird 1986. Without weights the noisiest values, of trials judged by ten
+    images, settle both, and the spread of trials on near sets came out as none.
+    """
+    weights = 1 / noise**2
+    mean = np.average(values, weights=weights)
+    excess = (weights * (values - mean) ** 2).sum() - (len(values) - 1)
+    variance = max(excess, 0.0) / (weights.sum() - (weights**2).sum() / weights.sum())
+    mean = np.average(values, weights=1 / (noise**2 + variance))
+    return float(mean), float(variance**0.5)
 
 
 def result(row: Row, tuning: Strategy) -> TrialResult:

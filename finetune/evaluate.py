@@ -87,12 +87,12 @@ def floor(
     probe_name: str,
     how: str,
     *,
-    handicap: float | None = None,
+    allowed: float | None = None,
 ) -> Floor:
     """Keep the tuned model only if it beats the probe on the same images by more than noise.
 
     Where it is believed to lead for other reasons, short trials on few images need only not
-    contradict: it is kept unless they are behind by more than their handicap and noise.
+    contradict: it is kept unless they are behind by more than is allowed.
 
     More than noise: one standard error of the paired difference, of the accuracy; or, where the
     accuracy is no lower, of the log loss, which uses more than right and wrong and so tells more on
@@ -104,13 +104,14 @@ def floor(
         labels: int64[N].
         probe_name: What to call the probe.
         how: How the images were held out.
-        handicap: What short trials fall short in accuracy; None where this is the real model.
+        allowed: How far behind short trials may be, in accuracy, as `strategy.weigh` has it; None
+            where this is the real model.
     """
     right, losses = _judged((tuned, probed), labels)
     gain, gain_noise = _paired(right[0] - right[1])
     less, less_noise = _paired(losses[1] - losses[0])
     better = gain > gain_noise or (gain >= 0 and less > less_noise)
-    kept = better if handicap is None else gain + handicap >= -gain_noise
+    kept = better if allowed is None else gain >= -allowed
     measured = (
         f"on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
         f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %; the difference is "

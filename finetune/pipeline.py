@@ -203,7 +203,7 @@ def _realise(
             *(seen, probes, plan, clock),
             made=decision.made,
             proof=decision.proof,
-            handicap=0.0 if lead is None else lead.handicap,
+            allowed=0.0 if lead is None else lead.allowed,
         )
     return realise.probed(seen, probes.of(plan.strategy), plan.strategy)
 

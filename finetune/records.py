@@ -379,15 +379,16 @@ class Lead:
     """What is believed of tuning's lead in accuracy over the best probe, after all evidence.
 
     `prior` is what to expect of such data before any trial (mean and spread), `mean` and `spread`
-    the same with the trials counted in; fractions of 1. `handicap` is what short trials fall short
-    of the real thing; `behind` says that they were behind by more than that and their noise.
+    the same with the trials counted in; fractions of 1. `allowed` is how far short trials may be
+    behind the probe: what they fall short of the real thing, and how far their word may be off;
+    `behind` says that they were farther behind.
     """
 
     prior: float
     prior_spread: float
     mean: float
     spread: float
-    handicap: float = 0.0
+    allowed: float = 0.0
     behind: bool = False
 
 

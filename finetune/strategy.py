@@ -141,7 +141,9 @@ BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
     },
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
-SETTLED = 0.5  # spreads; a second half changed no choice beyond (docs/log.md)
+# Spreads. Beyond, a second half changed no choice; below, tuning is not taken: where it was, it was
+# as often worse than the probe as better (docs/log.md, 2026-11-25).
+SETTLED = 0.5
 LEAST_STAKE = 0.03  # below this a share is a share of one or two images
 TRIAL_STEPS = 100
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
@@ -294,7 +296,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
 def _taken(tuning: Strategy, probed: Strategy, lead: Lead) -> tuple[str, str]:
     """Why tuning is taken, and what would have it otherwise."""
     verdict = f"with all evidence its lead over the best probe is {_expected(lead)}"
-    return verdict, f"were the lead expected of {tuning} no more than zero: {probed}"
+    return verdict, f"were the lead expected of {tuning} no more than {_doubt(lead)}: {probed}"
 
 
 def _left(tuning: Strategy, lead: Lead, needs_s: float | None) -> tuple[str, str]:
@@ -303,10 +305,16 @@ def _left(tuning: Strategy, lead: Lead, needs_s: float | None) -> tuple[str, str
         verdict = f"{tuning} does not fit the budget; its expected lead is {_expected(lead)}"
         return verdict, f"were --budget {math.ceil(needs_s)}s or more: {tuning} would be tried"
     if lead.mean > 0 and lead.behind:
-        verdict = f"{tuning} was seen behind it by more than noise"
+        verdict = f"{tuning} was seen farther behind it than such a trial may be off"
         return verdict, f"were {tuning} not seen behind in its trial: {tuning}"
     verdict = f"with all evidence the lead of {tuning} over it is {_expected(lead)}"
-    return verdict, f"were the lead expected of {tuning} more than zero: {tuning}"
+    if lead.mean > 0:
+        verdict += ", too little to be sure: in doubt the cheap probe is kept"
+    return verdict, f"were the lead expected of {tuning} more than {_doubt(lead)}: {tuning}"
+
+
+def _doubt(lead: Lead) -> str:
+    return f"{100 * SETTLED * lead.spread:.1f} points"
 
 
 def _expected(lead: Lead) -> str:
@@ -327,15 +335,15 @@ def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[Tria
     share = belief.lead + belief.slope * math.log10(max(images, 1) / 100)
     scale = stake(probe_error)
     prior, spread = share * scale, belief.spread * scale
-    handicap = belief.handicap * scale
     if not trials:
-        return Lead(prior, spread, prior, spread, handicap)
+        return Lead(prior, spread, prior, spread)
+    handicap = belief.handicap * scale
     gain, noise = pooled(trials)
-    variance = noise**2 + (belief.trial_spread * scale) ** 2
-    precision = 1 / spread**2 + 1 / variance
-    mean = (prior / spread**2 + (gain + handicap) / variance) / precision
-    behind = gain + handicap < -noise
-    return Lead(prior, spread, mean, math.sqrt(1 / precision), handicap, behind)
+    off = math.hypot(noise, belief.trial_spread * scale)
+    precision = 1 / spread**2 + 1 / off**2
+    mean = (prior / spread**2 + (gain + handicap) / off**2) / precision
+    allowed = handicap + off
+    return Lead(prior, spread, mean, math.sqrt(1 / precision), allowed, gain < -allowed)
 
 
 def stake(probe_error: float) -> float:
@@ -356,12 +364,12 @@ def pooled(trials: Sequence[TrialResult]) -> tuple[float, float]:
 
 
 def wins(lead: Lead) -> bool:
-    """Whether tuning is to be preferred: it is expected to lead, and was not seen behind.
+    """Whether tuning is to be preferred: that it leads is settled, and it was not seen behind.
 
-    Behind means by more than noise, and more than a short trial falls short, on images that it did
-    not learn from: the floor.
+    Behind means by more than a short trial falls short and its word may be off, on images that it
+    did not learn from: the floor. In doubt the cheap probe is kept.
     """
-    return lead.mean > 0 and not lead.behind
+    return lead.mean > 0 and settled(lead) and not lead.behind
 
 
 def candidate(beliefs: Mapping[Strategy, Belief], images: int, probe_error: float) -> Strategy:

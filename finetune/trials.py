@@ -61,7 +61,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     *,
     made: tune.Material | None = None,
     proof: tune.Trial | None = None,
-    handicap: float = 0.0,
+    allowed: float = 0.0,
     guarded: bool = True,
 ) -> Model:
     """Tune as planned; where the result does not beat the best probe, that is returned instead.
@@ -73,7 +73,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
         clock: Times the steps.
         made: The images at the plan's resolution, where they are at hand already.
         proof: Short trials by which it was chosen; they stand for a proof where images are few.
-        handicap: What these fall short of the real thing, in accuracy.
+        allowed: How far behind the probe these may be, in accuracy.
         guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
     """
     images = made or material(survey, plan, clock)
@@ -83,7 +83,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     # `scratch` is for comparison only: there is no probe under it
     floor = None
     if plan.strategy != "scratch" and guarded:
-        floor = floor_of(survey, probes, trial, handicap if trial is proof else None)
+        floor = floor_of(survey, probes, trial, allowed if trial is proof else None)
     if floor is not None:
         survey.listener.note(floor.reason)
         if floor.kept == "probe":
@@ -109,12 +109,12 @@ def judged_on_split(survey: Survey, strategy: Strategy) -> bool:
 
 
 def floor_of(
-    survey: Survey, probes: Probes, trial: tune.Trial, handicap: float | None = None
+    survey: Survey, probes: Probes, trial: tune.Trial, allowed: float | None = None
 ) -> Floor:
     """The tuned model against the best probe, on the images that the trial held out."""
     mine, other, labels = _held_out(survey, probes, trial)
     name = probes.best.score.name
-    return evaluate.floor(mine, other, labels, name, trial.how, handicap=handicap)
+    return evaluate.floor(mine, other, labels, name, trial.how, allowed=allowed)
 
 
 def lead(survey: Survey, probes: Probes, trial: tune.Trial) -> tuple[float, float, float, float]:

@@ -273,15 +273,39 @@ def test_there_is_most_to_gain_in_the_middle(error: float) -> None:
     assert strategy.LEAST_STAKE <= strategy.stake(error) <= strategy.stake(0.5) == 0.25
 
 
-def test_tuning_seen_behind_by_more_than_noise_never_wins() -> None:
+def test_tuning_seen_behind_by_more_than_a_trial_may_be_off_never_wins() -> None:
     """However good the prior, held-out images on which it is clearly worse veto it."""
     hopeful = replace(BELIEF, lead=3.0, spread=0.01)
-    short_of = hopeful.handicap * strategy.stake(0.2)
+    off = math.hypot(0.03, hopeful.trial_spread * strategy.stake(0.2))
+    allowed = hopeful.handicap * strategy.stake(0.2) + off
 
     assert strategy.wins(weigh(hopeful, 100, 0.2, ()))
-    assert strategy.wins(weigh(hopeful, 100, 0.2, [trial(-short_of - 0.02, 0.03)]))
-    assert not strategy.wins(weigh(hopeful, 100, 0.2, [trial(-short_of - 0.04, 0.03)]))
-    assert not strategy.wins(Lead(0.1, 0.1, -0.01, 0.1))
+    assert strategy.wins(weigh(hopeful, 100, 0.2, [trial(0.001 - allowed, 0.03)]))
+    assert not strategy.wins(weigh(hopeful, 100, 0.2, [trial(-0.001 - allowed, 0.03)]))
+
+
+def test_in_doubt_the_probe_is_kept() -> None:
+    """A lead of less than half a spread, or none, is not worth a training."""
+    assert strategy.wins(Lead(0.1, 0.1, 0.06, 0.1))
+    assert not strategy.wins(Lead(0.1, 0.1, 0.04, 0.1))
+    assert not strategy.wins(Lead(0.1, 0.1, -0.06, 0.1))
+
+
+def test_doubt_is_told() -> None:
+    """A lead too small to be sure is named with what would be enough."""
+    size, similarity = measured("small", "different")
+
+    advice = by_evidence(
+        *(size, similarity, resolve("stage-probe", facts(), {})),
+        probed="stage-probe",
+        tuning="deep",
+        lead=Lead(0.1, 0.1, 0.02, 0.1),
+        trials=(trial(-0.1, 0.03),),
+        untried=None,
+    )
+
+    assert "+2.0 points (give or take 10.0), too little to be sure" in advice.reasons[-1].text
+    assert advice.flips[0] == "were the lead expected of deep more than 5.0 points: deep"
 
 
 def test_a_veto_is_told() -> None:
@@ -297,7 +321,7 @@ def test_a_veto_is_told() -> None:
         untried=None,
     )
 
-    assert "seen behind it by more than noise" in advice.reasons[-1].text
+    assert "seen farther behind it than such a trial may be off" in advice.reasons[-1].text
 
 
 def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
