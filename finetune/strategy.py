@@ -132,12 +132,12 @@ class Belief:
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
 BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
     "similar": {
-        "partial": Belief(0.00, 0.09, 0.15, 0.19, 0.00),
-        "deep": Belief(0.08, 0.22, 0.15, 0.34, 0.00),
+        "partial": Belief(0.01, 0.09, 0.13, 0.14, 0.19),
+        "deep": Belief(0.08, 0.18, 0.13, 0.43, 0.18),
     },
     "different": {
-        "partial": Belief(0.16, -0.18, 0.43, 0.17, 0.00),
-        "deep": Belief(0.30, 0.05, 0.42, 0.36, 0.53),
+        "partial": Belief(0.19, -0.37, 0.54, 0.14, 0.29),
+        "deep": Belief(0.25, 0.05, 0.40, 0.30, 0.50),
     },
 }
 SURE = 2.0  # spreads; about one chance in forty beyond
