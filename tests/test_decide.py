@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import Recorder, train
 
-from finetune import decide, pipeline, probe, strategy, survey, trials
+from finetune import decide, pipeline, probe, strategy, survey, trials, tune
 from finetune.errors import UsageError
 from finetune.records import DatasetProfile, Forecast, Request
 from finetune.strategy import Belief
@@ -321,3 +321,63 @@ def test_the_forecast_is_of_what_will_be_done(
     assert text.startswith("3 steps")
     assert "and 0 more to prove it" in text
     assert 3 <= seconds < 5
+
+
+def test_the_probe_is_judged_as_it_would_be_kept(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a model to keep it learns from the held-out images too, but those it is asked for."""
+    data, probes, _, _ = seen
+    every = np.arange(len(data.labels))
+    rows, held = every[every % 4 > 0], every[every % 4 == 0]
+    learnt: list[set[int]] = []
+    asked: list[set[int]] = []
+    head, blocks = Survey.head, Survey.blocks
+
+    def fitted(self: Survey, found: probe.LeftOut, some: np.ndarray | None = None) -> probe.Head:
+        assert some is not None
+        learnt.append(set(some.tolist()))
+        return head(self, found, some)
+
+    def read(self: Survey, taps, some=None) -> probe.Blocks:
+        asked.append(set(some.tolist()))
+        return blocks(self, taps, some)
+
+    monkeypatch.setattr(Survey, "head", fitted)
+    monkeypatch.setattr(Survey, "blocks", read)
+    model = SimpleNamespace()
+    final = tune.Trial(((rows, held),), np.zeros((len(held), 4)), model, "")
+    scores = trials._rival_scores(data, probes.best, final)
+
+    asked = [s for s in asked if s not in learnt]
+    assert len(learnt) == len(asked) > 1
+    assert set.union(*asked) == set(held.tolist())
+    for used, wanted in zip(learnt, asked, strict=True):
+        assert used == set(every.tolist()) - wanted
+        folds = data.fold[list(wanted)]
+        assert len(set(folds.tolist())) == 1
+    at = held.tolist().index(min(asked[0]))
+    alone = head(data, probes.best, np.array(sorted(learnt[0])))
+    row = blocks(data, probes.best.score.taps, held[[at]]).rows
+    assert scores[at] == pytest.approx(probe.score(alone, row)[0], abs=1e-6)
+
+
+def test_of_a_trial_the_probe_learns_what_the_trial_learnt(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Halves are judged like for like: neither model is the one that is kept."""
+    data, probes, _, _ = seen
+    every = np.arange(len(data.labels))
+    learnt: list[set[int]] = []
+    head = Survey.head
+
+    def fitted(self: Survey, found: probe.LeftOut, some: np.ndarray | None = None) -> probe.Head:
+        assert some is not None
+        learnt.append(set(some.tolist()))
+        return head(self, found, some)
+
+    monkeypatch.setattr(Survey, "head", fitted)
+    halves = (every[::2], every[1::2]), (every[1::2], every[::2])
+    trials._rival_scores(data, probes.best, tune.Trial(halves, np.zeros((len(every), 4)), None, ""))
+
+    assert learnt == [set(every[::2].tolist()), set(every[1::2].tolist())]
