@@ -163,6 +163,7 @@ def test_killed_between_two_fits_it_goes_on(ask, unbroken, monkeypatch, step: st
     """By evidence, with trials: the decision is the same though the forecast takes other times."""
     monkeypatch.setattr("finetune.strategy.wins", lambda _: True)
     monkeypatch.setattr("finetune.strategy.worth_trying", lambda *_: True)
+    monkeypatch.setattr("finetune.strategy.candidate", lambda *_: "partial")
     asked = {"strategy": "auto", "policy": "measured"}
     whole = unbroken(**asked)
 
