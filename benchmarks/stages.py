@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from truth import SETS, Quiet
 
-from finetune import data, features, prepared, probe, survey
+from finetune import backbones, data, features, prepared, probe, survey
 from finetune.records import StageScore
 
 SIZES = (5, 10, 20, 40)
@@ -36,7 +36,7 @@ class Known:
         )
         paths = [root / listed[i].path for i in chosen]
         body = prepared.prepare(
-            "tf_efficientnet_lite0", None, device="cpu", seed=0, paths=paths, listener=Quiet()
+            backbones.DEFAULT, None, device="cpu", seed=0, paths=paths, listener=Quiet()
         )
         facts = body.facts
         side = facts.backbone.preprocess.side_px
@@ -76,12 +76,7 @@ class Known:
 
     def accuracy(self, score: StageScore, learn: np.ndarray, test: np.ndarray) -> float:
         """On other images, of a head as the stage table has it."""
-        spans, start = [], 0
-        for tap in score.taps:
-            width = self.table.layout[tap][1] - self.table.layout[tap][0]
-            spans.append((start, start + width))
-            start += width
-        blocks = probe.Blocks(self.table.columns(score.taps, learn), tuple(spans))
+        blocks = survey.blocks_of(self.table, score.taps, learn)
         classes = int(self.labels.max()) + 1
         head = probe.fit(blocks, self.labels[learn], classes, score.penalty, 1.0)
         scores = probe.score(head, self.table.columns(score.taps, test))

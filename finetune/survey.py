@@ -118,12 +118,7 @@ class Survey:
         self, taps: Sequence[str], rows: npt.NDArray[np.int64] | None = None
     ) -> probe.Blocks:
         """The features of some rows (None: all), grouped by stage."""
-        spans, start = [], 0
-        for tap in taps:
-            width = self.table.layout[tap][1] - self.table.layout[tap][0]
-            spans.append((start, start + width))
-            start += width
-        return probe.Blocks(self.table.columns(taps, rows), tuple(spans))
+        return blocks_of(self.table, taps, rows)
 
 
 @dataclass(frozen=True)
@@ -263,6 +258,18 @@ def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[S
         share = max(profile.LARGE_RAREST, round(most / len(samples) * len(members)))
         keep += members[:share].tolist()
     return tuple(samples[i] for i in sorted(keep))
+
+
+def blocks_of(
+    table: features.Table, taps: Sequence[str], rows: npt.NDArray[np.int64] | None = None
+) -> probe.Blocks:
+    """The features of some rows of a table (None: all), grouped by stage."""
+    spans, start = [], 0
+    for tap in taps:
+        width = table.layout[tap][1] - table.layout[tap][0]
+        spans.append((start, start + width))
+        start += width
+    return probe.Blocks(table.columns(taps, rows), tuple(spans))
 
 
 def stage_sets(stages: tuple[str, ...], first: str) -> dict[str, tuple[str, ...]]:
