@@ -81,7 +81,10 @@ def families(thumbs: Small) -> npt.NDArray[np.int64]:
 
 def is_plain(thumb: Thumbs) -> bool:
     """Has a picture uint8[side, side, 3] but one colour, give or take noise?"""
-    return bool(thumb.var(axis=(0, 1)).mean() < PLAIN**2)
+    pixels = thumb.reshape(-1, 3).astype(np.int64)  # exact, and ten times as fast as `var`
+    count, sums = len(pixels), pixels.sum(axis=0)
+    squares = int(np.vdot(pixels, pixels))
+    return squares * count - int(np.vdot(sums, sums)) < 3 * (PLAIN * count) ** 2
 
 
 def _unit(thumbs: Thumbs) -> Floats:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import hashlib
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,33 @@ class Backbone(nn.Module):
         pooled = {name: _pool(maps[name], prefix) for name in self.boundaries}
         rooted = {ROOT: top.clamp(min=0).sqrt()} if self.probed_top == ROOT else {}
         return {**pooled, TOP: top, **rooted}
+
+    def output_of(self, stage: str, x: Tensor) -> Tensor:
+        """Normalised float32[N,3,H,W] → what a stage hands on, as the network has it."""
+        found: list[Tensor] = []
+        watched = self.net.get_submodule(self.boundaries[stage])
+        handle = watched.register_forward_hook(lambda _module, _input, out: found.append(out))
+        try:
+            self.net.forward_features(x)
+        finally:
+            handle.remove()
+        return found[0]
+
+    def after(self, stage: str) -> Callable[[Tensor], Tensor]:
+        """What follows a stage: its output → top features float32[N,F], with the same parameters.
+
+        All modules up to there are passed through. That is right where a network hands its input
+        from one module to the next and does nothing else in between: `engine.front` tries it.
+        """
+        done = set(self.stages[: self.stages.index(stage) + 1])
+        past = {n for n, m in self.net.named_modules() if not [*m.children()]}
+        net = _past(self.net, "", {n for n in past if self._stage_of.get(n) in done})
+
+        def rest(x: Tensor) -> Tensor:
+            features: Tensor = net.forward_head(net.forward_features(x), pre_logits=True)
+            return features
+
+        return rest
 
     def stage_parameters(self, stage: str) -> list[nn.Parameter]:
         """The parameters of one stage, the classifier's not among them."""
@@ -555,6 +583,19 @@ def _assign(net: nn.Module, boundaries: dict[str, str]) -> dict[str, str]:
             continue
         owner[name] = next((s for s, end in ends.items() if i <= end), last)
     return owner
+
+
+def _past(module: nn.Module, path: str, leaves: set[str]) -> Any:
+    """A copy that shares everything but some leaves, and what holds only such: passed through."""
+    rest = copy.copy(module)
+    rest._modules = dict(module._modules)
+    for name, child in module.named_children():
+        inside = {n for n, m in child.named_modules(prefix=f"{path}{name}") if not [*m.children()]}
+        if inside <= leaves:
+            rest._modules[name] = nn.Identity()
+        elif inside & leaves:
+            rest._modules[name] = _past(child, f"{path}{name}.", leaves)
+    return rest
 
 
 def _pool(x: Tensor, prefix_tokens: int) -> Tensor:

@@ -69,8 +69,10 @@ class Filed:
             if step == 1:
                 return self._read(start, max(0, stop - start))
             index = np.arange(start, stop, step)
-        rows = [self._read(int(i), 1) for i in index]
-        return np.concatenate(rows) if rows else np.empty((0, self.shape[1]), np.float32)
+        out = np.empty((len(index), self.shape[1]), np.float32)
+        for row, i in zip(out, index, strict=True):
+            self._fill(row, int(i))
+        return out
 
     def __setitem__(self, index: Sequence[int], values: Floats) -> None:
         with _told(self._bytes):
@@ -80,10 +82,14 @@ class Filed:
 
     def _read(self, start: int, count: int) -> Floats:
         out = np.empty((count, self.shape[1]), np.float32)
+        self._fill(out, start)
+        return out
+
+    def _fill(self, out: Floats, start: int) -> None:
+        """Read rows from `start` on into an array."""
         with _told(self._bytes):
             self._file.seek(4 * start * self.shape[1])
             self._file.readinto(out.data)
-        return out
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,9 @@ def pictures(count: int, side_px: int) -> npt.NDArray[np.uint8]:
 
 def parts(rows: Rows) -> Iterator[tuple[slice, Floats]]:
     """All rows in their order, a few megabytes at a time."""
-    height = max(1, PART_BYTES // (4 * max(1, rows.shape[1])))
+    # a view reads whole rows of what it looks at
+    whole = rows.rows if isinstance(rows, View) else rows
+    height = max(1, PART_BYTES // (4 * max(1, whole.shape[1])))
     for start in range(0, len(rows), height):
         part = slice(start, min(start + height, len(rows)))
         yield part, rows[part]

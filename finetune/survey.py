@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ DRIFT_SAMPLE = 32
 OVERLAPS_SHOWN = 3
 CLEARLY = 2.0  # standard errors of a difference
 ASKED_IMAGES = 5000  # a share is known to one point then
+ASKED_AT_ONCE = 500  # 20 MB with all their features and scores
 
 
 @dataclass
@@ -99,7 +101,22 @@ class Survey:
     @property
     def paths(self) -> list[Path]:
         """The images' files, in the order of the rows."""
-        return [Path(self.request.root) / s.path for s in self.samples]
+        return [self.path(i) for i in range(len(self.samples))]
+
+    def path(self, number: int) -> Path:
+        """The file of one row."""
+        return Path(self.request.root) / self.samples[number].path
+
+    @cached_property
+    def asked(self) -> npt.NDArray[np.int64]:
+        """The rows of which ImageNet's classifier is asked: all, or evenly some of very many."""
+        every = max(1, math.ceil(len(self.labels) / ASKED_IMAGES))
+        return np.arange(0, len(self.labels), every)
+
+    @cached_property
+    def imagenet(self) -> npt.NDArray[np.float32] | None:
+        """What ImageNet's classifier says of these, as `imagenet_probabilities` has it."""
+        return imagenet_probabilities(self, self.asked)
 
     @property
     def in_train(self) -> npt.NDArray[np.bool_]:
@@ -313,7 +330,8 @@ def measure(survey: Survey, probes: Probes, clock: Clock) -> DatasetProfile:
         classes = survey.dataset.classes
         looks, why = profile.symbols(classes)
         every = max(1, len(survey.samples) // SIZE_SAMPLE)
-        shapes = [batches.size_of(path) for path in survey.paths[::every]]
+        some = range(0, len(survey.samples), every)
+        shapes = [batches.size_of(survey.path(i)) for i in some]
         sides = [min(shape) for shape in shapes if shape is not None]
         return DatasetProfile(
             size=profile.size(survey.class_counts, probes.curve),
@@ -355,8 +373,7 @@ def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
     """The parts of the distance from ImageNet; those that need its weights only with these."""
     layers, scale = _drifts(survey)
     shallow = max(1, 2 * len(layers) // 3)  # the last third tells nothing (docs/log.md)
-    asked = _asked(survey)
-    seen = imagenet_probabilities(survey, asked)
+    asked, seen = survey.asked, survey.imagenet
     lower = {
         c.score.name: c.right
         for c in probes.others
@@ -386,9 +403,9 @@ def _drifts(survey: Survey) -> tuple[list[tuple[str, float, float]], ...]:
     if not body.facts.knows or body.shifts is None or body.noise is None:
         return [], []
     rows = _drift_sample(survey)
-    paths, side = survey.paths, survey.facts.preprocess.side_px
+    paths, side = [survey.path(i) for i in rows], survey.facts.preprocess.side_px
     digests = [survey.samples[i].digest for i in rows]
-    table = features.extract([paths[i] for i in rows], body.shifts, side, survey.listener, digests)
+    table = features.extract(paths, body.shifts, side, survey.listener, digests)
     if len(table.rows) < 2:
         return [], []
     return tuple(
@@ -420,20 +437,17 @@ def imagenet_probabilities(
     if survey.body.classifier is None:
         return None
     weight, bias = survey.body.classifier
-    scores = survey.table.columns((TOP,), numbers)[:] @ weight.T + bias
-    return probe.probabilities(scores.astype(np.float64), 1.0).astype(np.float32)
-
-
-def _asked(survey: Survey) -> npt.NDArray[np.int64]:
-    """The rows of which ImageNet's classifier is asked: all, or evenly some of very many."""
-    every = max(1, math.ceil(len(survey.labels) / ASKED_IMAGES))
-    return np.arange(0, len(survey.labels), every)
+    top = survey.table.columns((TOP,), numbers)
+    out = np.empty((len(top), len(bias)), np.float32)
+    for start in range(0, len(top), ASKED_AT_ONCE):
+        part = slice(start, start + ASKED_AT_ONCE)
+        out[part] = probe.probabilities((top[part] @ weight.T + bias).astype(np.float64), 1.0)
+    return out
 
 
 def overlap(survey: Survey) -> tuple[Finding, ...]:
     """A note where classes are ImageNet classes: the accuracy then overstates."""
-    asked = _asked(survey)
-    seen = imagenet_probabilities(survey, asked)
+    asked, seen = survey.asked, survey.imagenet
     if seen is None:
         return ()
     found = profile.overlap(seen, survey.labels[asked], survey.dataset.classes)

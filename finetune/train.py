@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from finetune import checkpoint, probe, strategy
 from finetune.augment import augment
 from finetune.backbones import Backbone
-from finetune.engine import autocast, keep_memory, to_device
+from finetune.engine import autocast, front, keep_memory, to_device
 from finetune.errors import TrainingError, out_of_memory
 from finetune.matrix import Some
-from finetune.records import EpochRecord, FitProgress, Listener, Plan
+from finetune.records import EpochRecord, FitProgress, Listener, Plan, Reason
 from finetune.resume import Slot
 
 # Training pictures are kept a little larger than the network's input, so that a random crop does
@@ -116,7 +116,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     while True:
         torch.manual_seed(seed)
         planned = strategy.slower(plan, slowed)
-        loop = _loop(planned, copy.deepcopy(backbone), start, train, classes, device, seed=seed)
+        loop = _loop(planned, backbone, start, train, classes, device, seed=seed)
         loop.slowed = slowed
         try:
             return _attempt(loop, start, train, val, found, slot, listener)
@@ -135,10 +135,10 @@ def _attempt(
     listener: Listener,
 ) -> Tuned:
     """Train at the loop's rate, from where an earlier process has left it."""
-    plan, backbone, head, device = loop.plan, loop.backbone, loop.head, loop.device
+    plan, backbone, head = loop.plan, loop.backbone, loop.head
     best, history = _known(found, loop, listener)
     if not history and val is not None and start is not None:
-        best.offer(0, _forward(backbone, head, val.pixels, device), val.labels, loop)
+        best.offer(0, _forward(loop, val.pixels), val.labels, loop)
     stopped = None
     try:
         for epoch in range(len(history) + 1, plan.epochs + 1):
@@ -218,7 +218,7 @@ def seconds_per_step(
         0, 256, (plan.batch_size, side, side, 3), dtype=np.uint8
     )
     noise = Split(batch, np.arange(plan.batch_size, dtype=np.int64) % classes)
-    loop = _loop(plan, copy.deepcopy(backbone), None, noise, classes, device, seed=0)
+    loop = _loop(plan, backbone, None, noise, classes, device, seed=0)
     loop.train_mode()
     labels = torch.from_numpy(noise.labels)
     loop.step(batch, labels)
@@ -253,8 +253,10 @@ def _loop(
     *,
     seed: int,
 ) -> _Loop:
-    """Everything that a step needs; the backbone's parameters are frozen as planned."""
+    """Everything that a step needs; a copy of the backbone has its parameters frozen as planned."""
     keep_memory()
+    run, stage, _ = frozen(plan, backbone, device)
+    backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
     optimiser, base = _optimiser(plan, backbone, head)
@@ -264,14 +266,32 @@ def _loop(
     )
     scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
     generator = torch.Generator().manual_seed(seed)
-    return _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
+    loop = _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
+    if run is not None:
+        loop.front, loop.rest = run, backbone.after(stage)
+    return loop
+
+
+def frozen(
+    plan: Plan, backbone: Backbone, device: torch.device
+) -> tuple[Callable[[Tensor], Tensor] | None, str, Reason | None]:
+    """The frozen stages in the fast engine, the last of them, and why; no reason on a GPU.
+
+    The stem alone does not pay: it is a fiftieth of a step, and the copies cost as much.
+    """
+    stages = [stage for stage in backbone.stages if stage not in plan.tuned_stages]
+    if device.type != "cpu" or len(stages) < 2:
+        return None, "", None
+    run, reason = front(backbone, stages[-1], plan.side_px)
+    return run, stages[-1], reason
 
 
 @dataclass
 class _Loop:
     """One epoch of steps; the schedule's position is `done`.
 
-    A batch goes through the network in `parts`: more than one where memory is short.
+    A batch goes through the network in `parts`: more than one where memory is short. Where `front`
+    runs the frozen stages, `rest` is the network after them.
     """
 
     plan: Plan
@@ -288,6 +308,17 @@ class _Loop:
     parts: int = 1
     slowed: int = 0
     began: float = 0.0
+    front: Callable[[Tensor], Tensor] | None = None
+    rest: Callable[[Tensor], Tensor] | None = None
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
+        if self.front is None or self.rest is None:
+            features = self.backbone(x.contiguous(memory_format=torch.channels_last))
+        else:
+            features = self.rest(self.front(x))
+        out: Tensor = self.head(features)
+        return out
 
     def epoch(self, number: int, train: Split, listener: Listener) -> float:
         """Go once through the training pictures in random order; returns the mean loss."""
@@ -329,8 +360,7 @@ class _Loop:
             group["lr"] = rate * self.factor
         images = to_device(pixels, self.device)
         x = augment(images, self.plan.augment, self.plan.side_px, self.generator)
-        x = self.backbone.normalise(x).contiguous(memory_format=torch.channels_last)
-        loss = self._gradients(x, labels.to(self.device))
+        loss = self._gradients(self.backbone.normalise(x), labels.to(self.device))
         self.scaler.unscale_(self.optimiser)
         tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
         nn.utils.clip_grad_norm_(tuned, CLIP)
@@ -367,7 +397,7 @@ class _Loop:
             *(t.tensor_split(self.parts) for t in (x, labels, share)), strict=True
         ):
             with autocast(self.device):
-                loss = self.criterion(self.head(self.backbone(images)), wanted)
+                loss = self.criterion(self.scores(images), wanted)
                 loss = loss * float(part.sum() / share.sum())
             self.scaler.scale(loss).backward()
             total += float(loss.detach())
@@ -458,24 +488,21 @@ def _known(found: Kept | None, loop: _Loop, listener: Listener) -> tuple[_Best, 
 
 def _validated(record: EpochRecord, best: _Best, loop: _Loop, val: Split) -> EpochRecord:
     """The record with validation figures; the best weights are kept on the way."""
-    scores = _forward(loop.backbone, loop.head, val.pixels, loop.device)
+    scores = _forward(loop, val.pixels)
     accuracy = float((scores.argmax(axis=1) == val.labels).mean())
     loss, improved = best.offer(record.epoch, scores, val.labels, loop)
     return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
 
 
-def _forward(
-    backbone: Backbone, head: _Head, pixels: npt.NDArray[np.uint8] | Some, device: torch.device
-) -> npt.NDArray[np.float64]:
+def _forward(loop: _Loop, pixels: npt.NDArray[np.uint8] | Some) -> npt.NDArray[np.float64]:
     """Scores float64[N,C] of pictures as they are."""
-    backbone.eval()
-    head.eval()
+    loop.backbone.eval()
+    loop.head.eval()
     rows = []
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode(), autocast(loop.device):
         for start in range(0, len(pixels), 32):
-            images = to_device(pixels[start : start + 32], device)
-            x = backbone.normalise(images).contiguous(memory_format=torch.channels_last)
-            rows.append(head(backbone(x)).float().cpu())
+            images = to_device(pixels[start : start + 32], loop.device)
+            rows.append(loop.scores(loop.backbone.normalise(images)).float().cpu())
     scores: npt.NDArray[np.float64] = torch.cat(rows).double().numpy()
     return scores
 

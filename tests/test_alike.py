@@ -97,6 +97,21 @@ def test_plain_pictures_have_no_family() -> None:
     assert not any(alike.is_plain(thumb(p)) for p in photos())
 
 
+@pytest.mark.parametrize("spread", [3.0, 3.9, 3.99, 4.01, 4.1, 5.0])
+@pytest.mark.parametrize("mean", [20, 128, 230])
+def test_plain_is_a_spread_below_the_limit_in_the_mean_of_the_channels(
+    spread: float, mean: int
+) -> None:
+    """The verdict in whole numbers is that of numpy's variance, on both sides of the limit."""
+    noise = np.random.default_rng(0).normal(size=(alike.SIDE_PX, alike.SIDE_PX, 3))
+    noise *= np.array([0.5, 1.0, 1.3]) * spread / np.sqrt((0.25 + 1.0 + 1.69) / 3)
+    picture = np.clip(np.rint(mean + noise), 0, 255).astype(np.uint8)
+
+    variance = float(picture.var(axis=(0, 1)).mean())
+
+    assert alike.is_plain(picture) == (variance < alike.PLAIN**2)
+
+
 def test_colour_tells_drawings_apart() -> None:
     """The same disc in red and in blue on white: a class may be just that."""
     discs = []

@@ -917,6 +917,20 @@ def test_module_runs_like_the_script() -> None:
     assert done.stdout.strip() == "0.1.0"
 
 
+def test_full_collections_are_rare_in_the_program() -> None:
+    """Importing torch does not set off a look at every object that there is, again and again."""
+    full = "gc.get_stats()[2]['collections']"
+    script = "import gc, os; from finetune.__main__ import main; os._exit = str; main(); "
+    script += f"before = {full}; import torch; print(before, {full})"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True
+    )
+
+    before, after = done.stdout.split()[-2:]
+    assert before == after
+
+
 @pytest.mark.parametrize(("own", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_waiting_threads_spin_briefly(own: dict[str, str], expected: str) -> None:
     """The program shares its cores, unless the user has said how threads are to wait."""

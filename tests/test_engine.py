@@ -59,6 +59,12 @@ def small() -> Backbone:
     return backbones.build("lenet5", "random")[0]
 
 
+@pytest.fixture
+def small_resnet() -> Backbone:
+    """The smallest network of which stages can be frozen."""
+    return backbones.build("test_resnet", "random")[0]
+
+
 # --- the device -----------------------------------------------------------------------------------
 
 
@@ -339,3 +345,74 @@ def test_where_there_is_no_mallopt_memory_is_left_alone(monkeypatch: pytest.Monk
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
 
     engine.keep_memory()
+
+
+# --- the frozen part of a training ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
+def test_what_follows_a_stage_is_the_rest_of_the_network(name: str) -> None:
+    """A stage's output handed to the rest gives the whole network's features, bit by bit."""
+    backbone = backbones.build(name, "random")[0]
+    x = torch.rand(2, 3, 64, 64)
+
+    with torch.inference_mode():
+        whole = backbone(x)
+        for stage in backbone.stages[:-1]:
+            rest = backbone.after(stage)(backbone.output_of(stage, x))
+            assert torch.equal(rest, whole), stage
+
+
+def test_what_follows_a_stage_shares_its_parameters(small_resnet: Backbone) -> None:
+    """A step on the rest is a step on the network; the stages before it are not even called."""
+    x = torch.rand(1, 3, 64, 64)
+    stage, last = small_resnet.stages[-2:]
+    rest = small_resnet.after(stage)
+    handed_on = small_resnet.output_of(stage, x)
+    with torch.no_grad():
+        for parameter in small_resnet.stage_parameters(last):
+            parameter.mul_(1.5)
+
+    changed = rest(handed_on)
+
+    assert torch.equal(changed, small_resnet(x))
+    with torch.no_grad():
+        for parameter in small_resnet.stage_parameters(stage):
+            parameter.zero_()
+    assert torch.equal(rest(handed_on), changed)
+
+
+def test_frozen_stages_run_in_the_fast_engine(small_resnet: Backbone) -> None:
+    """Its output is the stage's own, of any number of images, with a reason that says so."""
+    stage = small_resnet.stages[-2]
+
+    run, reason = engine.front(small_resnet, stage, 64)
+
+    assert run is not None
+    assert "agree with torch's" in reason.text
+    x = torch.rand(5, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(run(x), small_resnet.output_of(stage, x), rtol=1e-4, atol=1e-5)
+    assert engine.front(small_resnet, stage, 64)[0] is run
+
+
+def test_a_network_that_cannot_be_cut_is_left_to_torch() -> None:
+    """Position embeddings stand between a transformer's stages: that is told, and nothing runs."""
+    backbone = backbones.build("test_vit", "random")[0]
+
+    run, reason = engine.front(backbone, backbone.stages[-2], backbone.preprocess.side_px)
+
+    assert run is None
+    assert "could not take them" in reason.text
+
+
+def test_a_cut_that_changes_features_is_not_taken(
+    small_resnet: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the rest of the network makes something else of it, torch runs everything."""
+    after = small_resnet.after
+    monkeypatch.setattr(small_resnet, "after", lambda stage: lambda x: after(stage)(x) + 1)
+
+    run, reason = engine.front(small_resnet, small_resnet.stages[-2], 64)
+
+    assert run is None
+    assert "cannot be cut" in reason.text

@@ -87,6 +87,19 @@ def test_parts_are_all_rows_in_order(values: Floats, monkeypatch: pytest.MonkeyP
     assert max(len(rows) for _, rows in found) == 8
 
 
+def test_parts_of_a_view_are_bounded_by_the_rows_that_are_read(
+    values: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few columns of wide rows cost the memory of the wide rows: so many are read at a time."""
+    monkeypatch.setattr(matrix, "PART_BYTES", 4 * 7 * 8)
+    view = View(filed(values), ((2, 4),), np.arange(30))
+
+    found = list(matrix.parts(view))
+
+    assert max(len(rows) for _, rows in found) == 8
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in found]), values[:30, 2:4])
+
+
 def test_a_head_fitted_in_parts_is_the_head_of_the_whole(
     values: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -588,6 +588,31 @@ def test_imagenets_probabilities_are_the_whole_networks(
     np.testing.assert_allclose(found[5], expected.numpy(), atol=1e-4)
 
 
+def test_imagenets_classifier_is_asked_once_and_a_few_rows_at_a_time(
+    leaves: tuple[Survey, Probes, DatasetProfile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Similarity and overlap share one answer, which is that of all rows together."""
+    seen, probes, _ = leaves
+    whole = survey.imagenet_probabilities(seen, seen.asked)
+    monkeypatch.setattr(survey, "ASKED_AT_ONCE", 7)
+    calls: list[int] = []
+    read = survey.imagenet_probabilities
+
+    def counted(seen: Survey, numbers: np.ndarray) -> object:
+        calls.append(len(numbers))
+        return read(seen, numbers)
+
+    monkeypatch.setattr(survey, "imagenet_probabilities", counted)
+    seen = replace(seen)
+
+    measured(seen, probes)
+    survey.overlap(seen)
+
+    assert calls == [len(seen.samples)]
+    assert whole is not None
+    np.testing.assert_allclose(seen.imagenet, whole, rtol=1e-4, atol=1e-7)
+
+
 def photo_folder(root: Path, count: int) -> Path:
     """Crops of two photographs: a daisy and a palace."""
     rng = np.random.default_rng(0)
@@ -632,7 +657,7 @@ def test_many_overlaps_are_counted_and_three_are_named(
     rows[seen.labels == 5] = np.eye(1000)[3 + np.arange((seen.labels == 5).sum()) * 50]
     monkeypatch.setattr(survey, "imagenet_probabilities", lambda *_: rows)
 
-    (finding,) = survey.overlap(seen)
+    (finding,) = survey.overlap(replace(seen))
 
     assert finding.title == (
         "5 of 6 classes look like classes that the backbone was trained on: "

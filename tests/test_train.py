@@ -86,6 +86,43 @@ def test_frozen_means_bit_identical(tiny: Backbone, kind: Strategy) -> None:
         assert torch.equal(before[name], tensor), name
 
 
+def test_the_fast_engine_under_a_training_changes_nothing(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen stages run in OpenVINO, and the training is the one that torch alone has."""
+    plan, data = plan_for("partial", tiny), pictures()
+    run, stage, reason = train.frozen(plan, tiny, torch.device("cpu"))
+    passed: list[int] = []
+
+    def counted(x: torch.Tensor) -> torch.Tensor:
+        passed.append(len(x))
+        assert run is not None
+        return run(x)
+
+    monkeypatch.setattr(train, "frozen", lambda *_: (counted, stage, reason))
+    fast = fit(plan, tiny, val=data)
+    monkeypatch.setattr(train, "frozen", lambda *_: (None, "", None))
+    plain = fit(plan, tiny, val=data)
+
+    assert stage == tiny.stages[-2]
+    # the validation images before and after each of two epochs, of two steps with four images
+    assert passed == [8, 4, 4, 8, 4, 4, 8]
+    for one, two in zip(fast.history, plain.history, strict=True):
+        assert one.train_loss == pytest.approx(two.train_loss, rel=1e-4)
+        assert one.val_loss == pytest.approx(two.val_loss, rel=1e-4)
+    np.testing.assert_allclose(fast.head.weight, plain.head.weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "device"), [("deep", "cpu"), ("scratch", "cpu"), ("partial", "meta")]
+)
+def test_torch_runs_what_is_not_worth_another_engine(
+    tiny: Backbone, kind: Strategy, device: str
+) -> None:
+    """A frozen stem alone, nothing frozen, another device: no conversion, nothing to tell."""
+    assert train.frozen(plan_for(kind, tiny), tiny, torch.device(device)) == (None, "", None)
+
+
 def test_the_backbone_given_is_not_changed(tiny: Backbone) -> None:
     """Tuning works on a copy, so the probe under it stays what it was."""
     before = backbones.digest(tiny.state())

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from finetune import batches, probe, strategy, train, tune
 from finetune.backbones import Backbone
-from finetune.records import Plan
+from finetune.records import Plan, Strategy
 
 SIDE = 64
 
 
-def make_plan(backbone: Backbone, epochs: int = 1) -> Plan:
+def make_plan(backbone: Backbone, epochs: int = 1, kind: Strategy = "deep") -> Plan:
     facts = strategy.Facts(images=20, similarity="different", stages=backbone.stages, side_px=SIDE)
-    return strategy.resolve("deep", facts, {"epochs": epochs, "batch_size": 8})
+    return strategy.resolve(kind, facts, {"epochs": epochs, "batch_size": 8})
 
 
 def material(backbone: Backbone, count: int = 24, seed: int = 0) -> tune.Material:
@@ -201,6 +201,31 @@ def test_split_scores_are_those_of_the_model_kept(tiny: Backbone) -> None:
     assert np.array_equal(trial.held, val)
     assert trial.scores.shape == (8, 2)
     assert np.array_equal(trial.scores, tune._scores(data, trial.tuned, val))
+
+
+@pytest.mark.parametrize(("kind", "told"), [("partial", True), ("deep", False)])
+def test_what_runs_the_frozen_stages_is_told(
+    tiny: Backbone, image_folder, kind: Strategy, told: bool
+) -> None:
+    """Where they run in another engine than torch, its name and the reason reach the user."""
+    paths = sorted(image_folder({"a": 2, "b": 2}).rglob("*.png"))
+    listener = Recorder()
+
+    tune.prepare(
+        paths,
+        make_plan(tiny, kind=kind),
+        tiny,
+        torch.device("cpu"),
+        labels=np.array([0, 0, 1, 1]),
+        groups=[p.name for p in paths],
+        classes=2,
+        seed=0,
+        listener=listener,
+    )
+
+    heard = [note for note in listener.notes if note.startswith("the frozen stages")]
+    assert len(heard) == told
+    assert all("openvino (features agree with torch's" in note for note in heard)
 
 
 def test_prepare_decodes_both_sizes(tiny: Backbone, image_folder) -> None:
