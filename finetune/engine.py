@@ -21,9 +21,9 @@ from finetune.errors import DeviceError, first_line
 from finetune.inference import PARITY, Engine, Features, Forward, Layout
 from finetune.records import NormLayer, Reason
 
-# Preparing OpenVINO takes about 1.7 s and saves about 9 ms an image (docs/log.md,
-# 2026-11-23), so it pays from some 180 images on.
-CONVERT_FROM_IMAGES = 180
+# Preparing OpenVINO takes 1.3 s and saves 4.5 ms an image of 224 px, of smaller ones less in
+# proportion (docs/log.md, 2026-11-25): so many images of this side are worth it.
+CONVERT_FROM_IMAGES, CONVERT_SIDE_PX = 280, 224
 # mallopt(3): how many blocks may have pages of their own, and from what size on the end of the heap
 # is given back; -1 is never.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -68,7 +68,7 @@ def keep_memory() -> None:
     """Let freed memory stay with this process, where glibc allocates it; elsewhere nothing.
 
     By default large tensors go back to the system and come again as pages that have to be cleared:
-    a fifth to half of the time of a training step (docs/log.md, 2026-11-25).
+    a fifth to half of the time of a training step, half of a forward pass (docs/log.md, 2026-11-25).
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another library, or Windows
         mallopt = ctypes.CDLL(None).mallopt
@@ -104,9 +104,9 @@ def make(
     plain = _in_torch(backbone, device, _stages)
     if device.type != "cpu":
         return Engine(plain, layout, f"torch on {device.type}", Reason("engine", "a GPU is there"))
-    if images is not None and images < CONVERT_FROM_IMAGES:
-        reason = f"{images} images: converting the network would take longer than it saves"
-        return Engine(plain, layout, "torch", Reason("engine", reason))
+    if images is not None and images * (side_px / CONVERT_SIDE_PX) ** 2 < CONVERT_FROM_IMAGES:
+        reason = f"{images} images of {side_px} px: converting would take longer than it saves"
+        return _torch_on_cpu(plain, layout, reason)
     pixels = inference.noise(side_px) if example is None else example
     try:
         graph = convert(backbone, side_px)
@@ -114,12 +114,17 @@ def make(
         gap = inference.gap(plain(pixels), fast(pixels))
     except Exception as error:
         reason = f"OpenVINO could not take this network: {first_line(error)}"
-        return Engine(plain, layout, "torch", Reason("engine", reason))
+        return _torch_on_cpu(plain, layout, reason)
     if not gap <= PARITY:  # so that no number at all fails, too
         reason = f"OpenVINO's features differ by {gap:.1e} of their size, more than {PARITY:.0e}"
-        return Engine(plain, layout, "torch", Reason("engine", reason))
+        return _torch_on_cpu(plain, layout, reason)
     reason = f"fastest on a CPU; features agree with torch's within {gap:.0e} of their size"
     return Engine(fast, layout, "openvino", Reason("engine", reason), graph)
+
+
+def _torch_on_cpu(forward: Forward, layout: Layout, reason: str) -> Engine:
+    keep_memory()
+    return Engine(forward, layout, "torch", Reason("engine", reason))
 
 
 def shifts(backbone: Backbone, device: torch.device, made: Engine) -> Forward:

@@ -121,6 +121,20 @@ def test_few_images_are_not_worth_a_conversion(plain: Engine) -> None:
     assert f"{CONVERT_FROM_IMAGES - 1} images" in plain.reason.text
 
 
+@pytest.mark.parametrize(("side", "images"), [(112, 4), (448, 0.25)])
+def test_what_is_worth_a_conversion_is_counted_in_pixels(
+    default_backbone: tuple[Backbone, BackboneFacts], side: int, images: float
+) -> None:
+    """Of pictures with a quarter of the pixels it takes four times as many, and the reverse."""
+    enough = int(images * CONVERT_FROM_IMAGES)
+
+    fewer, as_many = (
+        engine.make(default_backbone[0], CPU, side, n).runtime for n in (enough - 1, enough)
+    )
+
+    assert (fewer, as_many) == ("torch", "openvino")
+
+
 def test_many_images_are_converted_with_parity_checked(fast: Engine) -> None:
     """From the threshold on OpenVINO runs, and the reason gives the measured agreement."""
     assert fast.runtime == "openvino"
@@ -209,7 +223,7 @@ def test_failed_conversion_falls_back_with_a_reason(
 
     monkeypatch.setattr(openvino, "convert_model", refuse)
 
-    made = engine.make(small, CPU, 32, 1000)
+    made = engine.make(small, CPU, 32, None)
 
     assert made.runtime == "torch"
     assert made.reason.text.endswith("no rule for aten::odd")
@@ -226,7 +240,7 @@ def test_failure_without_a_word_falls_back(
 
     monkeypatch.setattr(openvino, "convert_model", refuse)
 
-    made = engine.make(small, CPU, 32, 1000)
+    made = engine.make(small, CPU, 32, None)
 
     assert made.runtime == "torch"
     assert "NotImplementedError" in made.reason.text
@@ -243,7 +257,7 @@ def test_features_that_are_no_numbers_fall_back(
 
     monkeypatch.setattr(inference, "compiled", broken)
 
-    made = engine.make(small, CPU, 32, 1000)
+    made = engine.make(small, CPU, 32, None)
 
     assert made.runtime == "torch"
     assert "differ by nan" in made.reason.text
@@ -254,7 +268,7 @@ def test_conversion_sends_nothing_and_leaves_no_files(tmp_path: Path) -> None:
     script = (
         "import sys, torch; from finetune import backbones, engine; "
         "network = backbones.build('lenet5', 'random')[0]; "
-        "print(engine.make(network, torch.device('cpu'), 32, 1000).runtime); "
+        "print(engine.make(network, torch.device('cpu'), 32, None).runtime); "
         "print(sys.modules['openvino_telemetry']); "
         "print([m for m in sys.modules if m.startswith('openvino_telemetry.')])"
     )
@@ -284,7 +298,7 @@ def test_differing_features_fall_back_with_a_reason(
 
     monkeypatch.setattr(openvino, "convert_model", convert_wrongly)
 
-    made = engine.make(small, CPU, 32, 1000)
+    made = engine.make(small, CPU, 32, None)
 
     assert made.runtime == "torch"
     assert "differ by" in made.reason.text
@@ -416,3 +430,16 @@ def test_a_cut_that_changes_features_is_not_taken(
 
     assert run is None
     assert "cannot be cut" in reason.text
+
+
+@pytest.mark.parametrize(("images", "kept"), [(1, True), (None, False)])
+def test_where_torch_is_the_runtime_freed_memory_is_kept(
+    small: Backbone, monkeypatch: pytest.MonkeyPatch, images: int | None, kept: bool
+) -> None:
+    """Its forward passes would wait for pages; OpenVINO's have none to wait for."""
+    calls: list[None] = []
+    monkeypatch.setattr(engine, "keep_memory", lambda: calls.append(None))
+
+    engine.make(small, CPU, 32, images)
+
+    assert bool(calls) == kept

@@ -400,7 +400,7 @@ def test_weights_are_kept_in_full_precision() -> None:
 def test_a_graph_at_hand_is_not_converted_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the engine runs on OpenVINO, its network is taken."""
     backbone, head, _ = small()
-    made = engine.make(backbone, CPU, 32, 1000)
+    made = engine.make(backbone, CPU, 32, None)
     monkeypatch.setattr(openvino, "convert_model", refuse)
 
     files, why = exported(backbone, head, ("top",), 32, made)
