@@ -68,7 +68,8 @@ def keep_memory() -> None:
     """Let freed memory stay with this process, where glibc allocates it; elsewhere nothing.
 
     By default large tensors go back to the system and come again as pages that have to be cleared:
-    a fifth to half of the time of a training step, half of a forward pass (docs/log.md, 2026-11-25).
+    a fifth to half of the time of a training step, half of a forward pass's (docs/log.md,
+    2026-11-25).
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another library, or Windows
         mallopt = ctypes.CDLL(None).mallopt
