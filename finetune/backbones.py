@@ -240,8 +240,8 @@ class Backbone(nn.Module):
         from one module to the next and does nothing else in between: `engine.front` tries it.
         """
         done = set(self.stages[: self.stages.index(stage) + 1])
-        past = {n for n, m in self.net.named_modules() if not [*m.children()]}
-        net = _past(self.net, "", {n for n in past if self._stage_of.get(n) in done})
+        leaves = {name for name in _leaves(self.net) if self._stage_of.get(name) in done}
+        net = _past(self.net, "", leaves)
 
         def rest(x: Tensor) -> Tensor:
             features: Tensor = net.forward_head(net.forward_features(x), pre_logits=True)
@@ -585,12 +585,17 @@ def _assign(net: nn.Module, boundaries: dict[str, str]) -> dict[str, str]:
     return owner
 
 
+def _leaves(module: nn.Module, path: str = "") -> set[str]:
+    """Names of the modules that hold no others; `path` is the module's own."""
+    return {name for name, m in module.named_modules(prefix=path) if not [*m.children()]}
+
+
 def _past(module: nn.Module, path: str, leaves: set[str]) -> Any:
     """A copy that shares everything but some leaves, and what holds only such: passed through."""
     rest = copy.copy(module)
     rest._modules = dict(module._modules)
     for name, child in module.named_children():
-        inside = {n for n, m in child.named_modules(prefix=f"{path}{name}") if not [*m.children()]}
+        inside = _leaves(child, f"{path}{name}")
         if inside <= leaves:
             rest._modules[name] = nn.Identity()
         elif inside & leaves:

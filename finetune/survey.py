@@ -13,7 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches, data, features, health, prepared, probe, profile, strategy, weights
+from finetune import (
+    batches,
+    data,
+    features,
+    health,
+    matrix,
+    prepared,
+    probe,
+    profile,
+    strategy,
+    weights,
+)
 from finetune.errors import DataError
 from finetune.inference import TOP
 from finetune.prepared import Prepared
@@ -40,7 +51,6 @@ DRIFT_SAMPLE = 32
 OVERLAPS_SHOWN = 3
 CLEARLY = 2.0  # standard errors of a difference
 ASKED_IMAGES = 5000  # a share is known to one point then
-ASKED_AT_ONCE = 500  # 20 MB with all their features and scores
 
 
 @dataclass
@@ -439,9 +449,8 @@ def imagenet_probabilities(
     weight, bias = survey.body.classifier
     top = survey.table.columns((TOP,), numbers)
     out = np.empty((len(top), len(bias)), np.float32)
-    for start in range(0, len(top), ASKED_AT_ONCE):
-        part = slice(start, start + ASKED_AT_ONCE)
-        out[part] = probe.probabilities((top[part] @ weight.T + bias).astype(np.float64), 1.0)
+    for part, some in matrix.parts(top):
+        out[part] = probe.probabilities((some @ weight.T + bias).astype(np.float64), 1.0)
     return out
 
 

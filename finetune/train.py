@@ -266,10 +266,19 @@ def _loop(
     )
     scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
     generator = torch.Generator().manual_seed(seed)
-    loop = _Loop(plan, backbone, head, optimiser, base, criterion, scaler, device, generator)
-    if run is not None:
-        loop.front, loop.rest = run, backbone.after(stage)
-    return loop
+    features = _features(backbone, run, stage)
+    parts = (optimiser, base, criterion, scaler, device, generator)
+    return _Loop(plan, backbone, head, features, *parts)
+
+
+def _features(
+    backbone: Backbone, run: Callable[[Tensor], Tensor] | None, stage: str
+) -> Callable[[Tensor], Tensor]:
+    """Normalised float32[B,3,S,S] → top features, by what `frozen` gave."""
+    if run is None:
+        return lambda x: backbone(x.contiguous(memory_format=torch.channels_last))
+    rest = backbone.after(stage)
+    return lambda x: rest(run(x))
 
 
 def frozen(
@@ -290,13 +299,14 @@ def frozen(
 class _Loop:
     """One epoch of steps; the schedule's position is `done`.
 
-    A batch goes through the network in `parts`: more than one where memory is short. Where `front`
-    runs the frozen stages, `rest` is the network after them.
+    A batch goes through the network in `parts`: more than one where memory is short. `features` is
+    the backbone, wherever its frozen stages run.
     """
 
     plan: Plan
     backbone: Backbone
     head: _Head
+    features: Callable[[Tensor], Tensor]
     optimiser: torch.optim.Optimizer
     base: list[float]
     criterion: nn.CrossEntropyLoss
@@ -308,16 +318,10 @@ class _Loop:
     parts: int = 1
     slowed: int = 0
     began: float = 0.0
-    front: Callable[[Tensor], Tensor] | None = None
-    rest: Callable[[Tensor], Tensor] | None = None
 
     def scores(self, x: Tensor) -> Tensor:
         """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
-        if self.front is None or self.rest is None:
-            features = self.backbone(x.contiguous(memory_format=torch.channels_last))
-        else:
-            features = self.rest(self.front(x))
-        out: Tensor = self.head(features)
+        out: Tensor = self.head(self.features(x))
         return out
 
     def epoch(self, number: int, train: Split, listener: Listener) -> float:

@@ -12,7 +12,7 @@ from helpers import SAMPLE, Recorder
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from finetune import backbones, batches, probe, profile, survey
+from finetune import backbones, batches, matrix, probe, profile, survey
 from finetune.backbones import ROOT, TOP
 from finetune.errors import DataError
 from finetune.probe import LeftOut
@@ -594,7 +594,7 @@ def test_imagenets_classifier_is_asked_once_and_a_few_rows_at_a_time(
     """Similarity and overlap share one answer, which is that of all rows together."""
     seen, probes, _ = leaves
     whole = survey.imagenet_probabilities(seen, seen.asked)
-    monkeypatch.setattr(survey, "ASKED_AT_ONCE", 7)
+    monkeypatch.setattr(matrix, "PART_BYTES", 7 * 4 * seen.table.rows.shape[1])
     calls: list[int] = []
     read = survey.imagenet_probabilities
 
