@@ -208,7 +208,7 @@ def _across(
         return _passed("none" + _unseen(subject), **numbers)
     text = " and ".join(f"{counts[n]} {n} image(s)" for n in ("test", "val") if counts[n])
     return Outcome(
-        f"{text} are {what}{_unseen(subject)}",
+        f"{text} are {what}",
         found=True,
         numbers=numbers,
         paths=tuple(s.path for s in found),

@@ -270,7 +270,7 @@ def split(
     on average rather than to the image, which is the price for a split that never moves when files
     are added. Where a class would miss a split, its smallest (or largest) numbers are moved, so
     that every class with at least three different images has one in each. Ready-made splits are
-    kept.
+    kept; what is in a ready-made validation split, or copied there, is no image to test on.
 
     Args:
         dataset: What `scan` returned.
@@ -287,7 +287,11 @@ def split(
             raise UsageError(f"{name} is {value}", hint="Give a share between 0 and 0.9.")
     rest, test = dataset.pool, dataset.test
     if test is None:
-        rest, test = _cut(rest, test_fraction, f"test:{seed}", leave=2)
+        known = {s.unit for s in dataset.val or ()}
+        apart = tuple(s for s in rest if s.unit not in known)
+        _, test = _cut(apart, test_fraction, f"test:{seed}", leave=2)
+        taken = {s.path for s in test}
+        rest = tuple(s for s in rest if s.path not in taken)
     if max_per_class is not None:
         rest = _cap(rest, max_per_class, f"cap:{seed}")
     val = dataset.val
@@ -529,7 +533,7 @@ LEAKED = Kind(
     "FT112",
     "warning",
     "test image(s) are exact copies of images trained on",
-    "Remove them from test/: the test accuracy is too good by as much.",
+    "Remove them from test/ or val/: the accuracy measured there is too good by as much.",
 )
 # the same in `evaluate`, whose images need not lie in a test/
 SEEN = replace(

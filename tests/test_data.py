@@ -580,6 +580,23 @@ def test_validation_is_cut_from_a_ready_made_train(tmp_path: Path) -> None:
     assert all(p.startswith("train/") for p in names(splits.train + splits.val))
 
 
+def test_a_test_made_here_holds_no_copy_of_a_ready_made_validation_image(tmp_path: Path) -> None:
+    """With val/ but no test/, an image whose copy lies in val/ stays with those trained on."""
+    root = lay(
+        tmp_path, *(f"{p}/{c}/{i}.png" for p in ("train", "val") for c in "ab" for i in range(20))
+    )
+    for label in "ab":
+        for i in range(10):
+            copy = (root / "val" / label / f"{i}.png").read_bytes()
+            (root / "train" / label / f"copy{i}.png").write_bytes(copy)
+
+    splits = cut(data.scan(root), test=0.5)
+
+    assert splits.test
+    assert not {s.digest for s in splits.test} & {s.digest for s in splits.fitting}
+    assert {f"train/{c}/copy{i}.png" for c in "ab" for i in range(10)} <= names(splits.train)
+
+
 # --- scan_labelled and list_images ----------------------------------------------------------------
 
 
