@@ -54,10 +54,20 @@ class Set:
     name: str
     train: int
     test: int
+    source: str = ""  # the folder, where it is not called like the set
+
+    @property
+    def folder(self) -> str:
+        """The folder's name."""
+        return self.source or self.name
 
 
 SETS = (Set("flowers5", 40, 20), Set("sign_digits10", 20, 20))
 TUNED = "sign_digits10"  # the far one, where deep tuning has something to gain
+# For the probe alone: what its fixed costs are worth where there is more to compute.
+MORE = Set("sign_digits10, many", 160, 40, source=TUNED)
+# Repeated images up to so many are measured as often as other processes; more, once.
+FEW = 5000
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ class Bench:
             return folder
         size = self.sized(chosen)
         rng = random.Random(f"{chosen.name} {SEED}")
-        for source in sorted(p for p in (self.data / chosen.name).iterdir() if p.is_dir()):
+        for source in sorted(p for p in (self.data / chosen.folder).iterdir() if p.is_dir()):
             files = sorted(p for p in source.iterdir() if p.is_file())
             picked = rng.sample(files, size.train + size.test)
             for i, file in enumerate(picked):
@@ -289,9 +299,9 @@ def scale(bench: Bench, chosen: Set) -> Iterator[Row]:
     if chosen.name != TUNED:
         return
     few = min(1000, bench.images // 5)
-    for images in (few, max(2 * few, bench.images // 10), bench.images):
-        folder, runs = bench.fresh("many"), bench.fresh("runs")
-        cache = bench.fresh("cache")
+    sizes = (few, max(2 * few, bench.images // 10), bench.images)
+    for images in [n for n in sizes for _ in range(bench.repeats if n <= FEW else 1)]:
+        folder, cache, runs = (bench.fresh(x) for x in ("many", "cache", "runs"))
         repeat(bench.data / chosen.name, images, folder)
         arguments = ["train", str(folder), "--strategy", "linear-probe", "--test-fraction", "0.02"]
         row = bench.ours(chosen, f"scale-{images}", [*arguments, "--out", str(runs / "r")], cache)
@@ -352,7 +362,7 @@ def run(bench: Bench, groups: Sequence[str], out: Path, *, again: bool) -> None:
     """Measure what is missing, keep each group's rows as they come."""
     warm_up()
     for group in groups:
-        for chosen in SETS:
+        for chosen in (*SETS, MORE) if group == "probe" else SETS:
             known = speed_rows.read(out)
             mine = [r for r in known if belongs(r, group) and r.data == chosen.name]
             # a tool that could not be run is tried again: it may have been set up since
