@@ -16,6 +16,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from finetune import strangers
 from finetune.errors import BackboneError, first_line, safe_name
@@ -616,8 +617,9 @@ def _pool(x: Tensor, prefix_tokens: int) -> Tensor:
     mean = x.mean((2, 3))
     spread = (x - mean[:, :, None, None]).square().mean((2, 3)).sqrt()
     parts = [mean, spread]
-    h, w = x.shape[2] // 2, x.shape[3] // 2
+    height, width = int(x.shape[2]), int(x.shape[3])  # plain numbers, also where this is traced
+    h, w = height // 2, width // 2
     if x.shape[1] <= GRID_CHANNELS and h and w:
-        quarters = (x[:, :, :h, :w], x[:, :, :h, -w:], x[:, :, -h:, :w], x[:, :, -h:, -w:])
-        parts += [q.mean((2, 3)) for q in quarters]
+        quarters = functional.avg_pool2d(x, (h, w), (height - h, width - w))
+        parts.append(quarters.flatten(2).transpose(1, 2).flatten(1))
     return torch.cat(parts, dim=1)
