@@ -66,8 +66,6 @@ SETS = (Set("flowers5", 40, 20), Set("sign_digits10", 20, 20))
 TUNED = "sign_digits10"  # the far one, where deep tuning has something to gain
 # For the probe alone: what its fixed costs are worth where there is more to compute.
 MORE = Set("sign_digits10, many", 160, 40, source=TUNED)
-# Repeated images up to so many are measured as often as other processes; more, once.
-FEW = 5000
 
 
 @dataclass(frozen=True)
@@ -299,8 +297,9 @@ def scale(bench: Bench, chosen: Set) -> Iterator[Row]:
     if chosen.name != TUNED:
         return
     few = min(1000, bench.images // 5)
-    sizes = (few, max(2 * few, bench.images // 10), bench.images)
-    for images in [n for n in sizes for _ in range(bench.repeats if n <= FEW else 1)]:
+    short = (few, max(2 * few, bench.images // 10))
+    # the long one between the others: the machine may be another after minutes
+    for images in (*short, bench.images, *(bench.repeats - 1) * short):
         folder, cache, runs = (bench.fresh(x) for x in ("many", "cache", "runs"))
         repeat(bench.data / chosen.name, images, folder)
         arguments = ["train", str(folder), "--strategy", "linear-probe", "--test-fraction", "0.02"]
