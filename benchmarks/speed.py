@@ -62,8 +62,9 @@ class Set:
         return self.source or self.name
 
 
-SETS = (Set("flowers5", 40, 20), Set("sign_digits10", 20, 20))
+PHOTOS = "flowers5"
 TUNED = "sign_digits10"  # the far one, where deep tuning has something to gain
+SETS = (Set(PHOTOS, 40, 20), Set(TUNED, 20, 20))
 # For the probe alone: what its fixed costs are worth where there is more to compute.
 MORE = Set("sign_digits10, many", 160, 40, source=TUNED)
 
@@ -245,6 +246,25 @@ def recommend(bench: Bench, chosen: Set) -> Iterator[Row]:
         yield bench.ours(chosen, "train-after-recommend", arguments, cache)
 
 
+def predict(bench: Bench, chosen: Set) -> Iterator[Row]:
+    """A folder of photographs, and what reading and the engine take for it."""
+    if chosen.name != PHOTOS:
+        return
+    many = bench.split(replace(chosen, train=160, test=40), "many")
+    count = sum(p.is_file() for p in many.rglob("*"))
+    run, cache = bench.fresh("runs") / "probe", bench.fresh("cache")
+    asked = ["train", str(bench.split(chosen, "ours")), "--strategy", "linear-probe"]
+    bench.ours(chosen, "train", [*asked, "--out", str(run)], cache)
+    for _ in range(bench.repeats):
+        row = bench.ours(chosen, "predict-many", ["predict", str(many), "--run", str(run)], cache)
+        yield replace(row, train_n=count, test_n=0)
+        for name, how in (("floor-many", []), ("engine-many", ["--bare"])):
+            command = [sys.executable, str(PEERS / "floor.py"), str(many), "--run", str(run), *how]
+            measured = speed_rows.measure(command, QUIET)
+            row = bench.row(chosen, name, measured, [named("openvino")])
+            yield replace(row, train_n=count, test_n=0)
+
+
 def deep(bench: Bench, chosen: Set) -> Iterator[Row]:
     """Deep tuning, and a plain loop with the settings of its run."""
     if chosen.name != TUNED:
@@ -338,6 +358,7 @@ def distinct(content: bytes, number: int) -> bytes:
 
 GROUPS: dict[str, Callable[[Bench, Set], Iterator[Row]]] = {
     "probe": probe,
+    "predict": predict,
     "recommend": recommend,
     "deep": deep,
     **{name: peer(name) for name in PEER},
@@ -346,6 +367,7 @@ GROUPS: dict[str, Callable[[Bench, Set], Iterator[Row]]] = {
 # What a group measures, where it is not one row of its own name.
 NAMES = {
     "probe": ("probe-cold", "probe-new", "probe-warm", "predict-1", "floor", "floor-torch"),
+    "predict": ("predict-many", "floor-many", "engine-many"),
     "recommend": ("recommend", "train-after-recommend"),
     "deep": ("deep", "deep-eager"),
 }

@@ -1,10 +1,11 @@
 """The least that a probe has to do: start, read each image, one forward pass.
 
-    python floor.py FOLDER --run RUN [--torch]
+    python floor.py FOLDER --run RUN [--torch] [--bare]
 
 Without --torch: Python, OpenVINO and the network of a run as it is on disk, as if nothing had to be
 converted. With --torch: the network made as `finetune` makes it, with torch, and converted here.
-Images are decoded by threads while the network computes, as `finetune` does.
+Images are decoded by threads while the network computes, as `finetune` does; with --bare all of
+them before: `compute_s` is then what the engine alone takes.
 """
 
 from __future__ import annotations
@@ -72,16 +73,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--torch", action="store_true")
+    parser.add_argument("--bare", action="store_true")
     options = parser.parse_args()
     paths = sorted(p for p in options.folder.rglob("*") if p.is_file())
     began = time.perf_counter()
     forward, side = from_torch(len(paths)) if options.torch else from_run(options.run)
     ready = time.perf_counter()
-    for image in decoded(paths, side):
+    images = list(decoded(paths, side)) if options.bare else decoded(paths, side)
+    start = time.perf_counter()
+    for image in images:
         forward(image)
     done = time.perf_counter()
-    note = f"engine ready in {ready - began:.2f} s, {len(paths) / (done - ready):.1f} images/s"
-    print(json.dumps({"note": note, "side_px": side}))
+    note = f"engine ready in {ready - began:.2f} s, {len(paths) / (done - start):.1f} images/s"
+    print(json.dumps({"note": note, "side_px": side, "compute_s": done - start}))
 
 
 if __name__ == "__main__":
