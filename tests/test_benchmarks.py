@@ -89,6 +89,9 @@ def test_the_speed_report_prints_from_rows(speed: ModuleType, tmp_path: Path) ->
         row("probe-warm", 200, 100, 2.0, accuracy=0.9),
         row("fastai", 200, 100, 90.0, epochs_run=6, epochs_of=6, accuracy=0.95),
         row("timm", 200, 100, 60.0, 840.0, epochs_run=3, epochs_of=300, accuracy=0.5),
+        row("predict-many", 1000, 0, 10.0),
+        row("floor-many", 1000, 0, 9.0),
+        row("engine-many", 1000, 0, 12.0, compute_s=7.5),
         row("autogluon", 0, 0, None, note="does not install: another torch"),
     ]
     speed.speed_rows.write(rows, tmp_path / "rows.csv")
@@ -107,6 +110,8 @@ def test_the_speed_report_prints_from_rows(speed: ModuleType, tmp_path: Path) ->
     assert f"{first} | 10.0 (least: fastai) | ≥ 20 | **no** |" in done.stdout
     assert "| 90.0%; above: fastai 95.0% | equal or better | **no** |" in done.stdout
     assert "| flowers5: second run, times faster | 4.5 | ≥ 3 | yes |" in done.stdout
+    assert "share of the rate of the engine alone | 75% | ≥ 80 % | **no** |" in done.stdout
+    assert "share of the rate of start, decode and forward passes | 90% |" in done.stdout
     assert "does not install: another torch" in done.stdout
 
 
