@@ -37,6 +37,7 @@ from pathlib import Path
 import speed_envs
 import speed_report
 import speed_rows
+from speed_report import PHOTOS, TUNED
 from speed_rows import Measured, Row
 
 PEERS = Path(__file__).with_name("peers")
@@ -56,14 +57,7 @@ class Set:
     test: int
     source: str = ""  # the folder, where it is not called like the set
 
-    @property
-    def folder(self) -> str:
-        """The folder's name."""
-        return self.source or self.name
 
-
-PHOTOS = "flowers5"
-TUNED = "sign_digits10"  # the far one, where deep tuning has something to gain
 SETS = (Set(PHOTOS, 40, 20), Set(TUNED, 20, 20))
 # For the probe alone: what its fixed costs are worth where there is more to compute.
 MORE = Set("sign_digits10, many", 160, 40, source=TUNED)
@@ -122,7 +116,8 @@ class Bench:
             return folder
         size = self.sized(chosen)
         rng = random.Random(f"{chosen.name} {SEED}")
-        for source in sorted(p for p in (self.data / chosen.folder).iterdir() if p.is_dir()):
+        origin = self.data / (chosen.source or chosen.name)
+        for source in sorted(p for p in origin.iterdir() if p.is_dir()):
             files = sorted(p for p in source.iterdir() if p.is_file())
             picked = rng.sample(files, size.train + size.test)
             for i, file in enumerate(picked):
@@ -172,6 +167,11 @@ class Bench:
         command = [sys.executable, "-m", "finetune", *arguments, "--json"]
         measured = speed_rows.measure(command, {**QUIET, CACHE: str(cache)})
         return self.row(chosen, name, measured, [named("finetune"), named("openvino")])
+
+    def floor(self, chosen: Set, name: str, folder: Path, arguments: Sequence[str]) -> Row:
+        """The least that there is to do for a folder's images."""
+        command = [sys.executable, str(PEERS / "floor.py"), str(folder), *arguments]
+        return self.row(chosen, name, speed_rows.measure(command, QUIET), [named("openvino")])
 
 
 def now() -> str:
@@ -231,9 +231,7 @@ def probe(bench: Bench, chosen: Set) -> Iterator[Row]:
         run = ["--run", str(runs / "probe-cold")]
         yield bench.ours(chosen, "predict-1", ["predict", str(image), *run], cache)
         for name, how in (("floor", []), ("floor-torch", ["--torch"])):
-            command = [sys.executable, str(PEERS / "floor.py"), str(folder), *run, *how]
-            measured = speed_rows.measure(command, QUIET)
-            yield bench.row(chosen, name, measured, [named("openvino")])
+            yield bench.floor(chosen, name, folder, [*run, *how])
 
 
 def recommend(bench: Bench, chosen: Set) -> Iterator[Row]:
@@ -252,17 +250,17 @@ def predict(bench: Bench, chosen: Set) -> Iterator[Row]:
         return
     many = bench.split(replace(chosen, train=160, test=40), "many")
     count = sum(p.is_file() for p in many.rglob("*"))
-    run, cache = bench.fresh("runs") / "probe", bench.fresh("cache")
+    out, cache = str(bench.fresh("runs") / "probe"), bench.fresh("cache")
     asked = ["train", str(bench.split(chosen, "ours")), "--strategy", "linear-probe"]
-    bench.ours(chosen, "train", [*asked, "--out", str(run)], cache)
+    bench.ours(chosen, "train", [*asked, "--out", out], cache)
+    run = ["--run", out]
     for _ in range(bench.repeats):
-        row = bench.ours(chosen, "predict-many", ["predict", str(many), "--run", str(run)], cache)
-        yield replace(row, train_n=count, test_n=0)
-        for name, how in (("floor-many", []), ("engine-many", ["--bare"])):
-            command = [sys.executable, str(PEERS / "floor.py"), str(many), "--run", str(run), *how]
-            measured = speed_rows.measure(command, QUIET)
-            row = bench.row(chosen, name, measured, [named("openvino")])
-            yield replace(row, train_n=count, test_n=0)
+        rows = (
+            bench.ours(chosen, "predict-many", ["predict", str(many), *run], cache),
+            bench.floor(chosen, "floor-many", many, run),
+            bench.floor(chosen, "engine-many", many, [*run, "--bare"]),
+        )
+        yield from (replace(row, train_n=count, test_n=0) for row in rows)
 
 
 def deep(bench: Bench, chosen: Set) -> Iterator[Row]:

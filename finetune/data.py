@@ -11,7 +11,7 @@ import hashlib
 import os
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -288,10 +288,7 @@ def split(
     rest, test = dataset.pool, dataset.test
     if test is None:
         known = {s.unit for s in dataset.val or ()}
-        apart = tuple(s for s in rest if s.unit not in known)
-        _, test = _cut(apart, test_fraction, f"test:{seed}", leave=2)
-        taken = {s.path for s in test}
-        rest = tuple(s for s in rest if s.path not in taken)
+        rest, test = _cut(rest, test_fraction, f"test:{seed}", leave=2, stay=known)
     if max_per_class is not None:
         rest = _cap(rest, max_per_class, f"cap:{seed}")
     val = dataset.val
@@ -605,18 +602,25 @@ def _by_class(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
 
 
 def _cut(
-    samples: tuple[Sample, ...], fraction: float, salt: str, *, leave: int
+    samples: tuple[Sample, ...],
+    fraction: float,
+    salt: str,
+    *,
+    leave: int,
+    stay: Set[str] = frozenset(),
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Split off a fraction per class; returns (kept, cut off).
 
-    A class keeps `leave` units and gives at least one, where it has more than `leave`.
+    A class keeps `leave` units and gives at least one, where it has more than `leave`. The units of
+    `stay` are kept and not counted.
     """
     if fraction == 0:
         return samples, ()
-    numbers = {s.unit: _number(s.unit, salt) for s in samples}
+    free = [s for s in samples if s.unit not in stay]
+    numbers = {s.unit: _number(s.unit, salt) for s in free}
     classes = [
         sorted({s.unit for s in group}, key=lambda unit: numbers[unit])
-        for group in _by_class(samples).values()
+        for group in _by_class(free).values()
     ]
     chosen = {unit for unit, number in numbers.items() if number < fraction}
 
