@@ -140,9 +140,10 @@ def _attempt(
     if not history and val is not None and start is not None:
         best.offer(0, _forward(loop, val.pixels), val.labels, loop)
     stopped = None
+    small = math.floor(plan.progressive * plan.epochs)  # the larger pictures are still to come
     try:
         for epoch in range(len(history) + 1, plan.epochs + 1):
-            if val is not None and epoch - 1 - best.epoch >= plan.patience:
+            if val is not None and epoch - 1 - max(best.epoch, small) >= plan.patience:
                 listener.note(f"stopped: no better for {plan.patience} epochs")
                 break
             began = time.perf_counter()
@@ -209,8 +210,8 @@ def seconds_per_step(
 ) -> float:
     """Time a few training steps of a plan on noise, after one that is not counted.
 
-    Nothing that is given is changed. On a GPU the clock waits for the work to be done, since each
-    step reads its loss.
+    With pictures of two sizes it is the mean. Nothing that is given is changed. On a GPU the clock
+    waits for the work to be done, since each step reads its loss.
     """
     torch.manual_seed(0)
     side = canvas_px(plan.side_px)
@@ -221,13 +222,21 @@ def seconds_per_step(
     loop = _loop(plan, backbone, None, noise, classes, device, seed=0)
     loop.train_mode()
     labels = torch.from_numpy(noise.labels)
-    loop.step(batch, labels)
-    took = []
-    for _ in range(steps):
-        began = time.perf_counter()
+
+    def least(side_px: int) -> float:
+        loop.side_px = side_px
         loop.step(batch, labels)
-        took.append(time.perf_counter() - began)
-    return min(took)  # what else the machine does only adds to it
+        took = []
+        for _ in range(steps):
+            began = time.perf_counter()
+            loop.step(batch, labels)
+            took.append(time.perf_counter() - began)
+        return min(took)  # what else the machine does only adds to it
+
+    seconds = (1 - plan.progressive) * least(plan.side_px)
+    if plan.progressive:
+        seconds += plan.progressive * least(strategy.first_side_px(plan))
+    return seconds
 
 
 class _Head(nn.Module):
@@ -255,7 +264,8 @@ def _loop(
 ) -> _Loop:
     """Everything that a step needs; a copy of the backbone has its parameters frozen as planned."""
     keep_memory()
-    run, stage, _ = frozen(plan, backbone, device)
+    sides = {strategy.first_side_px(plan), plan.side_px}
+    fronts = {side: frozen(plan, backbone, device, side) for side in sides}
     backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
@@ -266,9 +276,9 @@ def _loop(
     )
     scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
     generator = torch.Generator().manual_seed(seed)
-    features = _features(backbone, run, stage)
+    features = {side: _features(backbone, *front[:2]) for side, front in fronts.items()}
     parts = (optimiser, base, criterion, scaler, device, generator)
-    return _Loop(plan, backbone, head, features, *parts)
+    return _Loop(plan, backbone, head, features, *parts, side_px=plan.side_px)
 
 
 def _features(
@@ -282,16 +292,16 @@ def _features(
 
 
 def frozen(
-    plan: Plan, backbone: Backbone, device: torch.device
+    plan: Plan, backbone: Backbone, device: torch.device, side_px: int
 ) -> tuple[Callable[[Tensor], Tensor] | None, str, Reason | None]:
-    """The frozen stages in the fast engine, the last of them, and why; no reason on a GPU.
+    """The frozen stages in the fast engine at a size, the last of them, and why; none on a GPU.
 
     The stem alone does not pay: it is a fiftieth of a step, and the copies cost as much.
     """
     stages = [stage for stage in backbone.stages if stage not in plan.tuned_stages]
     if device.type != "cpu" or len(stages) < 2:
         return None, "", None
-    run, reason = front(backbone, stages[-1], plan.side_px)
+    run, reason = front(backbone, stages[-1], side_px)
     return run, stages[-1], reason
 
 
@@ -300,19 +310,21 @@ class _Loop:
     """One epoch of steps; the schedule's position is `done`.
 
     A batch goes through the network in `parts`: more than one where memory is short. `features` is
-    the backbone, wherever its frozen stages run.
+    the backbone by the side of its pictures, wherever its frozen stages run; `side_px` that side in
+    a step.
     """
 
     plan: Plan
     backbone: Backbone
     head: _Head
-    features: Callable[[Tensor], Tensor]
+    features: Mapping[int, Callable[[Tensor], Tensor]]
     optimiser: torch.optim.Optimizer
     base: list[float]
     criterion: nn.CrossEntropyLoss
     scaler: torch.amp.GradScaler
     device: torch.device
     generator: torch.Generator
+    side_px: int
     done: int = 0
     factor: float = 0.0
     parts: int = 1
@@ -321,7 +333,7 @@ class _Loop:
 
     def scores(self, x: Tensor) -> Tensor:
         """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
-        out: Tensor = self.head(self.features(x))
+        out: Tensor = self.head(self.features[x.shape[-1]](x))
         return out
 
     def epoch(self, number: int, train: Split, listener: Listener) -> float:
@@ -330,9 +342,12 @@ class _Loop:
         order = torch.randperm(len(train.labels), generator=self.generator).numpy()
         chunks = np.array_split(order, math.ceil(len(order) / self.plan.batch_size))
         total = len(chunks) * self.plan.epochs
+        small = self.plan.progressive * total
         loss_sum = 0.0
         for chunk in chunks:
             self.factor = schedule(self.done, total, self.plan.warmup)
+            first = self.done < small
+            self.side_px = strategy.first_side_px(self.plan) if first else self.plan.side_px
             parts = self.parts
             loss = self.step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
             if not math.isfinite(loss):
@@ -363,7 +378,7 @@ class _Loop:
         for group, rate in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = rate * self.factor
         images = to_device(pixels, self.device)
-        x = augment(images, self.plan.augment, self.plan.side_px, self.generator)
+        x = augment(images, self.plan.augment, self.side_px, self.generator)
         loss = self._gradients(self.backbone.normalise(x), labels.to(self.device))
         self.scaler.unscale_(self.optimiser)
         tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
@@ -387,8 +402,8 @@ class _Loop:
                     raise
                 if self.parts >= len(labels):
                     raise TrainingError(
-                        f"out of memory at a single image of {self.plan.side_px} px",
-                        hint=f"Give a smaller --side-px than {self.plan.side_px}, or free memory.",
+                        f"out of memory at a single image of {self.side_px} px",
+                        hint=f"Give a smaller --side-px than {self.side_px}, or free memory.",
                     ) from error
             self.parts = min(2 * self.parts, len(labels))
 

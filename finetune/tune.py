@@ -80,7 +80,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     progress: Progress | None = None,
 ) -> Material:
     """Decode the images at the plan's resolution; take the top features there unless given."""
-    run, last, why = train.frozen(plan, backbone, device)
+    run, last, why = train.frozen(plan, backbone, device, plan.side_px)
     if why is not None:
         runtime = "torch" if run is None else "openvino"
         listener.note(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
