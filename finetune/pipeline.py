@@ -488,9 +488,7 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
     if plan.strategy not in strategy.TUNED:
         return
     shown = ("tuned_stages", "side_px", "epochs", "batch_size", "optimiser", "lr")
-    values: dict[str, object] = {name: getattr(plan, name) for name in shown} | {
-        "flip": plan.augment.flip
-    }
+    values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
     if plan.progressive:
         values["progressive"] = f"{plan.progressive:g} at {strategy.first_side_px(plan)} px"

@@ -413,10 +413,17 @@ def first_side_px(plan: Plan) -> int:
     return min(plan.side_px, max(LEAST_SIDE_PX, smaller))
 
 
+def sides(plan: Plan) -> dict[int, float]:
+    """Each side that pictures have in a training, with its share of the steps."""
+    first = first_side_px(plan)
+    if first == plan.side_px:
+        return {first: 1.0}
+    return {plan.side_px: 1 - plan.progressive, first: plan.progressive}
+
+
 def mean_pixels(plan: Plan) -> float:
     """Pixels of a picture in a step of a training, on average."""
-    first = plan.progressive * first_side_px(plan) ** 2
-    return first + (1 - plan.progressive) * plan.side_px**2
+    return sum(share * side**2 for side, share in sides(plan).items())
 
 
 def slower(plan: Plan, times: int) -> Plan:

@@ -233,10 +233,7 @@ def seconds_per_step(
             took.append(time.perf_counter() - began)
         return min(took)  # what else the machine does only adds to it
 
-    seconds = (1 - plan.progressive) * least(plan.side_px)
-    if plan.progressive:
-        seconds += plan.progressive * least(strategy.first_side_px(plan))
-    return seconds
+    return sum(share * least(side) for side, share in strategy.sides(plan).items())
 
 
 class _Head(nn.Module):
@@ -264,8 +261,7 @@ def _loop(
 ) -> _Loop:
     """Everything that a step needs; a copy of the backbone has its parameters frozen as planned."""
     keep_memory()
-    sides = {strategy.first_side_px(plan), plan.side_px}
-    fronts = {side: frozen(plan, backbone, device, side) for side in sides}
+    fronts = {side: frozen(plan, backbone, device, side) for side in strategy.sides(plan)}
     backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
@@ -342,12 +338,11 @@ class _Loop:
         order = torch.randperm(len(train.labels), generator=self.generator).numpy()
         chunks = np.array_split(order, math.ceil(len(order) / self.plan.batch_size))
         total = len(chunks) * self.plan.epochs
-        small = self.plan.progressive * total
+        small, first = self.plan.progressive * total, strategy.first_side_px(self.plan)
         loss_sum = 0.0
         for chunk in chunks:
             self.factor = schedule(self.done, total, self.plan.warmup)
-            first = self.done < small
-            self.side_px = strategy.first_side_px(self.plan) if first else self.plan.side_px
+            self.side_px = first if self.done < small else self.plan.side_px
             parts = self.parts
             loss = self.step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
             if not math.isfinite(loss):

@@ -489,24 +489,30 @@ def test_other_faults_of_a_step_pass_through(
         fit(plan_for("deep", tiny), tiny, start=start)
 
 
+class Mortal(Recorder):
+    """Dies at the end of an epoch."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last_epoch = last
+
+    def epoch(self, record: EpochRecord) -> None:
+        super().epoch(record)
+        if record.epoch == self.last_epoch:
+            raise GeneratorExit  # passes through everything, as the end of a process does
+
+
 @pytest.mark.parametrize("kind", ["partial", "deep", "scratch"])
 @pytest.mark.parametrize("name", strategy.OPTIMISERS)
 def test_a_fit_that_was_killed_goes_on_to_the_same_bits(
     tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: Strategy
 ) -> None:
     """Moments, chance, schedule, best epoch and history: no optimiser forgets anything."""
-
-    class Mortal(Recorder):
-        def epoch(self, record: EpochRecord) -> None:
-            super().epoch(record)
-            if record.epoch == 2:
-                raise GeneratorExit  # passes through everything, as the end of a process does
-
     monkeypatch.setattr(resume, "PAUSE", 0)  # every epoch is kept
     plan, val = plan_for(kind, tiny, optimiser=name, epochs=4, lr=3e-3), pictures(6)
     whole = fit(plan, tiny, val=val, listener=(everything := Recorder()))
     with pytest.raises(GeneratorExit):
-        fit(plan, tiny, val=val, listener=Mortal(), slot=Slot(tmp_path / "fit"))
+        fit(plan, tiny, val=val, listener=Mortal(2), slot=Slot(tmp_path / "fit"))
 
     again = fit(plan, tiny, val=val, listener=(rest := Recorder()), slot=Slot(tmp_path / "fit"))
 
@@ -521,19 +527,12 @@ def test_a_fit_with_smaller_pictures_first_goes_on_where_it_was_killed(
     tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int
 ) -> None:
     """Before the pictures grow and after it, the end is the same to the bit."""
-
-    class Mortal(Recorder):
-        def epoch(self, record: EpochRecord) -> None:
-            super().epoch(record)
-            if record.epoch == killed:
-                raise GeneratorExit
-
     monkeypatch.setattr(resume, "PAUSE", 0)
     plan = plan_for("deep", tiny, side_px=128, epochs=4, progressive=0.5)
     data = pictures(side=train.canvas_px(128))
     whole = fit(plan, tiny, data=data)
     with pytest.raises(GeneratorExit):
-        fit(plan, tiny, data=data, listener=Mortal(), slot=Slot(tmp_path / "fit"))
+        fit(plan, tiny, data=data, listener=Mortal(killed), slot=Slot(tmp_path / "fit"))
 
     again = fit(plan, tiny, data=data, slot=Slot(tmp_path / "fit"))
 
