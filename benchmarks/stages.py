@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from truth import SETS, Quiet
 
-from finetune import backbones, data, features, prepared, probe, survey
+from finetune import backbones, features, prepared, probe, scan, survey
 from finetune.records import StageScore
 
 SIZES = (5, 10, 20, 40)
@@ -28,7 +28,7 @@ class Known:
     """Features of enough images of one set, and what the stage table has of them."""
 
     def __init__(self, root: Path) -> None:
-        listed, rng = data.scan(root).pool, np.random.default_rng(0)
+        listed, rng = scan.scan(root).pool, np.random.default_rng(0)
         labels = np.array([s.label for s in listed])
         most = max(SIZES) + TEST_A_CLASS
         chosen = np.concatenate(

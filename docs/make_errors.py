@@ -97,6 +97,8 @@ def text(node: ast.expr, known: dict[str, ast.expr]) -> str:
             return text(node.left, known) + text(node.right, known)
         case ast.IfExp():
             return text(node.body, known)
+        case ast.BoolOp(op=ast.Or()):  # the last is what holds always
+            return text(node.values[-1], known)
         case ast.Name() | ast.FormattedValue(value=ast.Name()):
             name = _subject(node)
             return text(known[name], known) if name in known else "{" + name + "}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, evaluate, health, predict, runs
+from finetune import data, evaluate, health, names, predict, runs, scan
 from finetune.errors import DataError, safe_name
 from finetune.records import Evaluation, Health, Listener, Prediction, Request
 
@@ -61,12 +61,19 @@ def _advised(answer: Prediction, file: Path) -> Prediction:
 
 
 def run_evaluation(
-    root: Path, run: Path | None, *, device: str, unseen: bool, listener: Listener
+    root: Path,
+    run: Path | None,
+    *,
+    device: str,
+    unseen: bool,
+    listener: Listener,
+    label_from: str | None = None,
 ) -> Evaluation:
     """`finetune evaluate DIR`: how a run does on labelled images."""
+    pattern = names.compiled("--label-from", label_from, r"^([a-z]+)\.")
     path = run or runs.latest()
     facts, splits = runs.load_facts(path), runs.load_splits(path)
-    dataset = data.scan_labelled(root, facts.classes)
+    dataset = scan.scan_labelled(root, facts.classes, pattern)
     known = {s.digest for s in splits.fitting}
     samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
     if not samples:

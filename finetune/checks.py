@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from finetune import data, profile
+from finetune import data, names, profile
 from finetune.batches import Glance
 from finetune.data import Kind
 from finetune.records import Check, Dataset, Finding, Sample, Splits, Status
@@ -116,14 +116,6 @@ def findings(checks: Sequence[Check]) -> tuple[Finding, ...]:
 def labelled(dataset: Dataset, *, test: bool) -> tuple[Sample, ...]:
     """Every image that has a label; those of a ready-made test where they may be looked at."""
     return dataset.pool + (dataset.val or ()) + ((dataset.test or ()) if test else ())
-
-
-def label_of(pattern: re.Pattern[str], path: str) -> str | None:
-    """What `--group` finds in a file's name: its first bracket, or all of it without one."""
-    found = pattern.search(PurePosixPath(path).name)
-    if found is None:
-        return None
-    return found[1] if pattern.groups and found[1] is not None else found[0]
 
 
 def _passed(text: str, **numbers: float) -> Outcome:
@@ -273,7 +265,7 @@ def _group_leaked(subject: Subject) -> Outcome:
     sides: dict[str, set[str]] = defaultdict(set)
     members: dict[str, list[str]] = defaultdict(list)
     for sample in subject.samples:
-        label = label_of(subject.pattern, sample.path)
+        label = names.found_in(subject.pattern, sample.path)
         if label is not None and sample.path in part:
             sides[label].add(part[sample.path])
             members[label].append(sample.path)
@@ -305,6 +297,24 @@ def _twins(subject: Subject) -> Outcome:
         found=True,
         numbers={"names": len(twins)},
         paths=tuple(twins),
+    )
+
+
+def _class_twins(subject: Subject) -> Outcome:
+    """Classes that a person would take for one; letters are told from each other by such things."""
+    known: dict[str, list[str]] = defaultdict(list)
+    for name in subject.dataset.classes:
+        if len(name.strip()) > 1:
+            known[names.folded(name)].append(name)
+    twins = [alike for alike in known.values() if len(alike) > 1]
+    if not twins:
+        return _passed(f"none of {len(subject.dataset.classes)} classes", classes=0)
+    text = "; ".join(" and ".join(map(repr, alike)) for alike in twins[:SHOWN])
+    more = f" and {len(twins) - SHOWN} more" if len(twins) > SHOWN else ""
+    return Outcome(
+        f"names of classes differ in capitals, accents or blanks only: {text}{more}",
+        found=True,
+        numbers={"classes": sum(map(len, twins))},
     )
 
 
@@ -610,6 +620,16 @@ CHECKS: tuple[tuple[Kind, Callable[[Subject], Outcome]], ...] = (
             "Save the frames as files of their own if they should count.",
         ),
         _frames,
+    ),
+    *((kind, _listed(kind.code)) for kind in data.LAYOUTS),
+    (
+        Kind(
+            "FT155",
+            "warning",
+            "classes that are probably one",
+            "Put their images into one folder, or call them by names that differ in more.",
+        ),
+        _class_twins,
     ),
     (
         Kind("FT125", "note", "images of one colour", "Remove them if they are accidents."),

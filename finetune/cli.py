@@ -95,6 +95,14 @@ Group = Annotated[
         "matches) stay on one side of every split: '^(patient[0-9]+)_'.",
     ),
 ]
+LabelFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Labels are in the names of files, not of folders: what its first bracket finds, such "
+        r"as '^([a-z]+)\.' in cat.0.jpg.",
+    ),
+]
 NearCopies = Annotated[
     Literal["together", "ignore"],
     typer.Option(help="Keep near copies on one side of a split, or do not look for them."),
@@ -169,6 +177,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     test_fraction: TestFraction = 0.2,
     on_bad_image: BadImage = "skip",
     group: Group = None,
+    label_from: LabelFrom = None,
     near_copies: NearCopies = "together",
     strict: Strict = False,
     device: Device = "auto",
@@ -244,6 +253,7 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     test_fraction: TestFraction = 0.2,
     on_bad_image: BadImage = "skip",
     group: Group = None,
+    label_from: LabelFrom = None,
     near_copies: NearCopies = "together",
     strict: Strict = False,
     device: Device = "auto",
@@ -286,6 +296,7 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
 def check(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
     group: Group = None,
+    label_from: LabelFrom = None,
     near_copies: NearCopies = "together",
     seed: Seed = 0,
     max_per_class: MaxPerClass = None,
@@ -319,6 +330,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     test_fraction: TestFraction = 0.2,
     on_bad_image: BadImage = "skip",
     group: Group = None,
+    label_from: LabelFrom = None,
     near_copies: NearCopies = "together",
     device: Device = "auto",
     json: Json = False,
@@ -379,6 +391,7 @@ def evaluate(
     unseen: Annotated[
         bool, typer.Option("--unseen", help="Leave out images the run was trained on.")
     ] = False,
+    label_from: LabelFrom = None,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -387,7 +400,11 @@ def evaluate(
 
     with console.ConsoleListener() as listener:
         found = apply.run_evaluation(
-            directory, run, device=device, unseen=unseen, listener=listener
+            *(directory, run),
+            device=device,
+            unseen=unseen,
+            listener=listener,
+            label_from=label_from,
         )
     _answer(found, console.show_evaluation, json=json)
 

@@ -1,7 +1,6 @@
-"""Folder → checked list of labelled files → disjoint splits.
+"""Files and folders of images, listed and named by content; and the kinds of findings about them.
 
-Nothing is decoded here and nothing is written. A split is decided by a hash of each file's bytes
-and the seed, so exact copies always fall on the same side and adding files moves no other.
+Nothing is decoded here and nothing is written.
 """
 
 from __future__ import annotations
@@ -9,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from finetune import disk
-from finetune.errors import DataError, ImageError, UsageError, safe_name
-from finetune.records import MOST_CLASSES, Dataset, Finding, Sample, Severity, Splits
+from finetune.errors import DataError, ImageError, safe_name
+from finetune.records import Finding, Sample, Severity
 
 # What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
 IMAGE_SUFFIXES = frozenset(
@@ -33,169 +31,8 @@ FOREIGN_SUFFIXES = frozenset(
         *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
     }
 )
-VALIDATION_NAMES = ("val", "valid", "validation")
-ALIASES = {"training": "train", "testing": "test"}  # popular sets come with folders so called
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-
-
-@dataclass
-class _Listing:
-    """What one walk over a folder of class folders saw, paths relative to the data root."""
-
-    classes: list[str] = field(default_factory=list)
-    files: list[tuple[str, str]] = field(default_factory=list)  # (class, path)
-    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-
-def scan(root: Path) -> Dataset:
-    """List the labelled images under `root`: one folder per class, or ready-made splits.
-
-    Class = first-level folder (below `train/`, `val/`, `test/` where these exist). Images of a
-    ready-made `test/` are listed by name only; their bytes are not read.
-
-    Raises:
-        DataError: no folder, fewer than two classes with images or more than `MOST_CLASSES`, or
-            classes that do not agree between ready-made splits.
-    """
-    _require_folder(root)
-    with _readable(root):
-        folders = _split_folders(root)
-        if "train" in folders and any(_is_class_folder(p) for p in folders["train"].iterdir()):
-            return _scan_ready(root, folders)
-        listing = _walk(root, root)
-        return Dataset(
-            root=safe_name(str(root)),
-            classes=_checked_classes(listing, root),
-            layout="plain",
-            pool=_samples(root, listing, read=True),
-            val=None,
-            test=None,
-            findings=_findings(listing),
-        )
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Folders of the first level by lower-case name: splits are recognised in any case.
-
-    `training` stands for `train` where there is no `train`, `testing` for `test`.
-    """
-    folders = sorted(p for p in root.iterdir() if p.is_dir())
-    taken = {path.name.lower() for path in folders}
-    found: dict[str, Path] = {}
-    for path in folders:
-        name = path.name.lower()
-        alias = ALIASES.get(name, name)
-        name = name if alias in taken else alias
-        if name in found and name in {"train", "test", *VALIDATION_NAMES}:
-            raise DataError(
-                f"{root} has both {found[name].name}/ and {path.name}/",
-                hint="Put their images into one of them.",
-            )
-        found[name] = path
-    return found
-
-
-def _scan_ready(root: Path, folders: dict[str, Path]) -> Dataset:
-    train = _walk(root, folders["train"])
-    classes = _checked_classes(train, folders["train"])
-    pool = _samples(root, train, read=True)
-    names = [n for n in VALIDATION_NAMES if n in folders]
-    if len(names) > 1:
-        raise DataError(
-            f"{root} has more than one validation folder: {', '.join(names)}",
-            hint=f"Keep one of them; {VALIDATION_NAMES[0]}/ is the usual name.",
-        )
-    parts: dict[str, tuple[Sample, ...] | None] = {"val": None, "test": None}
-    for part, folder in (("val", names[0] if names else ""), ("test", "test")):
-        if folder not in folders:
-            continue
-        listing = _walk(root, folders[folder])
-        unknown = sorted({c for c, _ in listing.files} - set(classes))
-        if unknown:
-            raise DataError(
-                f"{folders[folder]} has classes that {folders['train'].name}/ lacks: "
-                f"{', '.join(unknown[:5])}",
-                hint=f"Give {folders['train'].name}/ a folder with images for each of them, or "
-                "take them out.",
-            )
-        if not listing.files:
-            train.notes["bare"].append(safe_name(folders[folder].name))
-        listing.classes = list(classes)
-        parts[part] = _samples(root, listing, read=part != "test")
-        for title, paths in listing.notes.items():
-            train.notes[title] += paths
-    train.notes["beside"] = sorted(
-        safe_name(path.name)
-        for name, path in folders.items()
-        if name not in {"train", "test", *names} and not _is_hidden(path.name)
-    )
-    return Dataset(
-        root=safe_name(str(root)),
-        classes=classes,
-        layout="ready",
-        pool=pool,
-        val=parts["val"],
-        test=parts["test"],
-        findings=_findings(train),
-    )
-
-
-def scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
-    """The labelled images of `root/test` where there is one, else of `root`, for known classes.
-
-    Raises:
-        DataError: no folder, no images, none that may be read, a class folder that is not among
-            `classes`, or ready-made splits without a test.
-    """
-    _require_folder(root)
-    with _readable(root):
-        return _scan_labelled(root, classes)
-
-
-def _scan_labelled(root: Path, classes: Sequence[str]) -> Dataset:
-    top = _measured_folder(root, classes)
-    listing = _walk(root, top)
-    unknown = sorted(set(listing.classes) - set(classes))
-    if unknown or not listing.files:
-        found = f"has unknown classes: {', '.join(unknown[:5])}" if unknown else "has no images"
-        raise DataError(
-            f"{top} {found}",
-            hint=f"The run knows {len(classes)} classes: {', '.join(classes[:8])}"
-            + (" …" if len(classes) > 8 else "."),
-        )
-    listing.classes = list(classes)
-    pool = _samples(root, listing, read=True)
-    if not pool:
-        raise DataError(
-            f"none of the {len(listing.files)} images in {top} may be read, such as "
-            f"{listing.files[0][1]}",
-            hint="Give yourself the right to read them.",
-        )
-    return Dataset(
-        safe_name(str(root)), tuple(classes), "plain", pool, None, None, _findings(listing)
-    )
-
-
-def _measured_folder(root: Path, classes: Sequence[str]) -> Path:
-    """The test of ready-made splits, else the folder itself; a class may be called as a split is.
-
-    Raises:
-        DataError: there are ready-made splits, but no test: which of them is meant is not clear.
-    """
-    splits = {
-        name: path
-        for name, path in _split_folders(root).items()
-        if path.name not in classes and _is_class_folder(path)
-    }
-    if "test" in splits:
-        return splits["test"]
-    there = [splits[name] for name in (*VALIDATION_NAMES, "train") if name in splits]
-    if not there:
-        return root
-    raise DataError(
-        f"{root} has {' and '.join(f'{path.name}/' for path in there)}, but no test/",
-        hint=f"Give the folder to measure on: finetune evaluate {shlex.quote(str(there[0]))}",
-    )
+_DEEP = 8  # folders in folders that are looked into for a first picture
 
 
 @dataclass
@@ -235,7 +72,7 @@ def foreign(path: Path) -> str:
 
 def _list_below(folder: Path, found: Listed) -> None:
     before, notes = len(found.files), defaultdict[str, list[str]](list)
-    files = list(_descend(folder, notes, folder))
+    files = list(descend(folder, notes, folder))
     closed = {folder / name for name in notes["closed"]}
     for path in sorted([*files, *closed]):
         if path in closed:
@@ -253,48 +90,6 @@ def _list_below(folder: Path, found: Listed) -> None:
         found.files.append(path)
     if len(found.files) == before:
         raise DataError(f"no images below {folder}", hint="Give an image or its folder.")
-
-
-def split(
-    dataset: Dataset,
-    *,
-    seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    max_per_class: int | None = None,
-) -> Splits:
-    """Divide a data set into train, validation and test.
-
-    Each image gets a number in [0, 1) from the hash of its unit (its bytes, or its group's name)
-    and the seed; within each class those below the fraction go to the split. So the shares are met
-    on average rather than to the image, which is the price for a split that never moves when files
-    are added. Where a class would miss a split, its smallest (or largest) numbers are moved, so
-    that every class with at least three different images has one in each. Ready-made splits are
-    kept; what is in a ready-made validation split, or copied there, is no image to test on.
-
-    Args:
-        dataset: What `scan` returned.
-        seed: Another seed is another split.
-        val_fraction: Share of the images that are not test, in [0, 0.9].
-        test_fraction: Share of all images, in [0, 0.9].
-        max_per_class: Cap on the images per class that are not test; validation comes out of them.
-
-    Raises:
-        UsageError: a fraction out of range.
-    """
-    for name, value in (("--val-fraction", val_fraction), ("--test-fraction", test_fraction)):
-        if not 0.0 <= value <= 0.9:
-            raise UsageError(f"{name} is {value}", hint="Give a share between 0 and 0.9.")
-    rest, test = dataset.pool, dataset.test
-    if test is None:
-        known = {s.unit for s in dataset.val or ()}
-        rest, test = _cut(rest, test_fraction, f"test:{seed}", leave=2, stay=known)
-    if max_per_class is not None:
-        rest = _cap(rest, max_per_class, f"cap:{seed}")
-    val = dataset.val
-    if val is None:
-        rest, val = _cut(rest, val_fraction, f"val:{seed}", leave=1)
-    return Splits(train=rest, val=val, test=test)
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
@@ -317,17 +112,8 @@ def digest_file(path: Path) -> str:
         ) from error
 
 
-def _require_folder(root: Path) -> None:
-    with _readable(root):
-        there = root.is_dir()
-    if not there:
-        raise DataError(
-            f"no folder at {root}", hint="Give the folder that holds one folder per class."
-        )
-
-
 @contextlib.contextmanager
-def _readable(root: Path) -> Iterator[None]:
+def readable(root: Path) -> Iterator[None]:
     """A folder that may not be listed is a fault to mend, named."""
     try:
         yield
@@ -338,46 +124,7 @@ def _readable(root: Path) -> Iterator[None]:
         ) from error
 
 
-def _walk(root: Path, top: Path) -> _Listing:
-    listing = _Listing()
-    for entry in sorted(top.iterdir()):
-        name = safe_name(entry.relative_to(root).as_posix())
-        if _is_hidden(entry.name):
-            listing.notes["hidden"].append(name)
-        elif entry.is_dir():
-            _walk_class(root, entry, listing)
-        elif not entry.is_file():  # a pipe would be waited for
-            listing.notes["special"].append(name)
-        elif entry.suffix.lower() in IMAGE_SUFFIXES:
-            listing.notes["loose"].append(name)
-        else:
-            listing.notes["other"].append(name)
-    return listing
-
-
-def _walk_class(root: Path, folder: Path, listing: _Listing) -> None:
-    before = len(listing.files)
-    for path in sorted(_descend(folder, listing.notes, root)):
-        name = path.relative_to(root).as_posix()
-        if name != safe_name(name):
-            listing.notes["encoding"].append(safe_name(name))
-        elif not path.is_file():
-            listing.notes["special"].append(name)
-        elif path.suffix.lower() in FOREIGN_SUFFIXES:
-            listing.notes["foreign"].append(name)
-        elif path.suffix.lower() not in IMAGE_SUFFIXES:
-            listing.notes["other"].append(name)
-        else:
-            listing.files.append((folder.name, name))
-            if path.parent != folder:
-                listing.notes["nested"].append(name)
-    if len(listing.files) == before:
-        listing.notes["empty"].append(safe_name(folder.relative_to(root).as_posix()))
-    else:
-        listing.classes.append(folder.name)
-
-
-def _descend(
+def descend(
     folder: Path, notes: dict[str, list[str]] | None = None, root: Path | None = None
 ) -> Iterator[Path]:
     """Files below a folder; links to folders are followed once, so a loop ends."""
@@ -395,56 +142,48 @@ def _descend(
             continue
         seen.add(real)
         for name in [*folders, *files]:
-            if _is_hidden(name) and notes is not None and root is not None:
+            if is_hidden(name) and notes is not None and root is not None:
                 notes["hidden"].append(safe_name((Path(top) / name).relative_to(root).as_posix()))
-        folders[:] = sorted(f for f in folders if not _is_hidden(f))
-        yield from (Path(top) / f for f in files if not _is_hidden(f))
+        folders[:] = sorted(f for f in folders if not is_hidden(f))
+        yield from (Path(top) / f for f in files if not is_hidden(f))
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether systems and tools put it there, and no person."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
-def _is_class_folder(path: Path) -> bool:
-    return path.is_dir() and not _is_hidden(path.name)
+def children_of(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, by name; none where it may not be listed."""
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
+    except PermissionError:
+        return []
 
 
-def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
-    if len(listing.classes) > MOST_CLASSES:
-        raise DataError(
-            f"{folder} has {len(listing.classes)} class folders, more than {MOST_CLASSES}",
-            hint="Give the folder that holds one folder per class, or train on fewer classes.",
-        )
-    if len(listing.classes) >= 2:
-        return tuple(listing.classes)
-    found = f"only '{listing.classes[0]}'" if listing.classes else "none"
-    loose, closed = len(listing.notes["loose"]), listing.notes["closed"]
-    if closed:
-        raise DataError(
-            f"{folder} needs at least two class folders with images; found {found}, and "
-            f"{', '.join(closed[:5])} may not be read",
-            hint="Give yourself the right to read the class folders.",
-        )
-    raise DataError(
-        f"{folder} needs at least two class folders with images; found {found}"
-        + (f" and {loose} images outside any class folder" if loose else ""),
-        hint="Put the images of each class into a folder named after it: "
-        f"{folder}/cat/1.jpg, {folder}/dog/2.jpg.",
-    )
+def pictures_in(folder: Path) -> Iterable[Path]:
+    """The pictures right in a folder; none where it may not be listed."""
+    suffixes = IMAGE_SUFFIXES | FOREIGN_SUFFIXES
+    try:
+        for path in folder.iterdir():
+            if path.suffix.lower() in suffixes and not is_hidden(path.name) and path.is_file():
+                yield path
+    except PermissionError:
+        return
 
 
-def _samples(root: Path, listing: _Listing, *, read: bool) -> tuple[Sample, ...]:
-    """The listed files with their labels and, where they are read, digests."""
-    index = {name: i for i, name in enumerate(listing.classes)}
-    found = []
-    for label, name in listing.files:
-        try:
-            digest = digest_file(root / name) if read else ""
-        except DataError:
-            listing.notes["closed"].append(name)
-            continue
-        found.append(Sample(name, index[label], digest))
-    return tuple(found)
+def holds(folder: Path) -> bool:
+    """Whether pictures lie right in a folder."""
+    return next(iter(pictures_in(folder)), None) is not None
+
+
+def filled(folder: Path, depth: int = _DEEP) -> bool:
+    """Whether there are pictures anywhere below a folder, or may be: not all can be listed."""
+    try:
+        next(folder.iterdir(), None)
+    except PermissionError:
+        return True
+    return holds(folder) or (depth > 0 and any(filled(c, depth - 1) for c in children_of(folder)))
 
 
 @dataclass(frozen=True)
@@ -461,7 +200,7 @@ class Kind:
         return Finding(self.code, self.severity, text, self.hint, tuple(paths))
 
 
-# What the walk over the folders tells; keys are those of `_Listing.notes`.
+# What the walk over the folders tells, in `scan`; keys are those of its notes.
 LISTED: dict[str, Kind] = {
     "bare": Kind(
         "FT101",
@@ -510,6 +249,18 @@ LISTED: dict[str, Kind] = {
         "picture(s) of a kind that is not read here left out",
         "Convert them to JPEG or PNG.",
     ),
+    "masks": Kind(
+        "FT153",
+        "note",
+        "mask(s) left out: they lie beside the pictures and are no examples of a class",
+        "Nothing to do.",
+    ),
+    "unnamed": Kind(
+        "FT154",
+        "warning",
+        "file(s) in whose names --label-from finds no label left out",
+        "Rename them, or widen the expression.",
+    ),
     "closed": Kind(
         "FT118",
         "warning",
@@ -517,6 +268,32 @@ LISTED: dict[str, Kind] = {
         "Give yourself the right to read them.",
     ),
 }
+# What was made of the folders; the text is put together in `scan`.
+LAYOUT = Kind(
+    "FT150",
+    "note",
+    "a layout other than one folder per class",
+    "Nothing to do; if it is meant otherwise, give the folder that holds one folder per class.",
+)
+SPLIT_CLASS = Kind(
+    "FT151",
+    "note",
+    "a class called like a split",
+    "Nothing to do if it is a class; if not, take it out.",
+)
+SPLIT_CLASSES = Kind(
+    "FT152",
+    "warning",
+    "several classes called like splits",
+    "If they are splits, give them class folders: train/cat, test/cat.",
+)
+DEEPER = Kind(
+    "FT156",
+    "warning",
+    "classes perhaps one level down",
+    "If the deeper folders are the classes, give a folder that holds them side by side.",
+)
+LAYOUTS = (LAYOUT, SPLIT_CLASS, SPLIT_CLASSES, DEEPER)
 COPIES = Kind(
     "FT110",
     "note",
@@ -544,14 +321,6 @@ UNREADABLE = Kind(
     "image(s) cannot be read and were left out",
     "Repair or remove them; --on-bad-image error stops instead.",
 )
-
-
-def _findings(listing: _Listing) -> tuple[Finding, ...]:
-    return tuple(
-        kind.finding(f"{len(paths)} {kind.title}", paths)
-        for key, kind in LISTED.items()
-        if (paths := listing.notes.get(key))
-    )
 
 
 def copies(samples: Sequence[Sample]) -> tuple[Finding, ...]:
@@ -586,64 +355,3 @@ def leaks(
     known = {s.digest for s in fitting}
     leaked = [s.path for s in test if s.digest in known]
     return (kind.finding(f"{len(leaked)} {kind.title}", leaked),) if leaked else ()
-
-
-def _number(unit: str, salt: str) -> float:
-    """A uniform number in [0, 1) from a content hash or the name of a group, and a salt."""
-    value = hashlib.sha256(f"{salt}:{unit}".encode()).digest()[:8]
-    return int.from_bytes(value, "big") / 2**64
-
-
-def _by_class(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
-    groups: dict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        groups[sample.label].append(sample)
-    return groups
-
-
-def _cut(
-    samples: tuple[Sample, ...],
-    fraction: float,
-    salt: str,
-    *,
-    leave: int,
-    stay: Set[str] = frozenset(),
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Split off a fraction per class; returns (kept, cut off).
-
-    A class keeps `leave` units and gives at least one, where it has more than `leave`. The units of
-    `stay` are kept and not counted.
-    """
-    if fraction == 0:
-        return samples, ()
-    free = [s for s in samples if s.unit not in stay]
-    numbers = {s.unit: _number(s.unit, salt) for s in free}
-    classes = [
-        sorted({s.unit for s in group}, key=lambda unit: numbers[unit])
-        for group in _by_class(free).values()
-    ]
-    chosen = {unit for unit, number in numbers.items() if number < fraction}
-
-    def room(unit: str) -> bool:
-        """Would every class that has this unit keep enough without it?"""
-        return all(len(set(c) - chosen - {unit}) >= leave for c in classes if unit in c)
-
-    for ranked in classes:
-        short = max(0, min(leave, len(ranked)) - len(set(ranked) - chosen))
-        chosen -= set([d for d in reversed(ranked) if d in chosen][:short])
-    for ranked in classes:
-        if chosen.isdisjoint(ranked):
-            chosen.update([d for d in ranked if room(d)][:1])
-    kept = tuple(s for s in samples if s.unit not in chosen)
-    return kept, tuple(s for s in samples if s.unit in chosen)
-
-
-def _cap(samples: tuple[Sample, ...], limit: int, salt: str) -> tuple[Sample, ...]:
-    """Keep the `limit` images per class whose numbers are smallest."""
-    if limit < 2:
-        raise UsageError(f"--max-per-class is {limit}", hint="Give at least 2.")
-    kept: set[str] = set()
-    for group in _by_class(samples).values():
-        ranked = sorted(group, key=lambda s: (_number(s.digest, salt), s.path))
-        kept.update(s.path for s in ranked[:limit])
-    return tuple(s for s in samples if s.path in kept)

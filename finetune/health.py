@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from finetune import alike, batches, cache, checks, data, disk, matrix
+from finetune import alike, batches, cache, checks, data, disk, matrix, names, scan, split
 from finetune.batches import Glance
 from finetune.checks import Subject
 from finetune.errors import DataError, ImageError, UsageError
@@ -57,12 +57,13 @@ def examine(
     Raises:
         DataError: no data set; unreadable images where these are an error; with `strict`, any
             warning.
-        UsageError: `--group` is no regular expression or matches no file, or a fraction is out of
-            range.
+        UsageError: `--group` or `--label-from` is no regular expression, `--group` matches no file,
+            or a fraction is out of range.
     """
     root = Path(request.root)
-    pattern = _compiled(request.group)
-    whole = data.scan(root)
+    pattern = names.compiled("--group", request.group, "^(patient[0-9]+)_")
+    label_from = names.compiled("--label-from", request.label_from, r"^([a-z]+)\.")
+    whole = scan.scan(root, label_from)
     with_test = with_test or request.strict or whole.test is None
     whole = _digested(whole, root) if with_test else whole
     samples = checks.labelled(whole, test=with_test)
@@ -73,7 +74,7 @@ def examine(
         _refuse(looked.faults | _closed(whole), root)
     families = _families(samples, looked)
     dataset = _usable(whole, _groups(samples, families, pattern), looked.faults)
-    splits = data.split(
+    splits = split.split(
         dataset,
         seed=request.seed,
         val_fraction=request.val_fraction,
@@ -212,16 +213,6 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
     return checks.findings(checks.run_late(after))
 
 
-def _compiled(text: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if text is None else re.compile(text)
-    except re.error as error:
-        raise UsageError(
-            f"--group '{text}' is no regular expression: {error}",
-            hint="Write what names the group in brackets: --group '^(patient[0-9]+)_'.",
-        ) from error
-
-
 def _closed(dataset: Dataset) -> dict[str, str]:
     """Files and folders that may not be read, with the reason."""
     code = data.LISTED["closed"].code
@@ -325,7 +316,7 @@ def _groups(
         join(f"near {s.digest}" for s in family)
     matched = False
     for sample in samples:
-        label = None if pattern is None else checks.label_of(pattern, sample.path)
+        label = None if pattern is None else names.found_in(pattern, sample.path)
         matched |= label is not None
         # "group" sorts before "near": a group that has a name is called by it
         join([f"near {sample.digest}", *([] if label is None else [f"group {label}"])])

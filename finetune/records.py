@@ -118,7 +118,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked folder of images: what `data.scan` found, nothing decoded yet.
+    """A checked folder of images: what `scan.scan` found, nothing decoded yet.
 
     In a `ready` layout the samples of `test` have empty digests: their bytes are not read before
     the end.
@@ -517,7 +517,8 @@ class HeadFacts:
 class Request:
     """What the user asked of `train` and `recommend`; `options` override fields of the plan.
 
-    `resume` asks to go on with a training that was killed or interrupted.
+    `resume` asks to go on with a training that was killed or interrupted; `label_from` is the
+    expression that finds labels in the names of files, None where folders have them.
     """
 
     root: str
@@ -536,6 +537,7 @@ class Request:
     max_per_class: int | None = None
     on_bad_image: Literal["skip", "error"] = "skip"
     group: str | None = None
+    label_from: str | None = None
     near_copies: NearCopies = "together"
     strict: bool = False
     options: dict[str, Any] = field(default_factory=dict)

@@ -20,11 +20,11 @@ LAYERS = {
     7: {"trials"},
     6: {"realise"},
     5: {"apply", "survey", "tune"},
-    4: {"predict", "prepared", "train"},
-    3: {"engine", "health"},
-    2: {"backbones", "checks", "console", "export", "features", "runs"},
-    1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
-    | {"report", "resume", "strategy", "weights"},
+    4: {"health", "predict", "prepared", "train"},
+    3: {"engine", "scan"},
+    2: {"backbones", "checks", "console", "export", "features", "layout", "mistaken", "runs"},
+    1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "names", "probe"}
+    | {"profile", "report", "resume", "split", "strategy", "weights"},
     0: {"checkpoint", "disk", "matrix", "records", "strangers"},
     -1: {"errors"},
 }
@@ -35,6 +35,7 @@ TORCH_FREE = (
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
     *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
+    *("layout", "mistaken", "names", "scan", "split"),
 )
 STATEMENTS = 40
 
