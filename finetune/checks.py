@@ -309,13 +309,24 @@ def _class_twins(subject: Subject) -> Outcome:
     twins = [alike for alike in known.values() if len(alike) > 1]
     if not twins:
         return _passed(f"none of {len(subject.dataset.classes)} classes", classes=0)
-    text = "; ".join(" and ".join(map(repr, alike)) for alike in twins[:SHOWN])
+    text = "; ".join(" and ".join(_told_apart(alike)) for alike in twins[:SHOWN])
     more = f" and {len(twins) - SHOWN} more" if len(twins) > SHOWN else ""
     return Outcome(
         f"names of classes differ in capitals, accents or blanks only: {text}{more}",
         found=True,
         numbers={"classes": sum(map(len, twins))},
     )
+
+
+def _told_apart(alike: Sequence[str]) -> list[str]:
+    """Names in quotes; where an accent is composed in one and not in another, that is said."""
+    same = len({unicodedata.normalize("NFC", name) for name in alike}) < len(alike)
+    return [
+        f"'{name}'"
+        + (" (accents composed)" if same and unicodedata.is_normalized("NFC", name) else "")
+        + (" (accents apart)" if same and not unicodedata.is_normalized("NFC", name) else "")
+        for name in alike
+    ]
 
 
 def _unreadable(subject: Subject) -> Outcome:

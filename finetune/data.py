@@ -284,8 +284,8 @@ SPLIT_CLASS = Kind(
 SPLIT_CLASSES = Kind(
     "FT152",
     "warning",
-    "several classes called like splits",
-    "If they are splits, give them class folders: train/cat, test/cat.",
+    "classes that are perhaps splits",
+    "If they are splits, move them out, or give them class folders: train/cat, test/cat.",
 )
 DEEPER = Kind(
     "FT156",

@@ -8,11 +8,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune import data, names
-from finetune.data import children_of, filled, holds
+from finetune import names, unclear
+from finetune.data import children_of, filled, holds, pictures_in
 from finetune.errors import DataError
 from finetune.names import IMAGE_WORDS, MASK_WORDS, OWN_NAMES, SIDE_WORDS, Role, is_word, role_of
 
+NAMES: dict[Role, str] = {"train": "training", "val": "validation", "test": "test"}
 _DEPTH = 4  # folders that hold one folder and nothing else
 
 
@@ -58,7 +59,7 @@ def recognize(root: Path, *, named: bool = False) -> Layout:
         return _named(root, roles)
     if "train" in roles:
         train = _chosen(top, "train", roles["train"])
-        if _has_classes(train):
+        if _has_classes(train) and not _is_class(train, roles):
             return _ready(root, top, roles)
     return _by_class_first(root, top) or _plain(root, top, roles)
 
@@ -79,7 +80,9 @@ def measured(root: Path, classes: Collection[str], *, named: bool = False) -> La
         return Layout({"train": by_class.branches["test"]}, False, (), text, by_class.spoken)
     roles = _by_role(top, classes)
     if not roles:
-        return Layout({"train": (Branch(root if named else top),)}, False, _above(root, top))
+        text = "" if named else _where(root, top)
+        there = (Branch(root if named else top),)
+        return Layout({"train": there}, False, _above(root, top), text, (top,) if text else ())
     _require_test(root, {role: paths[0] for role, paths in roles.items()})
     test = _chosen(top, "test", roles["test"])
     inner = test if named else _unwrapped(test, classes, "test")
@@ -100,9 +103,17 @@ def _require_test(root: Path, there: dict[Role, Path]) -> None:
 def masks_below(folder: Path) -> tuple[Path, ...]:
     """The folders of masks in a class folder: they lie beside its images and show none of them."""
     children = [c for c in children_of(folder) if filled(c)]
-    if not any(is_word(c.name, IMAGE_WORDS) for c in children):
-        return ()
-    return tuple(c for c in children if is_word(c.name, MASK_WORDS))
+    masks = tuple(c for c in children if is_word(c.name, MASK_WORDS))
+    if any(is_word(c.name, IMAGE_WORDS) for c in children):
+        return masks
+    stems = {p.stem.lower() for p in pictures_in(folder)} if masks else set()
+    return tuple(m for m in masks if _mostly_of(m, stems))
+
+
+def _mostly_of(masks: Path, stems: Collection[str]) -> bool:
+    """Whether the pictures in a folder are called as others are, which they are masks of then."""
+    own = [names.unmasked(p.stem.lower()) for p in pictures_in(masks)]
+    return bool(own) and 2 * sum(stem in stems for stem in own) > len(own)
 
 
 def _unwrapped(folder: Path, known: Collection[str] = (), role: Role | None = None) -> Path:
@@ -166,16 +177,15 @@ def _chosen(top: Path, role: Role, paths: Sequence[Path]) -> Path:
     own = [p for p in paths if p.name.lower() in OWN_NAMES] or list(paths)
     if len(own) == 1:
         return own[0]
-    name = {"train": "training", "val": "validation", "test": "test"}[role]
     raise DataError(
-        f"{top} has more than one {name} folder: {', '.join(p.name for p in own)}",
+        f"{top} has more than one {NAMES[role]} folder: {', '.join(p.name for p in own)}",
         hint=f"Keep one of them; {role}/ is the usual name.",
     )
 
 
-def _has_classes(split: Path) -> bool:
+def _has_classes(split: Path, known: Collection[str] = ()) -> bool:
     """Whether a split has class folders, and not only one of pictures and perhaps one of masks."""
-    inner = _unwrapped(split, (), role_of(split.name))
+    inner = _unwrapped(split, known, role_of(split.name))
     children = children_of(inner)
     full = [c for c in children if filled(c)]
     if not full:
@@ -183,6 +193,16 @@ def _has_classes(split: Path) -> bool:
     bare = IMAGE_WORDS | MASK_WORDS
     same = role_of(split.name)
     return not all(is_word(c.name, bare) or role_of(c.name) == same for c in full)
+
+
+def _is_class(train: Path, roles: dict[Role, list[Path]]) -> bool:
+    """Whether a train/ with folders in it is a class: others lie beside it that are made alike."""
+    others = [p for p in children_of(train.parent) if _may_be_class(p)]
+    if set(roles) != {"train"} or not others:
+        return False
+    own = {c.name for c in children_of(train)}
+    alike = [not holds(p) and not own.isdisjoint(c.name for c in children_of(p)) for p in others]
+    return holds(train) or (len(others) >= 2 and all(alike))
 
 
 def _ready(root: Path, top: Path, roles: dict[Role, list[Path]]) -> Layout:
@@ -197,24 +217,29 @@ def _ready(root: Path, top: Path, roles: dict[Role, list[Path]]) -> Layout:
             hint=f"Give {shlex.quote(str(chosen['train']))} if it is a split; if it is a class, "
             "call it otherwise.",
         )
-    inner = {role: _unwrapped(path, (), role) for role, path in chosen.items()}
-    unlabelled = [r for r in inner if r != "train" and not _has_classes(chosen[r])]
+    train = _unwrapped(chosen["train"], (), "train")
+    classes = {c.name for c in children_of(train)}
+    order: tuple[Role, ...] = ("train", "val", "test")
+    inner = {r: _unwrapped(chosen[r], classes, r) for r in order if r in chosen}
+    inner["train"] = train
+    unlabelled = [r for r in inner if r != "train" and not _has_classes(chosen[r], classes)]
     unlabelled = [role for role in unlabelled if filled(chosen[role])]
     branches: dict[Role, tuple[Branch, ...]] = {
         role: (Branch(path),) for role, path in inner.items() if role not in unlabelled
     }
     said = [
-        f"{_under(root, path)} is {role}"
+        f"{_under(root, path)} is the {NAMES[role]} split"
         for role, path in inner.items()
         if role not in unlabelled and not _documented(root, path)
     ]
     said += [
-        f"{_under(root, chosen[role])} has pictures but no class folders: it is not used, and "
-        f"{role} is made from {_under(root, inner['train'])}"
+        f"{_under(root, chosen[role])} has pictures but no class folders: it is not used, and the "
+        f"{NAMES[role]} split is made from {_under(root, train)}"
         for role in unlabelled
     ]
     spoken = tuple(inner[r] for r in inner if not _documented(root, inner[r]) or r in unlabelled)
-    return Layout(branches, True, _above(root, top), "; ".join(said), spoken, beside)
+    text = "; ".join([*said, *_not_used(root, top)])
+    return Layout(branches, True, _above(root, top), text, spoken, beside)
 
 
 def _documented(root: Path, path: Path) -> bool:
@@ -275,10 +300,12 @@ def _plain(root: Path, top: Path, roles: dict[Role, list[Path]]) -> Layout:
     like = tuple(p for paths in splits.values() for p in paths)
     others = [p for p in full if p not in like and _may_be_class(p)]
     if splits and len(others) < min(2, len(splits)):
-        _refuse_splits(root, top, like)
-    _require_no_masks(top, full)
-    _require_no_mixture(top, full)
-    text = f"the class folders lie in {_under(root, top)}" if top != root else ""
+        bare = [p for p in like if not _has_classes(p)]
+        unclear.refuse_splits(root, top, like, bare)
+    unclear.require_no_masks(top, full)
+    unclear.require_no_mixture(top, full)
+    unclear.require_no_copy(top, full)
+    text = _where(root, top)
     return Layout(
         {"train": (Branch(top),)},
         ready=False,
@@ -289,21 +316,18 @@ def _plain(root: Path, top: Path, roles: dict[Role, list[Path]]) -> Layout:
     )
 
 
-def _refuse_splits(root: Path, top: Path, like: Sequence[Path]) -> None:
-    """Pictures right in folders that are called as splits, or splits without a train."""
-    called = " and ".join(f"{p.name}/" for p in like)
-    if any(_has_classes(p) for p in like):
-        raise DataError(
-            f"{top} has {called}, but no train/: names of splits are no classes",
-            hint=f"To train on {like[0].name}/ alone give it: {shlex.quote(str(like[0]))}",
-        )
-    raise DataError(
-        f"{top} has pictures right in {called}: names of splits are no classes, and there are no "
-        f"class folders below them{_looks_like(root, top, like)}",
-        hint=label_hint([p for p in like if role_of(p.name) == "train"] or like)
-        or f"Put the pictures of each class into a folder named after it: {top}/train/cat/1.jpg, "
-        f"{top}/train/dog/2.jpg.",
-    )
+def _where(root: Path, top: Path) -> str:
+    """That the classes lie deeper, and what beside them is not used; empty where they do not."""
+    if top == root:
+        return ""
+    return "; ".join([f"the class folders lie in {_under(root, top)}", *_not_used(root, top)])
+
+
+def _not_used(root: Path, top: Path) -> list[str]:
+    """What lies beside the folders that lead from the root to the one of the classes."""
+    way = {top, *top.parents}
+    left = [p for folder in _above(root, top) for p in children_of(folder) if p not in way]
+    return [f"not used: {', '.join(_under(root, p) for p in left)}"] if left else []
 
 
 def _named(root: Path, roles: dict[Role, list[Path]]) -> Layout:
@@ -317,82 +341,20 @@ def _named(root: Path, roles: dict[Role, list[Path]]) -> Layout:
     if "train" not in there or (len(there) == 1 and others):
         return Layout({"train": (Branch(root),)}, False, ())
     chosen = {role: _chosen(top, role, paths) for role, paths in there.items()}
-    said = [f"{_under(root, p)} is {r}" for r, p in chosen.items() if not _documented(root, p)]
+    said = [
+        f"{_under(root, path)} is the {NAMES[role]} split"
+        for role, path in chosen.items()
+        if not _documented(root, path)
+    ]
     branches: dict[Role, tuple[Branch, ...]] = {r: (Branch(p),) for r, p in chosen.items()}
     return Layout(
         branches, True, _above(root, top), "; ".join(said), tuple(chosen.values()), beside
     )
 
 
-def _require_no_masks(top: Path, full: Sequence[Path]) -> None:
-    masks = [p for p in full if is_word(p.name, MASK_WORDS)]
-    images = [p for p in full if is_word(p.name, IMAGE_WORDS)]
-    if masks and images and len(masks) + len(images) == len(full):
-        raise DataError(
-            f"{top} has pictures in {images[0].name}/ and {masks[0].name}/: that looks like "
-            "segmentation, with a mask for each picture, and not like classes",
-            hint=f"Put the pictures of {images[0].name}/ into one folder per class, without the "
-            "masks.",
-        )
-
-
-def _require_no_mixture(top: Path, full: Sequence[Path]) -> None:
-    """`train_cat` and `test_cat` are two splits of one class."""
-    kinds: dict[tuple[str, ...], set[Role]] = defaultdict(set)
-    for path in full:
-        roles, rest = names.roles_in(path.name)
-        if rest and len(roles) == 1:
-            kinds[tuple(rest)] |= roles
-    mixed = [rest for rest, roles in kinds.items() if len(roles) >= 2]
-    if mixed:
-        label = "_".join(mixed[0])
-        raise DataError(
-            f"{top} has folders that name a split and a class at once, such as those of '{label}': "
-            "splits of one class are no two classes",
-            hint=f"Move them: train/{label}/ and test/{label}/.",
-        )
-
-
 def _may_be_class(folder: Path) -> bool:
     """Whether a folder beside splits may be a class: it has pictures and no name that says else."""
     return role_of(folder.name) is None and not is_word(folder.name, SIDE_WORDS) and filled(folder)
-
-
-def _looks_like(root: Path, top: Path, like: Sequence[Path]) -> str:
-    """What else lies there tells what the folder was made for."""
-    files = {p.name for folder in (root, top, *like) for p in _listed(folder) if p.is_file()}
-    folders = {p.name.lower() for p in (*_listed(root), *_listed(top), *_listed(top.parent))}
-    if "_classes.csv" in files:
-        return "; _classes.csv tells a multi-label export of Roboflow"
-    if "_annotations.coco.json" in files or "annotations" in folders:
-        return "; the annotations tell a set for detection, such as COCO"
-    if "data.yaml" in files or "labels" in folders or any((p / "labels").is_dir() for p in like):
-        return "; labels/ or data.yaml tell a set for detection, such as YOLO"
-    tables = sorted(name for name in files if name.lower().endswith((".csv", ".tsv", ".xlsx")))
-    return f"; the labels are perhaps in {tables[0]}" if tables else ""
-
-
-def label_hint(folders: Sequence[Path]) -> str:
-    """What to try where the names of files look like labels; empty where they do not."""
-    files = sorted(p.name for folder in folders for p in data.descend(folder) if _is_picture(p))
-    found = names.suggested(files)
-    if found is None:
-        return ""
-    return (
-        f"The names of the files look like labels ({files[0]}, {files[-1]}): add "
-        f"--label-from {shlex.quote(found)}"
-    )
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in data.IMAGE_SUFFIXES
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
 
 
 def _classes_of(folder: Path) -> str:

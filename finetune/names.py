@@ -105,8 +105,14 @@ def is_mask_of(name: str, stems: Collection[str]) -> bool:
         name: The file's name.
         stems: The names of all files in its folder, less their suffixes.
     """
-    found = _MASK_ENDING.fullmatch(Path(name).stem.lower())
-    return found is not None and found[1] in stems
+    stem = Path(name).stem.lower()
+    return unmasked(stem) != stem and unmasked(stem) in stems
+
+
+def unmasked(stem: str) -> str:
+    """The name of the picture that a mask belongs to; the name itself without such an ending."""
+    found = _MASK_ENDING.fullmatch(stem)
+    return stem if found is None else found[1]
 
 
 def compiled(option: str, text: str | None, example: str) -> re.Pattern[str] | None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune import data, layout, mistaken, names
+from finetune import data, layout, mistaken, names, unclear
 from finetune.data import DEEPER, FOREIGN_SUFFIXES, IMAGE_SUFFIXES, LISTED
 from finetune.errors import DataError, safe_name
 from finetune.layout import Branch, Layout
@@ -149,7 +149,7 @@ def _require_known(top: Path, listing: _Listing, classes: Sequence[str]) -> None
     more = " …" if len(classes) > 8 else "."
     raise DataError(
         f"{top} {found}",
-        hint=(layout.label_hint([top]) if loose and not listing.files else "")
+        hint=(unclear.label_hint([top]) if loose and not listing.files else "")
         or f"The run knows {len(classes)} classes: {', '.join(classes[:8])}{more}",
     )
 
@@ -267,7 +267,7 @@ def _checked_classes(listing: _Listing, root: Path, folder: Path) -> tuple[str, 
             + (f"only '{listing.classes[0]}'" if listing.classes else "no label")
             + f" in the names of the images in {folder}"
             + (f", such as {listing.notes['unnamed'][0]}" if listing.notes["unnamed"] else ""),
-            hint=layout.label_hint([folder])
+            hint=unclear.label_hint([folder])
             or "Try the expression on a few of your file names: its first bracket is the label.",
         )
     found = f"only '{listing.classes[0]}'" if listing.classes else "none"
@@ -282,7 +282,7 @@ def _checked_classes(listing: _Listing, root: Path, folder: Path) -> tuple[str, 
         f"{folder} needs at least two class folders with images; found {found}"
         + (f" and {loose} images outside any class folder" if loose else "")
         + _left_out(listing),
-        hint=layout.label_hint([folder])
+        hint=unclear.label_hint([folder])
         or mistaken.inside(root)
         or "Put the images of each class into a folder named after it: "
         f"{folder}/cat/1.jpg, {folder}/dog/2.jpg.",
@@ -321,11 +321,14 @@ def _findings(listing: _Listing, found: Layout) -> tuple[Finding, ...]:
         paths = [safe_name(p.relative_to(listing.root).as_posix()) for p in found.spoken]
         said += (data.LAYOUT.finding(safe_name(found.text), paths),)
     if found.like_splits:
-        kind = data.SPLIT_CLASS if len(found.like_splits) == 1 else data.SPLIT_CLASSES
+        # vehicles have trains; a single test/ is a class more seldom, and two of them hardly ever
+        alone = [names.role_of(p.name) for p in found.like_splits] == ["train"]
+        kind = data.SPLIT_CLASS if alone else data.SPLIT_CLASSES
         like = ", ".join(f"'{p.name}'" for p in found.like_splits)
         own = {p.name for p in found.like_splits}
         others = [c for c in listing.classes if c not in own]
-        text = f"{like} taken as a class, for '{others[0]}' lies beside it" if others else ""
+        text = f"called like a split, but taken as a class: {like}"
+        text += f" (beside {', '.join(others[:3])})" if others else ""
         said += (kind.finding(safe_name(text), [safe_name(p.name) for p in found.like_splits]),)
     return said + _deeper(listing, found)
 
@@ -347,8 +350,11 @@ def _deeper(listing: _Listing, found: Layout) -> tuple[Finding, ...]:
         return ()
     label = next(iter(below))
     inner = sorted(below[label])
+    classes = ", ".join(list(below)[:3]) + (", …" if len(below) > 3 else "")
     text = (
         f"all images lie in folders below the class folders, such as {inner[0]}/ and {inner[1]}/ "
-        f"in {label}/; the classes here are {', '.join(list(below)[:3])}"
+        f"in {label}/; taken as classes are {classes}"
     )
+    if all(subs == below[label] for subs in below.values()):
+        text += f", although each of them has the same folders in it: {', '.join(inner[:3])}"
     return (DEEPER.finding(text, [f"{label}/{name}" for name in inner]),)

@@ -210,7 +210,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         examined = health.examine(request, listener.progress)
         dataset, splits = examined.dataset, examined.splits
     for finding in examined.findings:
-        if finding.severity != "note" or finding.code == data.LAYOUT.code:
+        if finding.severity != "note" or finding.code in (data.LAYOUT.code, data.SPLIT_CLASS.code):
             listener.note(f"{finding.code} {finding.title}")
     with clock.step("backbone", f"loading {request.backbone}"):
         body = prepared.prepare(

@@ -22,11 +22,11 @@ LAYERS = {
     5: {"apply", "survey", "tune"},
     4: {"health", "predict", "prepared", "train"},
     3: {"engine", "scan"},
-    2: {"backbones", "checks", "console", "export", "features", "layout", "mistaken", "runs"},
-    1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "names", "probe"}
-    | {"profile", "report", "resume", "split", "strategy", "weights"},
-    0: {"checkpoint", "disk", "matrix", "records", "strangers"},
-    -1: {"errors"},
+    2: {"backbones", "checks", "console", "export", "features", "layout", "runs"},
+    1: {"alike", "augment", "batches", "cache", "evaluate", "inference", "mistaken", "probe"}
+    | {"profile", "report", "resume", "split", "strategy", "unclear", "weights"},
+    0: {"checkpoint", "data", "matrix", "names", "strangers"},
+    -1: {"disk", "errors", "records"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
@@ -35,7 +35,7 @@ TORCH_FREE = (
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
     *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
-    *("layout", "mistaken", "names", "scan", "split"),
+    *("layout", "mistaken", "names", "scan", "split", "unclear"),
 )
 STATEMENTS = 40
 
