@@ -22,6 +22,7 @@ from finetune import (
     prepared,
     probe,
     profile,
+    scales,
     strategy,
     weights,
 )
@@ -37,6 +38,7 @@ from finetune.records import (
     Plan,
     Request,
     Sample,
+    Scale,
     SimilarityProfile,
     Splits,
     StageScore,
@@ -79,7 +81,7 @@ class Survey:
     """The data read and turned into features; rows of `table` stand for `samples`.
 
     `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
-    `examined` is None where nothing was checked.
+    `examined` is None where nothing was checked; `scales` are of pictures of more than 8 bits.
     `progress` is where a training keeps what it has done; None where nothing is trained.
     """
 
@@ -96,6 +98,7 @@ class Survey:
     seconds_per_image: float
     listener: Listener
     examined: health.Examination | None = None
+    scales: tuple[Scale, ...] = ()
     progress: Progress | None = None
 
     @property
@@ -209,9 +212,12 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
     with clock.step("scan", f"reading and checking {root}"):
         examined = health.examine(request, listener.progress)
         dataset, splits = examined.dataset, examined.splits
+        scaled = scales.decide(root, splits.fitting, examined.looked.glances)
     for finding in examined.findings:
         if finding.severity != "note":
             listener.note(f"{finding.code} {finding.title}")
+    for scale in scaled:
+        listener.note(scale.reason)
     with clock.step("backbone", f"loading {request.backbone}"):
         body = prepared.prepare(
             request.backbone,
@@ -220,6 +226,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
             seed=request.seed,
             paths=[root / s.path for s in splits.fitting],
             listener=listener,
+            scales=scaled,
         )
         side = body.facts.backbone.preprocess.side_px
     chosen = _chosen(splits.fitting, most, request.seed)
@@ -229,7 +236,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
     with clock.step("features", f"one forward pass over {len(chosen)} images"):
         paths = [root / s.path for s in chosen]
         digests = [s.digest for s in chosen]
-        table = features.extract(paths, body.engine, side, listener, digests)
+        table = features.extract(paths, body.engine, side, listener, digests, scaled)
         if table.fresh < len(chosen):
             listener.note(f"features of {len(chosen) - table.fresh} images were known already")
     bad = [chosen[i] for i, _ in table.faults]
@@ -257,20 +264,23 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         labels=labels,
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
         fold=probe.folds(labels, [s.unit for s in samples]),
-        findings=examined.findings + data.unreadable(bad, messages),
-        seconds_per_image=_seconds_per_image(table, body, paths),
+        findings=examined.findings + scales.findings(scaled) + data.unreadable(bad, messages),
+        seconds_per_image=_seconds_per_image(table, body, paths, scaled),
         listener=listener,
         examined=examined,
+        scales=scaled,
     )
 
 
-def _seconds_per_image(table: features.Table, body: Prepared, paths: Sequence[Path]) -> float:
+def _seconds_per_image(
+    table: features.Table, body: Prepared, paths: Sequence[Path], scaled: Sequence[Scale]
+) -> float:
     """Measured on the images that were run; where all were known, on one of them."""
     if table.fresh:
         return table.seconds / table.fresh
     began = time.perf_counter()
     side = body.facts.backbone.preprocess.side_px
-    body.engine.forward(batches.decode(paths[int(table.kept[0])], side)[None])
+    body.engine.forward(batches.decode(paths[int(table.kept[0])], side, scaled)[None])
     return time.perf_counter() - began
 
 
@@ -415,7 +425,8 @@ def _drifts(survey: Survey) -> tuple[list[tuple[str, float, float]], ...]:
     rows = _drift_sample(survey)
     paths, side = [survey.path(i) for i in rows], survey.facts.preprocess.side_px
     digests = [survey.samples[i].digest for i in rows]
-    table = features.extract(paths, body.shifts, side, survey.listener, digests)
+    listener, scaled = survey.listener, survey.scales
+    table = features.extract(paths, body.shifts, side, listener, digests, scaled)
     if len(table.rows) < 2:
         return [], []
     return tuple(

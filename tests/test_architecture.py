@@ -22,11 +22,12 @@ LAYERS = {
     5: {"apply", "survey", "tune"},
     4: {"predict", "prepared", "train"},
     3: {"engine", "health"},
-    2: {"backbones", "checks", "console", "export", "features", "runs"},
+    2: {"backbones", "checks", "console", "export", "features", "runs", "scales"},
     1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
     | {"report", "resume", "strategy", "weights"},
-    0: {"checkpoint", "disk", "matrix", "records", "strangers"},
-    -1: {"errors"},
+    0: {"checkpoint", "disk", "matrix", "records", "strangers", "wide"},
+    -1: {"opening"},
+    -2: {"errors", "kinds", "mend"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
@@ -34,6 +35,7 @@ TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
+    *("kinds", "mend", "opening", "wide", "scales"),
     *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
 )
 STATEMENTS = 40
