@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -413,12 +413,35 @@ def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
             f"{', '.join(closed[:5])} may not be read",
             hint="Give yourself the right to read the class folders.",
         )
+    if unread := _unread(listing, folder):
+        raise DataError(
+            f"{folder} needs at least two class folders with images; found {found}, and {unread}",
+            hint="Mend that: JPEG, PNG, TIFF and the like are read.",
+        )
     raise DataError(
         f"{folder} needs at least two class folders with images; found {found}"
         + (f" and {loose} images outside any class folder" if loose else ""),
         hint="Put the images of each class into a folder named after it: "
         f"{folder}/cat/1.jpg, {folder}/dog/2.jpg.",
     )
+
+
+def _unread(listing: _Listing, folder: Path) -> str:
+    """How many files of class folders are of a kind that is not read, and what the commonest is."""
+    names = [*listing.notes["foreign"], *listing.notes["other"]]
+    root = folder if not names or (folder / names[0]).exists() else folder.parent
+    reasons = Counter(why for name in names[:100] if (why := _kind_of(root / name)))
+    if not reasons:
+        return ""
+    why = reasons.most_common(1)[0][0]
+    return f"{len(names)} file(s) that are not read, such as {names[0]}: {why}"
+
+
+def _kind_of(path: Path) -> str:
+    if why := kinds.foreign(path):
+        return why
+    kind = kinds.of(kinds.head(path)) if path.is_file() else None
+    return "" if kind is None else kind.reason
 
 
 def _samples(root: Path, listing: _Listing, *, read: bool) -> tuple[Sample, ...]:

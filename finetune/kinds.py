@@ -21,10 +21,11 @@ _PLUGINS = (*("Jpeg", "Mpo", "Png", "Bmp", "Gif", "WebP", "Tiff", "Ppm", "Avif",
 FOREIGN_SUFFIXES = frozenset(
     {
         *(".heic", ".heif", ".hif", ".jxl", ".psd", ".psb", ".svg", ".eps", ".dcm", ".exr", ".hdr"),
-        *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef"),
         *(".xcf", ".tga", ".pcx", ".sgi", ".fits"),
+        *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef"),
     }
 )
+_RAW = re.compile(r"\.(raw|dng|cr[23w]|nef|arw|orf|rw2|raf|pef)")
 HEAD_BYTES = 512
 CONVERT = "convert it to JPEG or PNG"
 
@@ -172,6 +173,8 @@ def foreign(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in (".heic", ".heif", ".hif"):
         return HEIC.reason
+    if _RAW.fullmatch(suffix):
+        return Kind(f"a camera's raw file ({suffix[1:].upper()})", _DEVELOP).reason
     return f"{suffix[1:].upper()} is a format that is not read here; convert it to JPEG"
 
 

@@ -22,6 +22,7 @@ MOST_MISSING = 0.05
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf")
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's kind of colour
+_ROWS = (b"BM", b"P5", b"P6")  # BMP, grey and colour of the PPM family
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 # Markers without a length: padding, restart marks, start of image (ITU T.81, table B.1).
 _BARE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD9)}
@@ -35,16 +36,12 @@ def mended(content: bytes) -> bytes | None:
     """The same picture without its metadata; None for kinds or damage that cannot be helped."""
     if len(content) > MOST_BYTES:
         return None
+    ways = ((_PNG, _png), (_SOI, _jpeg), (b"RIFF", _webp), *((m, _rows) for m in _ROWS))
+    way = next((way for magic, way in ways if content.startswith(magic)), None)
     try:
-        if content.startswith(_PNG):
-            return _png(content)
-        if content.startswith(_SOI):
-            return _jpeg(content)
-        if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-            return _webp(content)
+        return None if way is None else way(content)
     except (struct.error, zlib.error, IndexError, ValueError):
         return None
-    return None
 
 
 def missing(image: Image.Image) -> float:
@@ -166,7 +163,11 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 def _is_wanted(marker: int, segment: bytes) -> bool:
     if marker == 0xE1:
         return segment[4:10] == b"Exif\0\0"
-    return marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE)
+    if marker == 0xE0:
+        return segment[4:9] == b"JFIF\0" and len(segment) >= 16
+    if marker == 0xEE:
+        return segment[4:9] == b"Adobe" and len(segment) >= 16
+    return not (0xE0 <= marker <= 0xEF or marker == 0xFE)
 
 
 def _scan_end(content: bytes, at: int) -> int:
@@ -190,6 +191,11 @@ def _is_last_scan(scan: bytes, first: int) -> bool:
     names = [scan[5 + 2 * i] for i in range(parts)]
     _, stop, bits = scan[5 + 2 * parts : 8 + 2 * parts]
     return first in names and stop == 63 and bits & 15 == 0
+
+
+def _rows(content: bytes) -> bytes:
+    """Plain rows to the last: those at the end are black, and what is too much is not read."""
+    return content + bytes(int(MOST_MISSING * len(content)))
 
 
 def _webp(content: bytes) -> bytes:

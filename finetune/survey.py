@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -212,6 +213,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
     with clock.step("scan", f"reading and checking {root}"):
         examined = health.examine(request, listener.progress)
         dataset, splits = examined.dataset, examined.splits
+        _require_readable(examined, root)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
     for finding in examined.findings:
         if finding.severity != "note":
@@ -484,6 +486,24 @@ def overlap(survey: Survey) -> tuple[Finding, ...]:
             "It has seen such pictures, perhaps these: the accuracy overstates what to expect of "
             "classes it has not seen.",
         ),
+    )
+
+
+def _require_readable(examined: health.Examination, root: Path) -> None:
+    """Where no image can be read, or none of a class, the reason is what helps."""
+    faults = examined.subject.faults
+    whole = examined.subject.dataset
+    left = {s.label for s in examined.dataset.pool}
+    lost = [s for s in whole.pool if s.label not in left]
+    if not lost:
+        return
+    counted = Counter(faults[s.path] for s in lost).most_common(3)
+    why = ", ".join(f"{reason} ({count} of {len(lost)})" for reason, count in counted)
+    classes = list(dict.fromkeys(whole.classes[s.label] for s in lost))
+    all_of = "" if not left else f" of {', '.join(classes[:5])}"
+    raise DataError(
+        f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
+        hint="Mend that, or remove the class folder; `finetune check` names every file.",
     )
 
 

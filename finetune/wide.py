@@ -22,8 +22,10 @@ Span = tuple[float, float]
 FULL = (1.0, 255.0, 4095.0, 65535.0)
 # Of a picture's values at either end: a hot pixel or a dead one says nothing of its range.
 TAIL = 0.001
-_BITS, _LIGHT, _SAMPLES, _PLANES, _EXTRA, _FORMAT, _DNG = 258, 262, 277, 284, 338, 339, 50706
-_NUMBERS = {1: "whole numbers", 2: "whole numbers", 3: "float"}
+MOST_BYTES = 2**30  # a TIFF that Pillow does not read is unpacked with all its bands
+# TIFF tags (TIFF 6.0, section 8; DNG 1.7)
+_WIDTH, _HEIGHT, _BITS, _LIGHT, _SAMPLES, _PLANES = 256, 257, 258, 262, 277, 284
+_EXTRA, _FORMAT, _DNG = 338, 339, 50706
 
 
 @dataclass(frozen=True)
@@ -81,41 +83,78 @@ def tiff(source: Source) -> Wide:
     """A TIFF of a kind that Pillow does not read: colour in float, double and half precision.
 
     Raises:
-        RefusedError: nothing says which bands are red, green and blue; or tifffile, which reads
-            it, is not installed.
+        RefusedError: nothing says which of its bands are seen; it is too large; or tifffile, which
+            reads it, is not installed.
     """
-    source.file.seek(0)
+    about = _about(source)
+    if about.seen is None:
+        raise RefusedError(
+            f"{about}: nothing says which of them are to be seen; save one, or three as colour"
+        )
+    pixels = about.width * about.height
+    if pixels * about.bands * about.bits > 8 * MOST_BYTES:
+        raise RefusedError(f"{about}: too many pixels ({pixels:,}) to be unpacked")
     try:
         tifffile = importlib.import_module("tifffile")
     except ImportError:
         raise RefusedError(
-            f"{_described(source)}, which Pillow does not read: install tifffile "
+            f"{about}, which Pillow does not read: install tifffile "
             "(pip install 'finetune[tiff]'), or convert it"
         ) from None
+    source.file.seek(0)
     with tifffile.TiffFile(source.file) as file:
-        page = file.pages[0]
-        numbers = page.asarray()
-        colour = getattr(page.photometric, "name", "") == "RGB"
-        alpha = [int(e) for e in page.extrasamples]
-        if int(page.planarconfig or 1) == 2 and numbers.ndim == 3:
-            numbers = np.moveaxis(numbers, 0, 2)
-        what = _words(page.samplesperpixel, page.bitspersample, int(page.sampleformat or 1))
-    return _banded(np.squeeze(numbers), colour, alpha, what)
-
-
-def _banded(numbers: npt.NDArray[Any], colour: bool, alpha: list[int], what: str) -> Wide:
-    """The bands that are seen."""
-    bands = 1 if numbers.ndim == 2 else numbers.shape[2] if numbers.ndim == 3 else 0
-    seen = 3 if colour else 1
-    if bands < seen or (bands > seen and not (colour or alpha[:1] in ([1], [2]))):
-        raise RefusedError(
-            f"{what}: nothing says which of them are to be seen; save one, or three as colour"
-        )
-    if bands > 1:
-        numbers = numbers[..., 0] if seen == 1 else numbers[..., :3]
+        numbers = np.squeeze(file.pages[0].asarray())
+    if about.planes and numbers.ndim == 3:
+        numbers = np.moveaxis(numbers, 0, 2)
+    if numbers.ndim == 3:
+        numbers = numbers[..., 0] if about.seen == 1 else numbers[..., : about.seen]
     if numbers.dtype.kind == "f":
         return Wide(numbers.astype(np.float32), "float")
     return Wide(numbers, "16-bit" if numbers.dtype.itemsize <= 2 else "32-bit")
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a TIFF's first tags say of it."""
+
+    width: int
+    height: int
+    bands: int
+    bits: int
+    form: int
+    light: int
+    planes: bool
+    transparent: bool
+
+    @property
+    def seen(self) -> int | None:
+        """How many of its bands make the picture, the first ones; None where nothing says which."""
+        if self.light == 2 and self.bands >= 3:
+            return 3
+        return 1 if self.bands == 1 or (self.bands == 2 and self.transparent) else None
+
+    def __str__(self) -> str:
+        numbers = {1: "integers", 2: "integers below zero as well", 3: "floats"}
+        bands = f"{self.bands} band{'s'[: self.bands > 1]}"
+        return f"a TIFF of {bands} of {self.bits} bits ({numbers.get(self.form, 'other numbers')})"
+
+
+def _about(source: Source) -> _About:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2  # noqa: PLC0415 - few need it
+
+    source.file.seek(0)
+    tags = ImageFileDirectory_v2(source.file.read(8))
+    source.file.seek(tags.next)
+    tags.load(source.file)
+
+    def first(tag: int, default: int) -> int:
+        value = tags.get(tag, default)
+        return int(value[0] if isinstance(value, tuple) else value)
+
+    return _About(
+        *(first(_WIDTH, 0), first(_HEIGHT, 0), first(_SAMPLES, 1), first(_BITS, 1)),
+        *(first(_FORMAT, 1), first(_LIGHT, 1), first(_PLANES, 1) == 2, first(_EXTRA, 0) in (1, 2)),
+    )
 
 
 def refuse_misread(image: Image.Image, source: Source) -> None:
@@ -136,7 +175,7 @@ def refuse_misread(image: Image.Image, source: Source) -> None:
     if tags.get(_PLANES) == 2 and tags.get(_SAMPLES, 1) > 1 and bits > 8:
         raise UnreadError("TIFF: planes of more than 8 bits")
     if bits == 8 and tags.get(_FORMAT, (1,))[0] == 2:
-        raise RefusedError(f"{_described(source)} below zero as well: save it as 16 bits or float")
+        raise RefusedError(f"{_about(source)}: save it as 16 bits or floats")
 
 
 def to_8_bits(wide: Wide, span: Span | None = None) -> Image.Image:
@@ -258,22 +297,3 @@ def _read_as(image: ImageFile.ImageFile, raw: str) -> None:
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
         for tile in tiles
     ]
-
-
-def _described(source: Source) -> str:
-    """What a TIFF's first tags say of it."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2  # noqa: PLC0415 - few need it
-
-    source.file.seek(0)
-    tags = ImageFileDirectory_v2(source.file.read(8))
-    source.file.seek(tags.next)
-    tags.load(source.file)
-    found = {tag: tags.get(tag) for tag in (_SAMPLES, _BITS, _FORMAT)}
-    bits = found[_BITS] or (1,)
-    form = found[_FORMAT] or (1,)
-    return _words(int(found[_SAMPLES] or 1), int(bits[0]), int(form[0]))
-
-
-def _words(bands: int, bits: int | tuple[int, ...], form: int) -> str:
-    each = bits if isinstance(bits, int) else bits[0]
-    return f"a TIFF of {bands} band{'s'[: bands > 1]} of {each} bits, {_NUMBERS.get(form, 'other')}"
