@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, evaluate, health, names, predict, runs, scan
+from finetune import data, evaluate, health, kinds, names, predict, runs, scan
 from finetune.errors import DataError, safe_name
 from finetune.records import Evaluation, Health, Listener, Prediction, Request
 
@@ -56,7 +56,7 @@ def run_prediction(
 
 def _advised(answer: Prediction, file: Path) -> Prediction:
     """What to do about a picture of a foreign kind that was named itself, and cannot be read."""
-    advice = data.foreign(file) if answer.error else ""
+    advice = kinds.foreign(file) if answer.error else ""
     return replace(answer, error=f"{answer.error}; {advice}") if advice else answer
 
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import math
 import struct
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from finetune import matrix
-from finetune.errors import ImageError, first_line
+from finetune import matrix, opening, wide
+from finetune.errors import ImageError
 from finetune.matrix import Index, Rows, View
+from finetune.opening import Source
+from finetune.records import Scale
+from finetune.wide import Wide
 
 Pixels = npt.NDArray[np.uint8]
+# The modules on which the pixels depend: keys of what is kept of pictures name them.
+SOURCES = ("batches", "wide", "opening", "mend", "kinds")
+Box = tuple[float, float, float, float]
 HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
 WHITE = (255, 255, 255, 255)
-# What is white in pictures of more than 8 bits: 12 bits is what scanners and microscopes put into
-# files of 16. The least that holds a picture's values: by a sixteenth no picture is mistaken.
-FULL = (1.0, 255.0, 4095.0, 65535.0)
 # What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
 # exif_transpose also rewrites the other tags, and fails where one of them is damaged.
 ORIENTATION = 0x0112
@@ -41,20 +43,13 @@ TURNS = {
 }
 
 
-# What is opened, whatever a file's suffix says. Pillow knows forty more, some of which start other
-# programs (EPS runs Ghostscript); of those here none does.
-FORMATS = (*("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO"),)
-# The most that is unpacked, counted after a JPEG's reduction: 200 MB as RGB, and in the worst case
-# (float, 16 bits, transparency) a gigabyte for each worker. Pillow refuses 179 million by itself.
-MOST_PIXELS = 2**26
-
-
 @dataclass(frozen=True)
 class Glance:
     """What a quick look at an image tells: its header, and a small copy where one was asked for.
 
     `width_px` and `height_px` are those of the file, before EXIF turns it; `mode` and `format` are
-    Pillow's names; `thumb` is the whole picture squeezed, uint8[side, side, 3].
+    Pillow's names (and `RGB;16-bit`, which it has none for); `thumb` is the whole picture squeezed,
+    uint8[side, side, 3].
     """
 
     width_px: int
@@ -65,44 +60,77 @@ class Glance:
     thumb: Pixels | None
 
 
-def decode(path: Path, side_px: int) -> Pixels:
+def decode(path: Path, side_px: int, scales: Sequence[Scale] | None = None) -> Pixels:
     """Read one image as the network sees it: uint8[side_px, side_px, 3], RGB.
 
-    EXIF rotation is applied, transparency is laid on white, 16-bit and float images are scaled to
-    8 bits, of several frames the first is taken. A picture that is not square is brought to a
-    square half by squeezing and half by cropping (`_square_box`).
+    EXIF rotation is applied, transparency is laid on white, of several frames the first is taken.
+    What has more than 8 bits a value is brought to them by the scale of its kind. A picture that is
+    not square is brought to a square half by squeezing and half by cropping (`_square_box`).
+
+    Args:
+        path: The file.
+        side_px: Side of the square.
+        scales: From the training images, as `scales.decide` has them; None where there are none,
+            as in runs of older versions: each picture is then scaled by what it holds.
 
     Raises:
         ImageError: the file cannot be decoded; the message names it.
     """
-    with _opened(path) as image:
+
+    def work(source: Source) -> Pixels:
         # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
-        image.draft("RGB", (2 * side_px, 2 * side_px))
-        upright = _upright(image)
+        image, rgb, _ = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales))
+        turn = _turn(image)
+        upright = rgb if turn is None else rgb.transpose(turn)
         box = _square_box(*upright.size)
-        square = upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box)
-    return np.asarray(square)
+        return np.asarray(upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
+
+    return opening.read(path, work)
 
 
 def glance(path: Path, side_px: int | None = None) -> Glance:
     """Look at an image quickly: the header alone, or also a small copy of `side_px` pixels.
 
+    The copy of a picture of more than 8 bits is stretched to its own range: no scale is known
+    before the split, and near copies are compared without regard to brightness and contrast.
+
     Raises:
         ImageError: the file cannot be opened or, where a copy is asked for, not decoded.
     """
-    with _opened(path) as image:
-        (width, height), mode, thumb = image.size, image.mode, None
-        if side_px is not None:
-            # four times the side, and the exact box: a copy shifted by half a pixel is no copy
-            drafted = image.draft("RGB", (4 * side_px, 4 * side_px))
-            box = None if drafted is None else drafted[1]
-            small = _to_rgb(_bounded(image)).resize(
-                (side_px, side_px), Image.Resampling.BILINEAR, box=box
+
+    def work(source: Source) -> Glance:
+        image = _begun(source)
+        if isinstance(image, Wide):
+            (height, width), mode, name, frames = (
+                *image.numbers.shape[:2],
+                image.mode,
+                "TIFF",
+                False,
             )
-            turn = _turn(image)
-            thumb = np.asarray(small if turn is None else small.transpose(turn))
-        name = str(image.format)
-        return Glance(width, height, mode, name, _several_frames(image), thumb)
+        else:
+            (width, height), mode, name = image.size, wide.mode_of(image), str(image.format)
+            frames = _several_frames(image)
+        thumb = None if side_px is None else _thumb(source, side_px)
+        return Glance(width, height, mode, name, frames, thumb)
+
+    return opening.read(path, work)
+
+
+def values(path: Path) -> Wide | None:
+    """All bits of a picture that has more than 8 a value; None of any other.
+
+    Raises:
+        ImageError: the file cannot be decoded.
+    """
+
+    def work(source: Source) -> Wide | None:
+        image = _begun(source)
+        if isinstance(image, Wide):
+            return image
+        with opening.bounded(image, image.width * image.height):
+            return wide.values(source, image)
+
+    return opening.read(path, work)
 
 
 def packed(seen: Glance) -> npt.NDArray[np.float32]:
@@ -161,7 +189,11 @@ def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
 
 
 def stream(
-    paths: Sequence[Path], side_px: int, batch_size: int, workers: int
+    paths: Sequence[Path],
+    side_px: int,
+    batch_size: int,
+    workers: int,
+    scales: Sequence[Scale] | None = None,
 ) -> Iterator[tuple[list[int], Pixels, list[tuple[int, ImageError]]]]:
     """Decode files in threads, a few batches ahead of the consumer.
 
@@ -172,7 +204,7 @@ def stream(
 
     def attempt(path: Path) -> Pixels | ImageError:
         try:
-            return decode(path, side_px)
+            return decode(path, side_px, scales)
         except ImageError as error:
             return error
 
@@ -197,63 +229,71 @@ def stream(
             yield good, stacked, bad
 
 
-def load(paths: Sequence[Path], side_px: int, workers: int) -> Pixels:
+def load(
+    paths: Sequence[Path], side_px: int, workers: int, scales: Sequence[Scale] | None = None
+) -> Pixels:
     """All images, uint8[N, side, side, 3], decoded once for training; very many lie in a file.
 
     Raises:
         ImageError: one of them cannot be decoded (it could when features were taken).
     """
     out = matrix.pictures(len(paths), side_px)
-    for good, pixels, bad in stream(paths, side_px, 32, workers):
+    for good, pixels, bad in stream(paths, side_px, 32, workers, scales):
         if bad:
             raise bad[0][1]
         out[good] = pixels
     return out
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image, its pixels not read yet; whatever goes wrong with it becomes an `ImageError`."""
+def _begun(source: Source) -> ImageFile.ImageFile | Wide:
+    """The image, its pixels not read yet; or the values of a TIFF that Pillow does not know."""
     try:
-        with Image.open(path, formats=_formats()) as image:
-            yield image
-    except Exception as error:  # decoders raise all sorts of things on damaged files
-        raise ImageError(str(path), _reason(error, path)) from error
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow knows; older ones have no AVIF."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _reason(error: Exception, path: Path) -> str:
-    """Why an image cannot be read, in words that do not repeat its name."""
-    if isinstance(error, UnidentifiedImageError):
-        empty = path.is_file() and path.stat().st_size == 0
-        return "it is empty" if empty else "not an image of a known format"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"too many pixels (more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if "truncated" in str(error).lower():
-        return "it is truncated"
-    return first_line(error)
-
-
-def _bounded(image: Image.Image) -> Image.Image:
-    """The image, unless unpacking it would take too much memory."""
-    pixels = image.width * image.height
-    if pixels > MOST_PIXELS:
-        raise ValueError(f"too many pixels ({pixels:,}; at most {MOST_PIXELS:,} are unpacked)")
+        image = source.image()
+        wide.refuse_misread(image, source)
+    except UnidentifiedImageError:
+        if source.is_tiff():
+            return wide.tiff(source)
+        raise
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture in RGB, turned as its EXIF tag asks."""
-    rgb, turn = _to_rgb(_bounded(image)), _turn(image)
-    return rgb if turn is None else rgb.transpose(turn)
+def _drafted(
+    source: Source, side_px: int, span: Callable[[Wide], wide.Span | None]
+) -> tuple[Image.Image, Image.Image, Box | None]:
+    """The image, its pixels as RGB, and which of them count where a JPEG was reduced.
+
+    Args:
+        source: The file.
+        side_px: A JPEG may be reduced while it is decoded, to twice that at least.
+        span: What is black and white in a picture of more than 8 bits.
+    """
+    image = _begun(source)
+    if isinstance(image, Wide):
+        rgb = wide.to_8_bits(image, span(image))
+        return rgb, rgb, None
+    pixels = image.width * image.height
+    drafted = image.draft("RGB", (side_px, side_px))
+    with opening.bounded(image, pixels):
+        more = wide.values(source, image)
+        rgb = _to_rgb(image) if more is None else wide.to_8_bits(more, span(more))
+    return image, rgb, None if drafted is None else drafted[1]
+
+
+def _thumb(source: Source, side_px: int) -> Pixels:
+    # four times the side, and the exact box: a copy shifted by half a pixel is no copy
+    image, rgb, box = _drafted(source, 4 * side_px, wide.own)
+    small, turn = rgb.resize((side_px, side_px), Image.Resampling.BILINEAR, box=box), _turn(image)
+    return np.asarray(small if turn is None else small.transpose(turn))
+
+
+def _span(picture: Wide, scales: Sequence[Scale] | None) -> wide.Span | None:
+    """Which of its values are black and white; None where each picture is scaled by its own."""
+    if scales is None:
+        return None
+    known = next((scale for scale in scales if scale.kind == picture.kind), None)
+    if known is not None:
+        return known.black, known.white
+    return wide.unknown(picture)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -287,37 +327,9 @@ def _square_box(width: int, height: int) -> tuple[float, float, float, float]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode → RGB, without the traps of a bare `convert`."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        # convert() would clip everything above 255 to white
-        return _scale_to_8_bit(image)
+    """Any Pillow mode of 8 bits → RGB, without the traps of a bare `convert`."""
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         # the colour under transparent pixels is arbitrary; people see them on a light page
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, WHITE), layer).convert("RGB")
     return image.convert("RGB")
-
-
-def _scale_to_8_bit(image: Image.Image) -> Image.Image:
-    """One channel of more than 8 bits, scaled by the least usual range that holds its values.
-
-    Raises:
-        ValueError: values of which nothing says what is black and what is white.
-    """
-    values = np.array(image, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("the image holds values that are not finite numbers")
-    low, top = float(values.min(initial=0.0)), float(values.max(initial=0.0))
-    floats = image.mode == "F"
-    # in place, here and below: these are the largest arrays of all
-    if floats and -1.0 <= low < 0.0 and top <= 1.0:
-        values += 1.0
-        values /= 2.0
-        top = 1.0
-    elif low < 0.0:
-        raise ValueError(f"the image holds values from {low:g} to {top:g}: which of them is black?")
-    full = next((f for f in FULL if top <= f and (floats or f > 1.0)), top)
-    values *= 255.0 / full
-    values += 0.5
-    scaled = np.clip(values, 0, 255, out=values).astype(np.uint8)
-    return Image.fromarray(scaled).convert("RGB")

@@ -613,10 +613,10 @@ def _require_csv(path: Path, inputs: Sequence[Path]) -> None:
         UsageError: it is an image (`--csv photos/*.jpg` names the first of them), or cannot be
             written.
     """
-    from finetune.data import FOREIGN_SUFFIXES, IMAGE_SUFFIXES  # noqa: PLC0415
+    from finetune import kinds  # noqa: PLC0415
 
     here = os.path.realpath(path)
-    named = path.suffix.lower() in IMAGE_SUFFIXES | FOREIGN_SUFFIXES
+    named = path.suffix.lower() in kinds.suffixes() | kinds.FOREIGN_SUFFIXES
     if named or here in {os.path.realpath(given) for given in inputs}:
         raise UsageError(
             f"--csv {path} is {'an image' if named else 'also to be classified'}: it would be "

@@ -13,24 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from finetune import disk
+from finetune import disk, kinds
 from finetune.errors import DataError, ImageError, safe_name
 from finetune.records import Finding, Sample, Severity
 
-# What Pillow reads without further plug-ins; a suffix is a first filter, decoding is the proof.
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".ico"),
-    }
-)
-# Pictures too, but of kinds that Pillow alone does not read: leaving them out is no detail.
-FOREIGN_SUFFIXES = frozenset(
-    {
-        *(".heic", ".heif", ".jxl", ".psd", ".svg", ".eps", ".dcm", ".exr", ".hdr"),
-        *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
-    }
-)
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 _DEEP = 8  # folders in folders that are looked into for a first picture
 
@@ -47,8 +33,9 @@ class Listed:
 def list_images(paths: Sequence[Path]) -> Listed:
     """Files as given, there or not, and the images below folders, in name order.
 
-    A picture of a kind that is not read, a pipe (it would be waited for) and a folder that cannot
-    be listed stand among them with their fault: their absence would look like an answer.
+    A file is an image by its name or by its first bytes. A picture of a kind that is not read, a
+    pipe (it would be waited for) and a folder that cannot be listed stand among them with their
+    fault: their absence would look like an answer.
 
     Raises:
         DataError: a folder with nothing of all this.
@@ -62,12 +49,14 @@ def list_images(paths: Sequence[Path]) -> Listed:
     return found
 
 
-def foreign(path: Path) -> str:
-    """That a picture is of a kind which is not read, and what to do; empty for other suffixes."""
-    suffix = path.suffix.lower()
-    if suffix not in FOREIGN_SUFFIXES:
-        return ""
-    return f"{suffix[1:].upper()} is a format that is not read here; convert it to JPEG"
+def named_as_image(path: Path) -> bool:
+    """Whether its name says that a file is an image that is read here."""
+    return path.suffix.lower() in kinds.suffixes()
+
+
+def _is_picture(path: Path) -> bool:
+    """Is it one whatever its name says? A pipe is not asked: it would be waited for."""
+    return path.is_file() and kinds.is_picture(kinds.head(path))
 
 
 def _list_below(folder: Path, found: Listed) -> None:
@@ -79,9 +68,9 @@ def _list_below(folder: Path, found: Listed) -> None:
             found.faults[len(found.files)] = (
                 f"cannot list folder {path}: give yourself the right to read it"
             )
-        elif why := foreign(path):
+        elif why := kinds.foreign(path):
             found.faults[len(found.files)] = ImageError(str(path), why).message
-        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+        elif not named_as_image(path) and not _is_picture(path):
             found.others += 1
             continue
         # a link to nothing is an image that cannot be read, which the answer tells
@@ -163,7 +152,7 @@ def children_of(folder: Path) -> list[Path]:
 
 def pictures_in(folder: Path) -> Iterable[Path]:
     """The pictures right in a folder; none where it may not be listed."""
-    suffixes = IMAGE_SUFFIXES | FOREIGN_SUFFIXES
+    suffixes = kinds.suffixes() | kinds.FOREIGN_SUFFIXES
     try:
         for path in folder.iterdir():
             if path.suffix.lower() in suffixes and not is_hidden(path.name) and path.is_file():
@@ -314,6 +303,12 @@ SEEN = replace(
     LEAKED,
     title="image(s) are exact copies of images trained on",
     hint="Leave them out with --unseen: the accuracy is too good by as much.",
+)
+SCALED = Kind(
+    "FT126",
+    "note",
+    "a scale for pictures of more than 8 bits",
+    "Nothing to do: the run keeps it, and every picture is scaled by it from now on.",
 )
 UNREADABLE = Kind(
     "FT120",

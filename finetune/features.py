@@ -15,7 +15,7 @@ from finetune import batches, cache, disk, matrix
 from finetune.errors import BackboneError, ImageError
 from finetune.inference import Engine, Layout
 from finetune.matrix import Rows, View
-from finetune.records import Listener
+from finetune.records import Listener, Scale
 
 BATCH = 32  # larger batches gain nothing on a CPU and hold more pixels
 
@@ -53,6 +53,7 @@ def extract(
     side_px: int,
     listener: Listener,
     digests: Sequence[str] | None = None,
+    scales: Sequence[Scale] | None = None,
 ) -> Table:
     """Run every image once through the backbone, unless its features are known already.
 
@@ -62,6 +63,7 @@ def extract(
         side_px: Side of the network's input.
         listener: Hears of progress, and why where features cannot be kept.
         digests: SHA-256 of each file, where known features may be taken and new ones kept.
+        scales: What is black and white in pictures of more than 8 bits, as `batches.decode` has it.
 
     Raises:
         BackboneError: what the network computes are no numbers.
@@ -70,15 +72,17 @@ def extract(
     rows = matrix.new(len(paths), width)
     there = np.zeros(len(paths), np.bool_)
     store = cache.Features(listener.note) if digests is not None and engine.key else None
+    key = f"{engine.key}{_scaled(scales)}"
     if store is not None and digests is not None:
-        for i, row in store.find(engine.key, digests, width):
+        for i, row in store.find(key, digests, width):
             rows[[i]], there[i] = row[None], True
     missing = np.flatnonzero(~there).tolist()
     faults: list[tuple[int, ImageError]] = []
     done, began = len(paths) - len(missing), time.perf_counter()
     listener.progress(done, len(paths))
     wanted = [paths[i] for i in missing]
-    for good, pixels, bad in batches.stream(wanted, side_px, BATCH, os.cpu_count() or 1):
+    workers = os.cpu_count() or 1
+    for good, pixels, bad in batches.stream(wanted, side_px, BATCH, workers, scales):
         chosen = [missing[i] for i in good]
         if chosen:
             fresh = _numbers(engine.forward(pixels), paths[chosen[0]])
@@ -86,7 +90,7 @@ def extract(
             if store is not None and digests is not None:
                 # what has been changed since its digest was taken would be kept under the old one
                 same = [k for k, i in enumerate(chosen) if disk.unchanged(paths[i], digests[i])]
-                store.keep(engine.key, [digests[chosen[k]] for k in same], fresh[same])
+                store.keep(key, [digests[chosen[k]] for k in same], fresh[same])
         faults += [(missing[i], fault) for i, fault in bad]
         done += len(good) + len(bad)
         listener.progress(done, len(paths))
@@ -98,6 +102,13 @@ def extract(
         full = rows[kept] if isinstance(rows, np.ndarray) else View(rows, ((0, width),), kept)
     seconds = time.perf_counter() - began
     return Table(full, kept, engine.layout, tuple(faults), len(wanted), seconds)
+
+
+def _scaled(scales: Sequence[Scale] | None) -> str:
+    """What features depend on beside the engine and the file; nothing where all have 8 bits."""
+    if scales is None:
+        return " each scaled by itself"
+    return "".join(f" {s.kind} {s.black!r} {s.white!r}" for s in scales)
 
 
 def _numbers(rows: npt.NDArray[np.float32], first: Path) -> npt.NDArray[np.float32]:

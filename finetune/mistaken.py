@@ -6,7 +6,7 @@ import difflib
 import shlex
 from pathlib import Path
 
-from finetune import data
+from finetune import data, kinds
 from finetune.errors import DataError
 
 _TABLES = frozenset({".csv", ".tsv", ".txt", ".xls", ".xlsx", ".json", ".jsonl", ".xml"})
@@ -77,7 +77,7 @@ def _refuse_file(root: Path) -> None:
         raise DataError(
             f"{root} is an archive, not a folder", hint="Unpack it, and give the folder."
         )
-    if kind in data.IMAGE_SUFFIXES | data.FOREIGN_SUFFIXES:
+    if kind in kinds.suffixes() | kinds.FOREIGN_SUFFIXES:
         raise DataError(
             f"{root} is one image, not a folder of images by class",
             hint=f"To classify it: finetune predict {_quoted(root)}. To learn from it, put it into "

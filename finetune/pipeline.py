@@ -418,7 +418,7 @@ def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime)
         strategy=model.strategy,
         classes=seen.dataset.classes,
         backbone=seen.facts,
-        preprocess=replace(seen.facts.preprocess, side_px=model.side_px),
+        preprocess=replace(seen.facts.preprocess, side_px=model.side_px, scales=seen.scales),
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
         seed=seen.request.seed,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import cache, features, inference, probe, runs
+from finetune import batches, cache, features, inference, probe, runs, scales
 from finetune.errors import FinetuneError, RunError, first_line, safe_name
 from finetune.records import ClassProbability, Listener, Prediction, RunFacts
 
@@ -37,12 +37,14 @@ def predict(
         listener: Hears of progress, and why where torch has to be loaded.
         digests: SHA-256 of each file, where scores may be kept for the next time.
     """
+    for text in scales.unseen(paths, facts.preprocess.scales):
+        listener.note(text)
     quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
     if quick is None:
         table, scores = _with_torch(runs.load(run), paths, device, listener)
     else:
         side = facts.preprocess.side_px
-        table = features.extract(paths, quick, side, listener, digests)
+        table = features.extract(paths, quick, side, listener, digests, facts.preprocess.scales)
         scores = table.rows[:].astype(np.float64)
     likely = probe.probabilities(scores, facts.head.temperature)
     names = [safe_name(str(path)) for path in paths]
@@ -73,7 +75,7 @@ def _quick(run: Path, facts: RunFacts, listener: Listener) -> inference.Engine |
         name = str(run / inference.FILES[0])
         try:
             made = inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
-            return replace(made, key=cache.key(*facts.inference.values(), modules=["batches"]))
+            return replace(made, key=cache.key(*facts.inference.values(), modules=batches.SOURCES))
         except RunError:
             raise
         except Exception as error:  # no OpenVINO, one too old, or no such CPU
@@ -87,7 +89,8 @@ def _with_torch(
 ) -> tuple[features.Table, probe.Array]:
     """Features of the files, and the scores float64[N,C] of the head on them."""
     ready = _rebuilt(run, device, len(paths))
-    table = features.extract(paths, ready, run.facts.preprocess.side_px, listener)
+    about = run.facts.preprocess
+    table = features.extract(paths, ready, about.side_px, listener, scales=about.scales)
     head = probe.Head(
         run.weight.astype(np.float64), run.bias.astype(np.float64), run.facts.head.temperature
     )

@@ -16,7 +16,15 @@ import numpy.typing as npt
 from finetune import batches, cache, disk, inference, weights
 from finetune.errors import ImageError, first_line
 from finetune.inference import Engine, Pixels
-from finetune.records import BackboneFacts, Listener, PreparedFacts, Reason, from_json, to_json
+from finetune.records import (
+    BackboneFacts,
+    Listener,
+    PreparedFacts,
+    Reason,
+    Scale,
+    from_json,
+    to_json,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +42,7 @@ TOPOLOGY, CONSTANTS, NETWORK, OTHERS = FILES = (
 NOISE_IMAGES = 16
 EXAMPLES = 4  # of the user's own images, on which the runtimes must agree
 # A change of these may change a feature, so it makes another key.
-SOURCES = ("batches", "backbones", "engine", "inference", "weights")
+SOURCES = (*batches.SOURCES, "backbones", "engine", "inference", "weights")
 PACKAGES = ("openvino", "timm", "torch")
 
 
@@ -82,6 +90,7 @@ def prepare(
     seed: int,
     paths: Sequence[Path],
     listener: Listener,
+    scales: Sequence[Scale] | None = None,
 ) -> Prepared:
     """Get a backbone ready.
 
@@ -92,6 +101,7 @@ def prepare(
         seed: Of random weights, where these are asked for.
         paths: Images; on the first of them a converted network must agree with torch's.
         listener: Hears of the device and the runtime.
+        scales: How these images are decoded.
 
     Raises:
         BackboneError: from `backbones.build`.
@@ -103,7 +113,15 @@ def prepare(
         found = _kept(key, name, source, listener)
         if found is not None:
             return found
-    return _made(name, source, key, device=device, seed=seed, paths=paths, listener=listener)
+    example = partial(_example, paths, scales)
+    return _made(
+        *(name, source, key),
+        device=device,
+        seed=seed,
+        images=len(paths),
+        example=example,
+        listener=listener,
+    )
 
 
 def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepared | None:
@@ -163,14 +181,15 @@ def _late(graph: Any, pixels: Pixels) -> inference.Features:
     return inference.compiled(graph, 1)(pixels)
 
 
-def _made(
+def _made(  # noqa: PLR0913 - what is known of the weights, the machine and the images
     name: str,
     source: str | None,
     key: str | None,
     *,
     device: str,
     seed: int,
-    paths: Sequence[Path],
+    images: int,
+    example: Callable[[int], Pixels | None],
     listener: Listener,
 ) -> Prepared:
     """Load the backbone, choose its runtime, and keep what was converted."""
@@ -188,8 +207,7 @@ def _made(
         found = _kept(key, name, source, listener) if chosen.type == "cpu" else None
         if found is not None:
             return replace(found, load=lambda: backbone)
-    images = len(paths) if random else None
-    made = engine.make(backbone, chosen, side, images, _example(paths, side))
+    made = engine.make(backbone, chosen, side, images if random else None, example(side))
     listener.note(f"{chosen} ({why.text}), {made.runtime} ({made.reason.text})")
     run_key = "" if key is None else f"{key} {made.runtime}"
     made = replace(made, key=run_key)
@@ -286,12 +304,12 @@ def _key(name: str, identity: str) -> str:
     return cache.key(name, identity, *versions, modules=SOURCES)
 
 
-def _example(paths: Sequence[Path], side_px: int) -> Pixels | None:
+def _example(paths: Sequence[Path], scales: Sequence[Scale] | None, side_px: int) -> Pixels | None:
     """The first pictures that can be read."""
     found = []
     for path in paths[: 4 * EXAMPLES]:
         try:
-            found.append(batches.decode(path, side_px))
+            found.append(batches.decode(path, side_px, scales))
         except ImageError:
             continue
         if len(found) == EXAMPLES:

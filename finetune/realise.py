@@ -75,7 +75,8 @@ def examine(survey: Survey, model: Model, clock: Clock) -> Test:
             for s in survey.splits.test
         ]
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]
-        table = features.extract(paths, model.runtime, model.side_px, survey.listener, digests)
+        listener, scales = survey.listener, survey.scales
+        table = features.extract(paths, model.runtime, model.side_px, listener, digests, scales)
         bad = [samples[i] for i, _ in table.faults]
         findings = data.unreadable(bad, [fault.message for _, fault in table.faults])
         findings += data.leaks(survey.splits.fitting, samples)

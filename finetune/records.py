@@ -148,12 +148,31 @@ class Splits:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Which values are black and white in pictures of more than 8 bits, of one kind.
+
+    Decided once, from `images` of the training images, and used for every picture from then on.
+    """
+
+    kind: Literal["16-bit", "32-bit", "float"]
+    black: float
+    white: float
+    images: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Preprocess:
-    """How an image becomes the backbone's input; belongs to the weights, not to the user."""
+    """How an image becomes the backbone's input; belongs to the weights, and `scales` to the run.
+
+    `scales` has one for each kind of picture of more than 8 bits that was trained on. None in runs
+    of older versions, which scale each picture by its own values.
+    """
 
     side_px: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIDE_PX)]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    scales: tuple[Scale, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune import data, layout, mistaken, names, unclear
-from finetune.data import DEEPER, FOREIGN_SUFFIXES, IMAGE_SUFFIXES, LISTED
+from finetune import data, kinds, layout, mistaken, names, unclear
+from finetune.data import DEEPER, LISTED
 from finetune.errors import DataError, safe_name
 from finetune.layout import Branch, Layout
 from finetune.names import Role
@@ -193,7 +193,7 @@ def _note_files(top: Path, listing: _Listing) -> None:
             continue
         elif not entry.is_file():  # a pipe would be waited for
             listing.note("special", entry)
-        elif entry.suffix.lower() in IMAGE_SUFFIXES:
+        elif data.named_as_image(entry):
             listing.note("loose", entry)
         else:
             listing.note("other", entry)
@@ -237,9 +237,9 @@ def _images(
             listing.note("encoding", path)
         elif not path.is_file():
             listing.note("special", path)
-        elif path.suffix.lower() in FOREIGN_SUFFIXES:
+        elif kinds.is_foreign(path):
             listing.note("foreign", path)
-        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+        elif not data.named_as_image(path):
             listing.note("other", path)
         elif any(path.is_relative_to(mask) for mask in masks):
             listing.note("masks", path)
@@ -281,12 +281,29 @@ def _checked_classes(listing: _Listing, root: Path, folder: Path) -> tuple[str, 
     raise DataError(
         f"{folder} needs at least two class folders with images; found {found}"
         + (f" and {loose} images outside any class folder" if loose else "")
-        + _left_out(listing),
+        + (_unread(listing) or _left_out(listing)),
         hint=unclear.label_hint([folder])
         or mistaken.inside(root)
         or "Put the images of each class into a folder named after it: "
         f"{folder}/cat/1.jpg, {folder}/dog/2.jpg.",
     )
+
+
+def _unread(listing: _Listing) -> str:
+    """How many files of class folders are of a kind that is not read, and what the commonest is."""
+    unread = [*listing.notes["foreign"], *listing.notes["other"]]
+    reasons = Counter(why for name in unread[:100] if (why := _kind_of(listing.root / name)))
+    if not reasons:
+        return ""
+    why = reasons.most_common(1)[0][0]
+    return f", and {len(unread)} file(s) that are not read, such as {unread[0]}: {why}"
+
+
+def _kind_of(path: Path) -> str:
+    if why := kinds.foreign(path):
+        return why
+    kind = kinds.of(kinds.head(path)) if path.is_file() else None
+    return "" if kind is None else kind.reason
 
 
 def _left_out(listing: _Listing) -> str:

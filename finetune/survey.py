@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from finetune import (
     prepared,
     probe,
     profile,
+    scales,
     strategy,
     weights,
 )
@@ -37,6 +39,7 @@ from finetune.records import (
     Plan,
     Request,
     Sample,
+    Scale,
     SimilarityProfile,
     Splits,
     StageScore,
@@ -79,7 +82,7 @@ class Survey:
     """The data read and turned into features; rows of `table` stand for `samples`.
 
     `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
-    `examined` is None where nothing was checked.
+    `examined` is None where nothing was checked; `scales` are of pictures of more than 8 bits.
     `progress` is where a training keeps what it has done; None where nothing is trained.
     """
 
@@ -96,6 +99,7 @@ class Survey:
     seconds_per_image: float
     listener: Listener
     examined: health.Examination | None = None
+    scales: tuple[Scale, ...] = ()
     progress: Progress | None = None
 
     @property
@@ -209,9 +213,13 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
     with clock.step("scan", f"reading and checking {root}"):
         examined = health.examine(request, listener.progress)
         dataset, splits = examined.dataset, examined.splits
+        _require_readable(examined, root)
+        scaled = scales.decide(root, splits.fitting, examined.looked.glances)
     for finding in examined.findings:
         if finding.severity != "note" or finding.code in (data.LAYOUT.code, data.SPLIT_CLASS.code):
             listener.note(f"{finding.code} {finding.title}")
+    for scale in scaled:
+        listener.note(scale.reason)
     with clock.step("backbone", f"loading {request.backbone}"):
         body = prepared.prepare(
             request.backbone,
@@ -220,6 +228,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
             seed=request.seed,
             paths=[root / s.path for s in splits.fitting],
             listener=listener,
+            scales=scaled,
         )
         side = body.facts.backbone.preprocess.side_px
     chosen = _chosen(splits.fitting, most, request.seed)
@@ -229,7 +238,7 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
     with clock.step("features", f"one forward pass over {len(chosen)} images"):
         paths = [root / s.path for s in chosen]
         digests = [s.digest for s in chosen]
-        table = features.extract(paths, body.engine, side, listener, digests)
+        table = features.extract(paths, body.engine, side, listener, digests, scaled)
         if table.fresh < len(chosen):
             listener.note(f"features of {len(chosen) - table.fresh} images were known already")
     bad = [chosen[i] for i, _ in table.faults]
@@ -257,20 +266,23 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         labels=labels,
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
         fold=probe.folds(labels, [s.unit for s in samples]),
-        findings=examined.findings + data.unreadable(bad, messages),
-        seconds_per_image=_seconds_per_image(table, body, paths),
+        findings=examined.findings + scales.findings(scaled) + data.unreadable(bad, messages),
+        seconds_per_image=_seconds_per_image(table, body, paths, scaled),
         listener=listener,
         examined=examined,
+        scales=scaled,
     )
 
 
-def _seconds_per_image(table: features.Table, body: Prepared, paths: Sequence[Path]) -> float:
+def _seconds_per_image(
+    table: features.Table, body: Prepared, paths: Sequence[Path], scaled: Sequence[Scale]
+) -> float:
     """Measured on the images that were run; where all were known, on one of them."""
     if table.fresh:
         return table.seconds / table.fresh
     began = time.perf_counter()
     side = body.facts.backbone.preprocess.side_px
-    body.engine.forward(batches.decode(paths[int(table.kept[0])], side)[None])
+    body.engine.forward(batches.decode(paths[int(table.kept[0])], side, scaled)[None])
     return time.perf_counter() - began
 
 
@@ -415,7 +427,8 @@ def _drifts(survey: Survey) -> tuple[list[tuple[str, float, float]], ...]:
     rows = _drift_sample(survey)
     paths, side = [survey.path(i) for i in rows], survey.facts.preprocess.side_px
     digests = [survey.samples[i].digest for i in rows]
-    table = features.extract(paths, body.shifts, side, survey.listener, digests)
+    listener, scaled = survey.listener, survey.scales
+    table = features.extract(paths, body.shifts, side, listener, digests, scaled)
     if len(table.rows) < 2:
         return [], []
     return tuple(
@@ -473,6 +486,24 @@ def overlap(survey: Survey) -> tuple[Finding, ...]:
             "It has seen such pictures, perhaps these: the accuracy overstates what to expect of "
             "classes it has not seen.",
         ),
+    )
+
+
+def _require_readable(examined: health.Examination, root: Path) -> None:
+    """Where no image can be read, or none of a class, the reason is what helps."""
+    faults = examined.subject.faults
+    whole = examined.subject.dataset
+    left = {s.label for s in examined.dataset.pool}
+    lost = [s for s in whole.pool if s.label not in left]
+    if not lost:
+        return
+    counted = Counter(faults[s.path] for s in lost).most_common(3)
+    why = ", ".join(f"{reason} ({count} of {len(lost)})" for reason, count in counted)
+    classes = list(dict.fromkeys(whole.classes[s.label] for s in lost))
+    all_of = "" if not left else f" of {', '.join(classes[:5])}"
+    raise DataError(
+        f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
+        hint="Mend that, or remove the class folder; `finetune check` names every file.",
     )
 
 

@@ -50,6 +50,7 @@ def material(
             listener=survey.listener,
             top=survey.table.columns((TOP,), some)[:] if same_side else None,
             progress=survey.progress,
+            scales=survey.scales,
         )
 
 

@@ -14,7 +14,7 @@ from finetune import batches, engine, features, probe, train
 from finetune.backbones import Backbone
 from finetune.inference import TOP
 from finetune.matrix import Some
-from finetune.records import Listener, Plan, to_json
+from finetune.records import Listener, Plan, Scale, to_json
 from finetune.resume import Progress, Slot
 
 Rows = npt.NDArray[np.int64]
@@ -78,6 +78,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     listener: Listener,
     top: npt.NDArray[np.float32] | None = None,
     progress: Progress | None = None,
+    scales: Sequence[Scale] | None = None,
 ) -> Material:
     """Decode the images at the plan's resolution; take the top features there unless given."""
     run, last, why = train.frozen(plan, backbone, device, plan.side_px)
@@ -85,8 +86,8 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
         runtime = "torch" if run is None else "openvino"
         listener.note(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
     threads = torch.get_num_threads()
-    large = batches.load(paths, train.canvas_px(plan.side_px), threads)
-    plain = batches.load(paths, plan.side_px, threads)
+    large = batches.load(paths, train.canvas_px(plan.side_px), threads, scales)
+    plain = batches.load(paths, plan.side_px, threads, scales)
     if plan.strategy == "scratch":
         top = None
     elif top is None:

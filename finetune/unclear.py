@@ -129,7 +129,7 @@ def label_hint(folders: Sequence[Path]) -> str:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in data.IMAGE_SUFFIXES
+    return data.named_as_image(path)
 
 
 def _listed(folder: Path) -> list[Path]:

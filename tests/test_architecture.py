@@ -14,19 +14,18 @@ import finetune
 PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 LAYERS = {
-    10: {"cli"},
-    9: {"pipeline"},
-    8: {"decide"},
-    7: {"trials"},
-    6: {"realise"},
-    5: {"apply", "survey", "tune"},
-    4: {"health", "predict", "prepared", "train"},
-    3: {"engine", "scan"},
-    2: {"backbones", "checks", "console", "export", "features", "layout", "runs"},
-    1: {"alike", "augment", "batches", "cache", "evaluate", "inference", "mistaken", "probe"}
-    | {"profile", "report", "resume", "split", "strategy", "unclear", "weights"},
-    0: {"checkpoint", "data", "matrix", "names", "strangers"},
-    -1: {"disk", "errors", "records"},
+    11: set("cli".split()),
+    10: set("pipeline".split()),
+    9: set("decide".split()),
+    8: set("trials".split()),
+    7: set("realise".split()),
+    6: set("apply survey".split()),
+    5: set("health predict tune".split()),
+    4: set("checks features prepared scales scan train".split()),
+    3: set("batches engine export layout".split()),
+    2: set("alike backbones console mistaken probe runs unclear wide".split()),
+    1: set("augment cache data evaluate inference matrix names opening profile report resume split strategy weights".split()),
+    0: set("checkpoint disk errors kinds mend records strangers".split()),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
@@ -34,6 +33,7 @@ TORCH_FREE = (
     *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
+    *("kinds", "mend", "opening", "wide", "scales"),
     *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
     *("layout", "mistaken", "names", "scan", "split", "unclear"),
 )

@@ -202,7 +202,7 @@ def test_reasons_are_given_file_by_file(tmp_path: Path) -> None:
     assert dict(zip(check.paths, check.details, strict=True)) == {
         "ash/cut.png": "it is truncated",
         "ash/empty.png": "it is empty",
-        "oak/text.png": "not an image of a known format",
+        "oak/text.png": "it is a text, not a picture",
     }
 
 

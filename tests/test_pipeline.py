@@ -143,9 +143,9 @@ def test_the_test_images_are_read_last(
     events: list[str] = []
     decode, opened = batches.decode, Path.open
 
-    def spy_decode(path: Path, side_px: int) -> object:
+    def spy_decode(path: Path, side_px: int, *rest: object) -> object:
         events.append(str(path.relative_to(root)))
-        return decode(path, side_px)
+        return decode(path, side_px, *rest)
 
     def spy_open(self: Path, *args: object, **kwargs: object) -> object:
         if self.is_relative_to(root):
