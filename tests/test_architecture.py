@@ -17,7 +17,7 @@ LAYERS = {
     10: {"cli"},
     9: {"pipeline"},
     8: {"decide"},
-    7: {"trials"},
+    7: {"keep", "trials"},
     6: {"realise"},
     5: {"apply", "survey", "tune"},
     4: {"predict", "prepared", "train"},
@@ -25,8 +25,8 @@ LAYERS = {
     2: {"backbones", "checks", "console", "export", "features", "runs"},
     1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
     | {"report", "resume", "strategy", "weights"},
-    0: {"checkpoint", "disk", "matrix", "records", "strangers"},
-    -1: {"errors"},
+    0: {"checkpoint", "disk", "durations", "matrix", "records", "strangers"},
+    -1: {"errors", "locks"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
@@ -35,6 +35,7 @@ TORCH_FREE = (
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
     *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
+    *("durations", "locks", "keep"),
 )
 STATEMENTS = 40
 
