@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import inspect
 import io
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from finetune import __version__
+from finetune import __version__, durations
 from finetune.errors import (
     INTERRUPTED,
     FinetuneError,
@@ -118,13 +116,11 @@ Policy = Annotated[
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="What does not fit is not started: 90s, 10m, 1h30m; default: 15m, unless you name "
+        help="What does not fit is not started: 90s, 10m, 1h30; default: 15m, unless you name "
         "the strategy."
     ),
 ]
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s?)?")
 _PLAN_NAMES = frozenset(
     {
         *("epochs", "batch_size", "optimiser", "lr", "patience", "side_px", "label_smoothing"),
@@ -211,29 +207,34 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     ] = False,
     from_run: Annotated[
         Path | None,
-        typer.Option(help="Repeat this run: its folder (or DIR), options and seed."),
+        typer.Option(
+            help="Repeat this run: its folder (or DIR), options and seed, less what you give."
+        ),
     ] = None,
     json: Json = False,
+    *,
+    context: typer.Context,
 ) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
-    given = dict(locals())
+    given = {name: value for name, value in locals().items() if name != "context"}
     from finetune import console, pipeline  # noqa: PLC0415
 
-    if from_run is not None:
-        _require_defaults(given)
-    elif directory is None:
+    if from_run is None and directory is None:
         raise UsageError(
             "no folder of images, nor --from-run", hint="Give one: finetune train ./images."
         )
     request = _request(given, [n for n in given if n in _PLAN_NAMES])
     if from_run is not None:
-        request = pipeline.repetition(from_run, request)
+        request = pipeline.repetition(from_run, request, _typed(context))
     with console.ConsoleListener() as listener:
         result = pipeline.run_training(request, listener, from_run)
     _answer(result, console.show_result, json=json)
     if result.stopped is not None:
         console.show_stop(result.stopped)
         raise typer.Exit(result.stopped.exit_code)
+    if result.failed is not None:
+        console.show_stop(result.failed)
+        raise typer.Exit(result.failed.exit_code)
 
 
 @app.command()
@@ -320,6 +321,12 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 @app.command()
 def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="For all of it; what does not fit is not started: 90s, 10m, 1h30; default: none."
+        ),
+    ] = None,
     size: Size = None,
     similarity: Kind = None,
     backbone: Backbone = "tf_efficientnet_lite0",
@@ -568,42 +575,24 @@ def _request(given: dict[str, Any], option_names: list[str]) -> Any:
         for name, value in given.items()
         if name not in {"directory", "out", "json", "budget", "from_run", *_PLAN_NAMES}
     }
-    out, root = given.get("out"), given["directory"]
+    out, root, budget = given.get("out"), given["directory"], given.get("budget")
     return Request(
         root="" if root is None else str(root),
         out=None if out is None else str(out),
-        budget_s=_seconds(given.get("budget")),
+        budget_s=None if budget is None else durations.seconds(budget),
         options=options,
         command=shlex.join(["finetune", *sys.argv[1:]]),
         **plain,
     )
 
 
-def _require_defaults(given: dict[str, Any]) -> None:
-    """A repetition takes its options from the run."""
-    for name, parameter in inspect.signature(train).parameters.items():
-        if name in {"directory", "out", "resume", "from_run", "json"}:
-            continue
-        if given[name] != parameter.default:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"{flag} and --from-run: a repetition takes all options from the run",
-                hint=f"Leave out {flag}, or train DIR without --from-run.",
-            )
-
-
-def _seconds(text: str | None) -> float | None:
-    """`1h30m`, `10m`, `90s` or `90` → seconds; None where nothing was given."""
-    if text is None:
-        return None
-    found = _DURATION.fullmatch(text.strip().lower())
-    seconds = 0.0
-    if found is not None:
-        hours, minutes, rest = (float(part or 0) for part in found.groups())
-        seconds = 3600 * hours + 60 * minutes + rest
-    if seconds <= 0:
-        raise UsageError(f"--budget is '{text}'", hint="Give a time such as 90s, 10m or 1h30m.")
-    return seconds
+def _typed(context: typer.Context) -> set[str]:
+    """The names of the options that stand on the command line, or in the environment."""
+    return {
+        "budget_s" if name == "budget" else name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+    }
 
 
 def _require_csv(path: Path, inputs: Sequence[Path]) -> None:

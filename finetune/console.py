@@ -23,6 +23,7 @@ from finetune.records import (
     CacheUsage,
     Check,
     Comparison,
+    Contender,
     EpochRecord,
     Evaluation,
     Finding,
@@ -233,19 +234,33 @@ def show_comparison(found: Comparison) -> None:
     for c in found.contenders:
         mark = " (table)" if c.strategy == found.table else ""
         mark += " (measured)" if c.strategy == found.chosen else ""
-        same = c.strategy == found.table
         table.add_row(
             c.strategy + mark,
-            f"{c.accuracy:.1%}",
-            f"{c.interval[0]:.1%} to {c.interval[1]:.1%}",
-            "" if same else f"{100 * c.difference:+.1f} points",
-            "" if same else f"{100 * c.low:+.1f} to {100 * c.high:+.1f}",
-            f"{c.log_loss:.3f}",
-            f"{c.seconds:.0f}",
+            *_figures(c, table=found.table),
             style="bold green" if c.strategy == found.best else None,
         )
     out.print(table)
+    for c in found.contenders:
+        if c.untried is not None:
+            out.print(f"{c.strategy} was not started: {escape(c.untried)}")
     out.print(found.verdict)
+
+
+def _figures(c: Contender, *, table: str) -> list[str]:
+    """The cells of one strategy in a comparison; of one that was not started none."""
+    if c.accuracy is None or c.interval is None or c.log_loss is None or c.seconds is None:
+        return ["not started", "", "", "", "", ""]
+    lead = ["", ""]
+    gain, low, high = c.difference, c.low, c.high
+    if c.strategy != table and gain is not None and low is not None and high is not None:
+        lead = [f"{100 * gain:+.1f} points", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+    return [
+        f"{c.accuracy:.1%}",
+        f"{c.interval[0]:.1%} to {c.interval[1]:.1%}",
+        *lead,
+        f"{c.log_loss:.3f}",
+        f"{c.seconds:.0f}",
+    ]
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:

@@ -76,11 +76,10 @@ def decide(
 def undecided(survey: Survey, probes: Probes, measured: DatasetProfile) -> Recommendation:
     """The best probe, where the training was stopped before a choice was made."""
     request = survey.request
-    return strategy.recommend(
+    return strategy.undecided(
         request.size or measured.size,
         request.similarity or measured.similarity,
         plan_for(survey, measured, probes, probes.name),
-        instead=f"{probes.name}: stopped before anything better was proved",
     )
 
 

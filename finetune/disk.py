@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from finetune import locks
+
 LOCK = "lock"
 DRAFT = ".part"
 # When this program began, less what the coarsest file systems (FAT) round times by.
@@ -49,6 +51,8 @@ def move(folder: Path, place: Path, instead_of: Path | None = None) -> None:
     if instead_of is not None and place.exists():
         shutil.rmtree(instead_of, ignore_errors=True)
         place.rename(instead_of)
+    if os.name == "nt" and place.is_dir():
+        place.rmdir()  # there a rename replaces not even an empty folder
     folder.rename(place)
     flush(place.parent)
     if instead_of is not None:
@@ -92,7 +96,10 @@ def unchanged(file: Path, digest: str) -> bool:
 
 def flush(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"
+    if windows and path.is_dir():
+        return  # it opens no folders, and keeps their names in its journal
+    handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -107,23 +114,12 @@ def held(folder: Path) -> Iterator[None]:
         BlockingIOError: another process holds it.
         OSError: it cannot be made.
     """
-    import fcntl  # noqa: PLC0415 - not on Windows, where nothing else of this module is missing
-
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # its holder has just removed it: once more
-            handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(handle).st_nlink:
-                    break
-            except BaseException:
-                os.close(handle)
-                raise
-            os.close(handle)
+            release = locks.take(folder / LOCK)
+            break
     try:
         yield
     finally:
-        # closing lets go as well, but not while a child that was just forked has a copy open
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        os.close(handle)
+        release()

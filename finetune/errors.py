@@ -57,6 +57,14 @@ class RunError(FinetuneError):
     """A run folder is missing, incomplete or not ours."""
 
 
+class BusyError(RunError):
+    """Another process is at work in that place."""
+
+
+class TakenError(RunError):
+    """Something else stands where a run was to go."""
+
+
 class CacheError(FinetuneError):
     """The cache cannot be emptied."""
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import numpy as np
 
 from finetune import (
     data,
     decide,
+    disk,
     evaluate,
-    export,
-    health,
+    keep,
     probe,
     realise,
-    report,
     resume,
     runs,
     strategy,
@@ -31,15 +27,10 @@ from finetune.records import (
     Contender,
     DatasetProfile,
     Expectation,
-    Finding,
-    HeadFacts,
     Listener,
     Recommendation,
     Request,
-    RunFacts,
     RunResult,
-    Splits,
-    Stop,
     Strategy,
 )
 from finetune.resume import Progress
@@ -69,7 +60,10 @@ def run_training(request: Request, listener: Listener, like: Path | None = None)
     with resume.opened(request, runs.HOME, listener) as progress:
         earlier = progress.earlier
         if earlier is not None and earlier.stopped is None:
-            listener.note(f"{earlier.run} is finished: there is nothing left to resume")
+            listener.note(
+                f"{earlier.run} is finished ({resume.summary(earlier)}): there is nothing left to "
+                "resume"
+            )
             progress.over = True
             return earlier
         result = _trained(request, listener, progress, like)
@@ -78,12 +72,13 @@ def run_training(request: Request, listener: Listener, like: Path | None = None)
     return result
 
 
-def repetition(run: Path, request: Request) -> Request:
-    """What to ask for to get a run once more.
+def repetition(run: Path, request: Request, given: Collection[str] = ()) -> Request:
+    """What to ask for to get a run once more, or with other options.
 
     Args:
         run: The run folder.
         request: Where to put the new one, and perhaps where the images lie now.
+        given: Names of the options that are taken from the request and not from the run.
 
     Raises:
         RunError: no run, or one of a version that did not record it.
@@ -94,12 +89,16 @@ def repetition(run: Path, request: Request) -> Request:
             f"{run} does not say what was asked for: it is of an older version",
             hint=f"Give its options yourself; it was made by: {facts.command}",
         )
+    known = {f.name for f in fields(Request)}
+    options = {name: value for name, value in request.options.items() if name in given}
     return replace(
         facts.request,
+        **{name: getattr(request, name) for name in given if name in known},
         root=request.root or facts.request.root,
         out=request.out,
         resume=request.resume,
         command=request.command,
+        options={**facts.request.options, **options},
     )
 
 
@@ -117,7 +116,7 @@ def run_recommendation(request: Request, listener: Listener) -> Advice:
         stages=probes.table,
         expected=_expected(probes),
         looked_at=len(seen.samples),
-        counts=_counts(seen.splits),
+        counts=keep.counts(seen.splits),
         findings=seen.findings,
         seconds=clock.total(),
     )
@@ -135,7 +134,13 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
     advice = decide.decide(seen, probes, measured, clock, trials=True).advice
     tests: dict[Strategy, realise.Test] = {}
     seconds: dict[Strategy, float] = {}
+    untried: dict[Strategy, str] = {}
     for name in strategy.TRANSFERS:
+        why = _too_long(seen, probes, measured, name, clock)
+        if why is not None:
+            listener.note(f"{name}: not started, {why}")
+            untried[name] = why
+            continue
         part = Clock(listener)
         model = _plainly(seen, probes, measured, name, part)
         if model.stopped is not None:
@@ -147,7 +152,42 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
                 hint="Repair them, or let `finetune check` name what is wrong.",
             )
         seconds[name] = part.total()["total"]
-    return _compared(seen, measured, advice, tests, seconds, clock.total())
+    rows = _contenders(seen, advice, tests, seconds, untried)
+    return Comparison(
+        data=safe_name(request.root),
+        rule=advice.rule,
+        table=advice.table,
+        chosen=advice.strategy,
+        best=_best(rows).strategy,
+        contenders=rows,
+        profile=measured,
+        counts=keep.counts(seen.splits),
+        findings=seen.findings,
+        verdict=_verdict(rows, advice),
+        seconds=clock.total(),
+    )
+
+
+def _too_long(
+    seen: Survey, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
+) -> str | None:
+    """Why a strategy is not started: it does not fit what is left of the user's budget."""
+    budget = seen.request.budget_s
+    if budget is None or name not in strategy.TUNED:
+        return None  # the probes are fitted already
+    from finetune import trials  # noqa: PLC0415 - torch, which takes seconds
+
+    with clock.step("forecast", f"forecasting the time of {name}"):
+        alone = replace(seen, request=replace(seen.request, strategy=name))
+        needed, text = trials.seconds(alone, survey.plan_for(seen, measured, probes, name))
+    needed += len(seen.splits.test) * seen.seconds_per_image
+    left = budget - clock.total()["total"]
+    if needed <= left:
+        return None
+    return (
+        f"it takes about {needed:.0f} s ({text}), and {max(left, 0):.0f} s of the budget of "
+        f"{budget:g} s are left"
+    )
 
 
 def _check(request: Request) -> None:
@@ -220,47 +260,58 @@ def _plainly(
     return realise.probed(seen, probes.of(name), name)
 
 
-def _compared(
+def _contenders(
     seen: Survey,
-    measured: DatasetProfile,
     advice: Recommendation,
     tests: dict[Strategy, realise.Test],
     seconds: dict[Strategy, float],
-    total: dict[str, float],
-) -> Comparison:
-    """Accuracies with paired differences to the table's choice, and the sentence that says it."""
+    untried: dict[Strategy, str],
+) -> tuple[Contender, ...]:
+    """Accuracies with paired differences to the table's choice, where that was tried."""
     rows = []
-    base = tests[advice.table]
-    for name, test in tests.items():
+    base = tests.get(advice.table)
+    for name in strategy.TRANSFERS:
+        if name in untried:
+            rows.append(Contender(name, untried=untried[name]))
+            continue
+        test = tests[name]
         found = realise.metrics(seen, test)
-        gain, noise, _, _ = evaluate.lead(test.probabilities, base.probabilities, test.labels)
-        half = 0.0 if name == advice.table else evaluate.Z95 * noise
-        rows.append(
-            Contender(
-                *(name, found.accuracy, found.interval, found.log_loss),
-                *(gain, gain - half, gain + half, seconds[name]),
-            )
+        row = Contender(
+            *(name, found.accuracy, found.interval, found.log_loss), seconds=seconds[name]
         )
-    best = max(rows, key=lambda c: (c.accuracy, -c.log_loss))
+        if base is not None:
+            gain, noise, _, _ = evaluate.lead(test.probabilities, base.probabilities, test.labels)
+            half = 0.0 if name == advice.table else evaluate.Z95 * noise
+            row = replace(row, difference=gain, low=gain - half, high=gain + half)
+        rows.append(row)
+    return tuple(rows)
+
+
+def _best(rows: Sequence[Contender]) -> Contender:
+    """The one with the best accuracy of those that were tried; of equal ones the surest."""
+    tried = [c for c in rows if c.accuracy is not None]
+    return max(tried, key=lambda c: (c.accuracy or 0.0, -(c.log_loss or 0.0)))
+
+
+def _verdict(rows: Sequence[Contender], advice: Recommendation) -> str:
+    """The sentence that says what the choices cost."""
+    best = _best(rows)
     taken = next(c for c in rows if c.strategy == advice.strategy)
-    verdict = (
-        f"The table said {advice.table}, best was {best.strategy}: the table cost "
-        f"{100 * best.difference:.1f} points (95 % interval {100 * best.low:.1f} to "
-        f"{100 * best.high:.1f}). The measured policy takes {taken.strategy}: "
+    said = f"The table said {advice.table}"
+    if best.difference is None or best.low is None or best.high is None:
+        said += f", which did not fit the budget; best of the others was {best.strategy}"
+    else:
+        untried = ", ".join(c.strategy for c in rows if c.untried is not None)
+        of = f" (without {untried}, which did not fit the budget)" if untried else ""
+        said += (
+            f", best was {best.strategy}{of}: the table cost {100 * best.difference:.1f} points "
+            f"(95 % interval {100 * best.low:.1f} to {100 * best.high:.1f})"
+        )
+    if taken.accuracy is None or best.accuracy is None:
+        return f"{said}. The measured policy takes {taken.strategy}, which was not tried."
+    return (
+        f"{said}. The measured policy takes {taken.strategy}: "
         f"{100 * (best.accuracy - taken.accuracy):.1f} points below the best."
-    )
-    return Comparison(
-        data=safe_name(seen.request.root),
-        rule=advice.rule,
-        table=advice.table,
-        chosen=advice.strategy,
-        best=best.strategy,
-        contenders=tuple(rows),
-        profile=measured,
-        counts=_counts(seen.splits),
-        findings=seen.findings,
-        verdict=verdict,
-        seconds=total,
     )
 
 
@@ -271,7 +322,7 @@ def _trained(
     clock = Clock(listener)
     now = datetime.now(UTC)
     # a place that is taken is told before the work, not after it
-    _place(request, progress, request.strategy, now)
+    keep.place(request.out, request.root, progress.earlier, progress, request.strategy, now)
     try:
         seen, probes, measured = _survey(
             request, listener, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
@@ -279,17 +330,18 @@ def _trained(
     except KeyboardInterrupt:
         listener.note("interrupted before there was anything to keep, or to resume")
         raise
-    progress.settle(seen.splits, seen.facts.digest, _versions())
-    if like is not None:
-        _follow(like, seen, progress)
-    training = _Training(replace(seen, progress=progress), probes, measured, progress, clock, now)
+    progress.settle(seen.splits, seen.facts.digest, keep.versions())
+    repeated = like is not None and _follow(like, seen, progress)
+    seen = replace(seen, progress=progress)
+    keeper = keep.Keeper(seen, probes.table, measured, progress, clock, now)
+    training = _Training(seen, probes, measured, keeper)
     try:
         training.work()
         result = training.keep(None)
     except (KeyboardInterrupt, TrainingError) as fault:
         listener.note("keeping the best that is proved; Ctrl-C once more ends at once")
         result = training.keep(fault)
-    if like is not None:
+    if like is not None and repeated:
         _tell_whether_same(like, Path(result.run), listener)
     return result
 
@@ -301,16 +353,14 @@ class _Training:
     seen: Survey
     probes: Probes
     measured: DatasetProfile
-    progress: Progress
-    clock: Clock
-    now: datetime
+    keeper: keep.Keeper
     advice: Recommendation | None = None
     model: realise.Model | None = None
     test: realise.Test | None = None
 
     def work(self) -> None:
         """Decide, do it, prove it; raises what ended the training before its time."""
-        seen, probes, clock = self.seen, self.probes, self.clock
+        seen, probes, clock = self.seen, self.probes, self.keeper.clock
         decision = decide.decide(seen, probes, self.measured, clock, trials=True)
         self.advice = decision.advice
         _announce(seen.request, self.advice, seen.listener)
@@ -318,141 +368,33 @@ class _Training:
         if self.model.stopped is not None:
             raise self.model.stopped
         if seen.splits.test:
-            self.test = realise.examine(seen, self.model, clock)
+            self.test = self.keeper.test(self.model)
 
     def keep(self, fault: BaseException | None) -> RunResult:
         """Write the run: the model that was made, or the best probe where none was made yet."""
         seen, probes = self.seen, self.probes
-        earlier = self.progress.earlier
+        earlier = self.keeper.progress.earlier
         if fault is not None and earlier is not None and earlier.stopped is None:
             return earlier  # all was written when Ctrl-C came
         model = self.model or realise.probed(seen, probes.best, probes.name)
         advice = self.advice or decide.undecided(seen, probes, self.measured)
         if model.plan is not None:
             advice = replace(advice, plan=model.plan)
-        tested = self.test is not None and len(self.test.labels) > 0
-        path, replaced = _place(seen.request, self.progress, model.strategy, self.now)
-        with self.clock.step("save", "writing the run"):
-            result = RunResult(
-                run=safe_name(str(path)),
-                strategy=model.strategy,
-                requested_strategy=seen.request.strategy,
-                classes=seen.dataset.classes,
-                counts=_counts(seen.splits),
-                test=realise.metrics(seen, self.test) if self.test and tested else None,
-                estimate=model.estimate,
-                estimate_source=model.estimate_source,
-                stages=probes.table,
-                recommendation=advice,
-                floor=model.floor,
-                findings=seen.findings + self._late(),
-                seconds={},
-                stopped=_stop(fault, model),
-            )
-            result = replace(result, seconds=self.clock.total())
-            self._write(path, model, result, replaced)
-        return replace(result, seconds=self.clock.total())
-
-    def _late(self) -> tuple[Finding, ...]:
-        """What the test images have shown, once they were looked at."""
-        if self.test is None:
-            return ()
-        root = Path(self.seen.request.root)
-        return self.test.findings + health.late_findings(self.seen.examined, root)
-
-    def _write(
-        self, path: Path, model: realise.Model, result: RunResult, replaced: Path | None
-    ) -> None:
-        seen, head = self.seen, realise.stored(model.head)
-        facts = _facts(seen, model, result, self.now)
-        network = None
-        if result.stopped is None:
-            network = _network(seen, model, head, self.progress.folder)
-        self.progress.keep_place(path)
-        runs.save(
-            path,
-            facts,
-            result,
-            tensors=runs.pack(
-                model.tensors(), head.weight.astype(np.float32), head.bias.astype(np.float32)
-            ),
-            history=model.history,
-            splits=seen.splits,
-            report=report.to_html(facts, result, self.measured, model.history, strategy.actions()),
-            aside=self.progress.aside,
-            replaced=replaced,
-            network=network,
-        )
+        return self.keeper.keep(model, advice, self.test, fault)
 
 
-def _place(
-    request: Request, progress: Progress, name: str, now: datetime
-) -> tuple[Path, Path | None]:
-    """Where the run goes, and where to put an interrupted one of this training that is there."""
-    earlier, run = progress.earlier, progress.begun.run
-    if request.out is not None and earlier is not None and earlier.stopped is not None:
-        path = Path(request.out)
-        if resume.absolute(path) == run:
-            resume.require_only_a_run(path)
-            return path, progress.replaced
-    return runs.choose_folder(request.out, Path(request.root), name, now.astimezone()), None
+def _follow(like: Path, seen: Survey, progress: Progress) -> bool:
+    """Decide as a run did, by its forecasts, and tell what is not as it was then.
 
-
-def _stop(fault: BaseException | None, model: realise.Model) -> Stop | None:
-    """What ended the training, what was kept and what to do."""
-    kept = f"kept is {model.strategy}, the best that was proved by then"
-    if isinstance(fault, TrainingError):
-        return Stop(f"{fault.message}; {kept}", fault.hint, fault.exit_code)
-    if fault is None:
-        return None
-    hint = "Give the same command with --resume to go on."
-    return Stop(f"interrupted: {kept}", hint, INTERRUPTED)
-
-
-def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime) -> RunFacts:
-    known = result.test or model.estimate
-    source = f"{known.n} test images" if result.test else model.estimate_source
-    asked = resume.recorded(seen.request)
-    return RunFacts(
-        created=now.isoformat(timespec="microseconds"),
-        strategy=model.strategy,
-        classes=seen.dataset.classes,
-        backbone=seen.facts,
-        preprocess=replace(seen.facts.preprocess, side_px=model.side_px, scales=seen.scales),
-        head=HeadFacts(model.taps, model.head.temperature),
-        plan=result.recommendation.plan,
-        seed=seen.request.seed,
-        command=asked.command,
-        data_root=asked.root,
-        data_fingerprint=data.fingerprint(seen.splits.fitting),
-        versions=_versions(),
-        accuracy=known.accuracy,
-        accuracy_source=source if result.stopped is None else f"{source}; stopped early",
-        request=asked,
-    )
-
-
-def _network(
-    seen: Survey, model: realise.Model, head: probe.Head, scratch: Path
-) -> tuple[bytes, bytes] | None:
-    """The run's inference file; why there is none is told."""
-    network, why = None, "it was trained on a GPU"
-    if seen.body.device == "cpu":
-        network, why = export.inference_file(
-            model.graph, head, model.taps, model.side_px, model.runtime, scratch
-        )
-    if network is None:
-        seen.listener.note(f"no inference file, predictions will need torch: {why}")
-    return network
-
-
-def _follow(like: Path, seen: Survey, progress: Progress) -> None:
-    """Decide as a run did, by its forecasts, and tell what is not as it was then."""
+    Returns:
+        Whether the same was asked for.
+    """
     facts, then = runs.load_facts(like), runs.load_result(like).recommendation.forecasts
-    if then and progress.begun.forecasts is None:
+    other = [] if facts.request is None else resume.differing(facts.request, seen.request)
+    if then and progress.begun.forecasts is None and not other:
         progress.keep_forecasts(then)
-    now = _versions()
-    differing = [
+    now = keep.versions()
+    differing = other + [
         f"{name} was {facts.versions.get(name, 'not there')} and is {version}"
         for name, version in now.items()
         if facts.versions.get(name) != version
@@ -463,10 +405,15 @@ def _follow(like: Path, seen: Survey, progress: Progress) -> None:
         differing.append("the backbone's weights are others")
     if differing:
         seen.listener.note(f"not as for {like}, so the numbers may differ: {'; '.join(differing)}")
+    return not other
 
 
 def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:
-    one, two = ((p / runs.MODEL).read_bytes() for p in (like, run))
+    try:
+        one, two = (disk.digest_file(p / runs.MODEL) for p in (like, run))
+    except OSError as error:  # the new run is whole all the same
+        listener.note(f"{run} cannot be compared with {like}: {error.strerror or error}")
+        return
     same = "the same model, bit for bit, as" if one == two else "not the same model as"
     listener.note(f"{run} is {same} {like}")
 
@@ -494,15 +441,3 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
         values["progressive"] = f"{plan.progressive:g} at {strategy.first_side_px(plan)} px"
     for name, value in values.items():
         listener.note(f"{name.replace('_', ' ')} {value}: {plan.why[name]}")
-
-
-def _counts(splits: Splits) -> dict[str, int]:
-    return {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
-
-
-def _versions() -> dict[str, str]:
-    names = ("finetune", "torch", "timm", "numpy", "pillow", "openvino")
-    return {
-        "python": platform.python_version(),
-        **{n: importlib.metadata.version(n) for n in names},
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune import data, evaluate, features, probe
+from finetune.errors import DataError
 from finetune.inference import Engine
-from finetune.records import EpochRecord, Finding, Floor, Metrics, Plan, Strategy
+from finetune.records import EpochRecord, Finding, Floor, Metrics, Plan, Sample, Strategy
 from finetune.survey import Clock, Survey
 
 
@@ -70,19 +71,31 @@ def examine(survey: Survey, model: Model, clock: Clock) -> Test:
     """Classify the test images; empty where there are none or none decoded."""
     root = Path(survey.request.root)
     with clock.step("test", f"testing on {len(survey.splits.test)} images"):
-        samples = [
-            s if s.digest else replace(s, digest=data.digest_file(root / s.path))
-            for s in survey.splits.test
-        ]
+        samples, closed = _digested(root, survey.splits.test)
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]
         listener, scales = survey.listener, survey.scales
         table = features.extract(paths, model.runtime, model.side_px, listener, digests, scales)
-        bad = [samples[i] for i, _ in table.faults]
-        findings = data.unreadable(bad, [fault.message for _, fault in table.faults])
+        bad = [*closed, *((samples[i], fault) for i, fault in table.faults)]
+        findings = data.unreadable([s for s, _ in bad], [fault.message for _, fault in bad])
         findings += data.leaks(survey.splits.fitting, samples)
         labels = np.array([samples[i].label for i in table.kept], np.int64)
         scores = probe.score(stored(model.head), table.columns(model.taps))
     return Test(probe.probabilities(scores, model.head.temperature), labels, findings)
+
+
+def _digested(
+    root: Path, samples: Sequence[Sample]
+) -> tuple[list[Sample], list[tuple[Sample, DataError]]]:
+    """The samples with their digests, and those whose files cannot be read, with the reason."""
+    known, closed = [], []
+    for sample in samples:
+        try:
+            digest = sample.digest or data.digest_file(root / sample.path)
+        except DataError as fault:
+            closed.append((sample, fault))
+        else:
+            known.append(replace(sample, digest=digest))
+    return known, closed
 
 
 def metrics(survey: Survey, test: Test) -> Metrics:

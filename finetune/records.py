@@ -22,6 +22,7 @@ Size = Literal["small", "large"]
 Similarity = Literal["similar", "different"]
 Verdict = Literal["similar", "different", "uncertain"]
 Policy = Literal["measured", "table"]
+DecidedBy = Literal["measured", "table", "undecided"]
 Severity = Literal["note", "warning", "error"]
 Status = Literal["passed", "note", "warning", "error", "not-applicable"]
 NearCopies = Literal["together", "ignore"]
@@ -421,7 +422,7 @@ class Recommendation:
     """
 
     strategy: Strategy
-    policy: Policy
+    policy: DecidedBy
     rule: str
     table: Strategy
     size: Size
@@ -493,7 +494,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a training ended before its time; what was kept is the best that was proved by then."""
+    """Why a training ended before its time, or what went wrong after it, and what to do."""
 
     text: str
     hint: str
@@ -504,7 +505,8 @@ class Stop:
 class RunResult:
     """The answer of `finetune train`; written as `result.json`.
 
-    `stopped` is None where the training came to its end.
+    `stopped` is None where the training came to its end; `failed` is what went wrong after it,
+    where the model was kept nevertheless.
     """
 
     run: str
@@ -521,6 +523,7 @@ class RunResult:
     findings: tuple[Finding, ...]
     seconds: dict[str, float]
     stopped: Stop | None = None
+    failed: Stop | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -690,17 +693,19 @@ class Contender:
     """One strategy in a comparison; differences are to the table's choice, fractions of 1.
 
     `low` and `high` bound the difference of the accuracies with 95 % confidence, on the same test
-    images.
+    images. One that did not fit the budget has no figures and the reason in `untried`; there are no
+    differences where that is the table's choice.
     """
 
     strategy: Strategy
-    accuracy: float
-    interval: tuple[float, float]
-    log_loss: float
-    difference: float
-    low: float
-    high: float
-    seconds: float
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    log_loss: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seconds: float | None = None
+    untried: str | None = None
 
 
 @dataclass(frozen=True)

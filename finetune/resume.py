@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ from typing import Any, TypeVar
 import msgspec
 import numpy.typing as npt
 
-from finetune import disk
-from finetune.errors import RunError, UsageError, safe_name
+from finetune import disk, locks
+from finetune.errors import BusyError, RunError, TakenError, UsageError, safe_name
 from finetune.records import (
     Begun,
     FitProgress,
@@ -51,13 +52,18 @@ RUN_FILES = frozenset(
 PAUSE = 20
 # What may differ between two requests for the same training.
 FREE = frozenset({"root", "out", "command", "resume"})
+BY_RULE = "by rule"
 
 
 @dataclass
 class Slot:
-    """The place of one fit's progress: a single file, so that it is whole or absent."""
+    """The place of one fit's progress: a single file, so that it is whole or absent.
+
+    `final` says that the fit gives the model itself, and not only a proof of its recipe.
+    """
 
     file: Path
+    final: bool = False
     _ready: float = field(default=0.0, init=False)
 
     def read(self) -> tuple[dict[str, npt.NDArray[Any]], FitProgress] | None:
@@ -137,10 +143,15 @@ class Progress:
         """The run that this training has written already: interrupted, or all of it."""
         return _written(self.begun)
 
-    def slot(self, *parts: bytes) -> Slot:
+    def slot(self, *parts: bytes, final: bool = False) -> Slot:
         """The place of one fit, which is told from the training's others by some bytes."""
         key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-        return Slot(self.folder / f"{key}{FIT}")
+        return Slot(self.folder / f"{key}{FIT}", final)
+
+    def begin(self) -> None:
+        """Tell what is to be trained, so that a list of runs can."""
+        if not _stored(self.folder / STATE, Begun):
+            self._write(self.begun)
 
     def settle(self, splits: Splits, backbone: str, versions: dict[str, str]) -> None:
         """Tell what is trained on what, now that it is known.
@@ -183,26 +194,102 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
             be written there.
         UsageError: that place, or the run's, lies in the data folder.
     """
-    folder = place(request, home)
-    _require_outside(request.root, home if request.out is None else Path(request.out), folder)
+    first = place(request, home)
+    require_outside(request.root, home if request.out is None else Path(request.out), first)
+    made = [p for p in first.parents if not p.exists()]
+    with contextlib.ExitStack() as stack:
+        folder = _claimed(first, request, stack)
+        progress = None
+        try:
+            progress = Progress(folder, _begun(folder, request, home, listener))
+            progress.begin()
+            yield progress
+        finally:
+            gone = progress is not None and not progress.worth_keeping
+            if gone:
+                _remove(folder, made)
+            stack.close()
+            if gone and not locks.OPEN_FILES_CAN_GO:
+                _remove(folder, made)
+
+
+def _remove(folder: Path, made: Sequence[Path]) -> None:
+    """Delete what was made for a training; what cannot go is told by the next one."""
+    with contextlib.suppress(OSError):
+        _empty(folder)
+    for path in (folder, *made):
+        with contextlib.suppress(OSError):  # something else is in it by now
+            path.rmdir()
+
+
+def _claimed(first: Path, request: Request, stack: contextlib.ExitStack) -> Path:
+    """Hold a place for a training's progress, so that its run has a place, too.
+
+    The same request may be under way several times where no `--out` tells the runs apart: each has
+    a place of its own. With `resume` it is one that holds something to go on from.
+
+    Raises:
+        RunError: as `opened` has it.
+    """
+    if request.out is not None:
+        stack.enter_context(_held(first))
+        return first
+    busy = free = None
+    for folder in _numbered(first):
+        try:
+            here = stack.enter_context(contextlib.ExitStack())
+            here.enter_context(_held(folder))
+        except BusyError as error:
+            busy = busy or error
+            continue
+        if (begun := unfinished(folder)) is not None and _worth(folder, begun):
+            return folder
+        if free is None:
+            free = folder
+        else:
+            here.close()
+    if busy is not None and request.resume:
+        raise busy
+    folder, number = free or first, 2
+    while free is None:
+        try:
+            stack.enter_context(_held(folder))
+            break
+        except BusyError:
+            folder, number = _at(first, number), number + 1
+    return folder
+
+
+def _numbered(first: Path) -> list[Path]:
+    """The places of trainings of one request that are there, in their order."""
+    stem = re.escape(first.name.removesuffix(SUFFIX))
+    name = re.compile(rf"{stem}(?:-([0-9]{{1,6}}))?{re.escape(SUFFIX)}")
+    try:
+        names = [path.name for path in first.parent.iterdir()]
+    except OSError:
+        return []  # told when one is made
+    found = [(int(match[1] or 1), n) for n in names if (match := name.fullmatch(n))]
+    return [first.with_name(n) for _, n in sorted(found)]
+
+
+def _at(first: Path, number: int) -> Path:
+    return first.with_name(f"{first.name.removesuffix(SUFFIX)}-{number}{SUFFIX}")
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder that is ours, or is not there yet.
+
+    Raises:
+        RunError: somebody else's files are in it, or another training (`BusyError`).
+    """
     with _told(folder):
         if unfinished(folder) is None:  # before anything of ours is put beside somebody's files
             _require_ours(folder)
-    made = [p for p in folder.parents if not p.exists()]
     with contextlib.ExitStack() as stack:
         with _told(folder):
             stack.enter_context(disk.held(folder))
-        progress = None
-        try:
-            progress = Progress(folder, _begun(folder, request, listener))
-            yield progress
-        finally:
-            if progress is not None and not progress.worth_keeping:
-                with contextlib.suppress(OSError):  # what is left is told by the next training
-                    _empty(folder)
-                for path in (folder, *made):
-                    with contextlib.suppress(OSError):  # something else is in it by now
-                        path.rmdir()
+        yield
 
 
 def place(request: Request, home: Path) -> Path:
@@ -247,24 +334,26 @@ def require_only_a_run(folder: Path) -> None:
     """An interrupted run is deleted when a better one takes its place: what else is there is not.
 
     Raises:
-        RunError: the folder holds something that is not the run's.
+        TakenError: the folder holds something that is not the run's.
     """
     with _told(folder):
         others = [p.name for p in folder.iterdir() if p.name not in RUN_FILES]
     if others:
-        raise RunError(
+        raise TakenError(
             f"{folder} is to be replaced by the whole run, but holds {_some(others)}",
             hint="Move what is not the run's elsewhere.",
         )
 
 
-def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
+def _begun(folder: Path, request: Request, home: Path, listener: Listener) -> Begun:
     """What is gone on with: what was kept, or a fresh start."""
     new, old = Begun(recorded(request)), unfinished(folder)
-    if old is None and request.resume and (done := _finished(request.out, new)) is not None:
-        return done
+    if old is None and request.resume:
+        done = _finished(home, new) if request.out is None else _taken(request.out, new)
+        if done is not None:
+            return done
     written = None if old is None else _written(old)
-    worth = bool(_fits(folder)) or written is not None
+    worth = old is not None and _worth(folder, old)
     if old is not None and worth and request.resume:
         _require_same(folder, old, replace(old, request=new.request))
         return old
@@ -281,7 +370,12 @@ def _begun(folder: Path, request: Request, listener: Listener) -> Begun:
     return new
 
 
-def _require_outside(root: str, *places: Path) -> None:
+def _worth(folder: Path, begun: Begun) -> bool:
+    """Whether --resume could go on from what a folder holds."""
+    return bool(_fits(folder)) or _written(begun) is not None
+
+
+def require_outside(root: str, *places: Path) -> None:
     """Nothing is ever written into the data folder, nor below a link that stands for a class.
 
     Raises:
@@ -357,15 +451,75 @@ def _written(begun: Begun) -> RunResult | None:
     return None if begun.run is None else _stored(Path(begun.run) / "result.json", RunResult)
 
 
-def _finished(out: str | None, new: Begun) -> Begun | None:
-    """The training whose finished run lies at `--out` already, where it was the same."""
-    facts = None if out is None else _stored(Path(out) / "run.json", RunFacts)
-    asked = None if facts is None else facts.request
-    if asked is None or replace(asked, command="") != replace(new.request, command=""):
-        return None
-    done = replace(new, run=out)
-    result = _written(done)
-    return None if result is None or result.stopped is not None else done
+def _finished(home: Path, new: Begun) -> Begun | None:
+    """The newest training of the same request whose finished run lies in a folder of runs."""
+    found = []
+    for file in home.glob("*/run.json"):
+        facts = _stored(file, RunFacts)
+        if facts is not None and _same(facts.request, new.request):
+            found.append((facts.created, str(file.parent)))
+    for _, run in sorted(found, reverse=True):
+        result = _written(done := replace(new, run=run))
+        if result is not None and result.stopped is None:
+            return done
+    return None
+
+
+def _taken(out: str, new: Begun) -> Begun | None:
+    """The same training where `--out` is its finished run; None where no run is there.
+
+    Raises:
+        RunError: a run of another training is there, or one that cannot be gone on with.
+    """
+    facts = _stored(Path(out) / "run.json", RunFacts)
+    result = _written(done := replace(new, run=out))
+    if facts is None or result is None or facts.request is None:
+        return None  # whatever is there is told by who looks for a place
+    if result.stopped is not None:
+        raise RunError(
+            f"{out} was stopped, and nothing was kept to go on from: {result.stopped.text}",
+            hint="Train from the start: give another --out, or remove it first.",
+        )
+    if _same(facts.request, new.request):
+        return done
+    other = differing(facts.request, new.request)
+    if facts.request.root != new.request.root:
+        other.append(f"the folder of images was {facts.request.root}")
+    raise RunError(
+        f"{out} exists already, a finished run ({summary(result)}) with other options: "
+        f"{'; '.join(other)}",
+        hint=f"Train with these from the start: {_once_more(out, facts.request, new.request)}",
+    )
+
+
+def summary(result: RunResult) -> str:
+    """What a run is, in a few words."""
+    known = result.test or result.estimate
+    images = "test images" if result.test else result.estimate_source
+    return f"{result.strategy}, {known.accuracy:.1%} accuracy on {known.n} {images}"
+
+
+def _same(asked: Request | None, new: Request) -> bool:
+    return asked is not None and replace(asked, command="") == replace(new, command="")
+
+
+def _once_more(out: str, old: Request, new: Request) -> str:
+    """The command that repeats a run with other options, to paste."""
+    words = ["finetune", "train"]
+    if old.root != new.root:
+        words.append(new.root)
+    words += ["--from-run", out]
+    for flag, before, now in _pairs(old, new):
+        if before == now or now in (None, BY_RULE) or (flag == "--strict" and not now):
+            continue
+        if isinstance(now, bool):
+            words.append(flag if now else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, str(now)]
+    place, number = f"{out}-2", 3
+    while os.path.lexists(place):
+        place, number = f"{out}-{number}", number + 1
+    return shlex.join([*words, "--out", place])
 
 
 def _fits(folder: Path) -> list[Path]:
@@ -382,26 +536,31 @@ def _stored(file: Path, kind: type[T]) -> T | None:
 
 def _require_same(folder: Path, old: Begun, new: Begun) -> None:
     """Two trainings are the same if nothing that their numbers depend on differs."""
-    differing = [
-        f"{name} was {before} and is {now}"
-        for name, before, now in _pairs(old.request, new.request)
-        if before != now
-    ]
-    differing += [
+    other = differing(old.request, new.request)
+    other += [
         f"{name} was {old.versions.get(name)} and is {new.versions.get(name)}"
         for name in sorted(old.versions.keys() | new.versions.keys())
         if old.versions and old.versions.get(name) != new.versions.get(name)
     ]
     if old.images not in ("", new.images):
-        differing.append("the images, their names or their classes have changed")
+        other.append("the images, their names or their classes have changed")
     if old.backbone not in ("", new.backbone):
-        differing.append("the backbone's weights have changed")
-    if differing:
+        other.append("the backbone's weights have changed")
+    if other:
         raise RunError(
-            f"{folder} holds another training: {'; '.join(differing)}",
+            f"{folder} holds another training: {'; '.join(other)}",
             hint=f"Ask for the same again (it was: {old.request.command}), or remove {folder} "
             "to train anew.",
         )
+
+
+def differing(old: Request, new: Request) -> list[str]:
+    """What two requests differ in, in words."""
+    return [
+        f"{name} was {before} and is {now}"
+        for name, before, now in _pairs(old, new)
+        if before != now
+    ]
 
 
 def _pairs(old: Request, new: Request) -> Iterator[tuple[str, Any, Any]]:
@@ -413,7 +572,7 @@ def _pairs(old: Request, new: Request) -> Iterator[tuple[str, Any, Any]]:
             getattr(new, name),
         )
     for name in sorted(old.options.keys() | new.options.keys()):
-        values = (options.get(name, "by rule") for options in (old.options, new.options))
+        values = (options.get(name, BY_RULE) for options in (old.options, new.options))
         yield f"--{name.replace('_', '-')}", *values
 
 
@@ -423,7 +582,7 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except BlockingIOError as error:
-        raise RunError(
+        raise BusyError(
             f"another training is under way in {folder}",
             hint="Wait for it, or give another --out.",
         ) from error

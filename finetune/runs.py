@@ -7,8 +7,10 @@ whole network as OpenVINO reads it. No file of a run can hold code.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +25,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
 from finetune import disk, inference, resume, strangers
-from finetune.errors import RunError, first_line, safe_name
+from finetune.errors import RunError, TakenError, first_line, safe_name
 from finetune.records import (
     SCHEMA_VERSION,
     EpochRecord,
@@ -40,6 +42,8 @@ from finetune.records import (
 HOME = Path("runs")
 MODEL = "model.safetensors"
 _BACKBONE = "backbone."
+# What a rename to a place where something stands fails with.
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 # The most that is read of a file: ten thousand classes with long names take 3 MB, one and a half
 # million images 250 MB.
 _MOST_FACTS_BYTES, _MOST_SPLITS_BYTES = 32_000_000, 256_000_000
@@ -60,7 +64,8 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
     """Where a new run goes: `--out`, or a dated name below `runs/`.
 
     Raises:
-        RunError: the place is taken, or cannot be written.
+        TakenError: something stands there.
+        RunError: it cannot be written.
     """
     if out is None:
         _require_writable(HOME)
@@ -74,14 +79,29 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
     path = Path(out)
     try:
         _require_writable(path)
+        link, mount = path.is_symlink(), path.is_mount()
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise RunError(
             f"cannot use {path}: {error.strerror}", hint="Give another --out."
         ) from error
     if taken:
-        raise RunError(f"{path} exists already", hint="Give another --out, or remove it first.")
+        raise TakenError(f"{path} exists already", hint="Give another --out, or remove it first.")
+    if link or mount:  # a folder can be renamed to neither
+        raise RunError(
+            f"{path} is a {'link' if link else 'mount point'}, and a run takes its place by its "
+            "name",
+            hint=f"Give a folder inside of it: --out {shlex.quote(str(path / 'run'))}",
+        )
     return path
+
+
+def beside(path: Path) -> Path:
+    """A free place like another that is taken."""
+    number = 2
+    while os.path.lexists(path.with_name(f"{path.name}-{number}")):
+        number += 1
+    return path.with_name(f"{path.name}-{number}")
 
 
 def save(  # noqa: PLR0913 - one parameter per file of a run
@@ -92,7 +112,7 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
     tensors: Mapping[str, npt.NDArray[Any]],
     history: Sequence[EpochRecord],
     splits: Splits,
-    report: str,
+    report: str | None,
     aside: Path,
     replaced: Path | None = None,
     network: tuple[bytes, bytes] | None = None,
@@ -106,12 +126,13 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         tensors: From `pack`.
         history: One record per epoch.
         splits: Which image went where.
-        report: The page.
+        report: The page; None without one.
         aside: A folder to be made on the same file system, in which it is written.
         replaced: Where a run goes that stands in its place; None where none may.
         network: The bytes of `inference.FILES`, whose digests `run.json` then holds.
 
     Raises:
+        TakenError: something else stands there by now.
         RunError: the place cannot be written.
     """
     ready = dict(zip(inference.FILES, network, strict=True)) if network else {}
@@ -123,8 +144,9 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         "result.json": _pretty(result),
         "splits.json": _pretty(splits),
         "history.jsonl": "".join(to_json(r) + "\n" for r in history),
-        "report.html": report,
     }
+    if report is not None:
+        texts["report.html"] = report
     try:
         shutil.rmtree(aside, ignore_errors=True)  # left by one that was killed
         aside.mkdir(parents=True)
@@ -140,6 +162,11 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
             shutil.rmtree(aside, ignore_errors=True)
             raise
     except OSError as error:
+        if error.errno in _TAKEN and os.path.lexists(path):
+            raise TakenError(
+                f"cannot write the run to {path}: something else was put there meanwhile",
+                hint="Give another --out.",
+            ) from error
         raise RunError(
             f"cannot write the run to {path}: {error.strerror or error}",
             hint="Make room, or give a folder you may write to with --out.",

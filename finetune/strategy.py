@@ -240,6 +240,20 @@ def recommend(
     )
 
 
+def undecided(
+    size: SizeProfile | Size, similarity: SimilarityProfile | Similarity, plan: Plan
+) -> Recommendation:
+    """What to say of the best probe, where a training was stopped before anything was decided."""
+    text = f"stopped before anything was decided: the best probe, {plan.strategy}, is kept"
+    return replace(
+        recommend(size, similarity, plan),
+        policy="undecided",
+        reasons=(*_axes(size, similarity), Reason("stopped", text)),
+        flips=(),
+        warning=None,
+    )
+
+
 def by_evidence(  # noqa: PLR0913 - all that is known
     size: SizeProfile | Size,
     similarity: SimilarityProfile | Similarity,

@@ -17,7 +17,7 @@ from finetune import checkpoint, probe, strategy
 from finetune.augment import augment
 from finetune.backbones import Backbone
 from finetune.engine import autocast, front, keep_memory, to_device
-from finetune.errors import TrainingError, out_of_memory
+from finetune.errors import RunError, TrainingError, out_of_memory
 from finetune.matrix import Some
 from finetune.records import EpochRecord, FitProgress, Listener, Plan, Reason
 from finetune.resume import Slot
@@ -155,7 +155,7 @@ def _attempt(
             if start is not None:
                 _require_whole(history, loop, train.labels)
             if slot is not None and (slot.due or epoch == plan.epochs):
-                slot.keep(*_kept(loop, best, history))
+                _keep(slot, loop, best, history, listener)
             listener.epoch(history[-1])
     except (KeyboardInterrupt, TrainingError) as fault:
         if best.scores is None:
@@ -167,6 +167,18 @@ def _attempt(
     bias = head.linear.bias.detach().cpu().double().numpy()
     scores = None if stopped is None else best.scores
     return Tuned(backbone, probe.Head(weight, bias, 1.0), tuple(history), plan, stopped, scores)
+
+
+def _keep(
+    slot: Slot, loop: _Loop, best: _Best, history: Sequence[EpochRecord], listener: Listener
+) -> None:
+    """Keep an epoch; where the last of the model that is wanted cannot be, that is there anyway."""
+    try:
+        slot.keep(*_kept(loop, best, history))
+    except RunError as fault:
+        if len(history) < loop.plan.epochs or not slot.final:
+            raise
+        listener.note(f"{fault.message}; going on, as all epochs are done")
 
 
 def _require_whole(

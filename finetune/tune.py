@@ -189,7 +189,9 @@ def _slot(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> Slot 
         return None
     names = "\n".join(material.groups[i] for i in rows)
     held = "" if val is None else "\n".join(material.groups[i] for i in val)
-    return material.progress.slot(*(t.encode() for t in (to_json(plan), names, held)))
+    final = val is not None or len(rows) == len(material.labels)
+    parts = (t.encode() for t in (to_json(plan), names, held))
+    return material.progress.slot(*parts, final=final)
 
 
 def _start(

@@ -14,18 +14,35 @@ import finetune
 PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 LAYERS = {
-    11: set("cli".split()),
-    10: set("pipeline".split()),
-    9: set("decide".split()),
-    8: set("trials".split()),
-    7: set("realise".split()),
-    6: set("apply survey".split()),
-    5: set("health predict tune".split()),
-    4: set("checks features prepared scales scan train".split()),
-    3: set("batches engine export layout".split()),
-    2: set("alike backbones console mistaken probe runs unclear wide".split()),
-    1: set("augment cache data evaluate inference matrix names opening profile report resume split strategy weights".split()),
-    0: set("checkpoint disk errors kinds mend records strangers".split()),
+    12: set(["cli"]),
+    11: set(["pipeline"]),
+    10: set(["decide"]),
+    9: set(["keep", "trials"]),
+    8: set(["realise"]),
+    7: set(["apply", "survey"]),
+    6: set(["health", "tune"]),
+    5: set(["predict", "prepared", "scan", "train"]),
+    4: set(["checks", "engine", "features", "layout", "scales"]),
+    3: set(["backbones", "batches", "export", "mistaken", "runs", "unclear"]),
+    2: set(["alike", "console", "data", "probe", "resume", "weights", "wide"]),
+    1: set(
+        [
+            "augment",
+            "cache",
+            "disk",
+            "durations",
+            "evaluate",
+            "inference",
+            "matrix",
+            "names",
+            "opening",
+            "profile",
+            "report",
+            "split",
+            "strategy",
+        ]
+    ),
+    0: set(["checkpoint", "errors", "kinds", "locks", "mend", "records", "strangers"]),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))

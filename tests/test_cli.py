@@ -240,14 +240,6 @@ def test_a_budget_that_is_no_time_is_refused(run_cli, budget: str) -> None:
     assert "--budget" in done.err
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("90", 90), ("10m", 600), ("1h30m", 5400), ("0.5h", 1800)]
-)
-def test_a_budget_is_read_as_people_write_it(text: str, seconds: float) -> None:
-    """Seconds, minutes and hours, alone or together."""
-    assert cli._seconds(text) == seconds
-
-
 def test_recommend_needs_a_folder_or_both_axes(run_cli) -> None:
     """Half a question is a usage fault with an example to paste."""
     done = run_cli("recommend", "--size", "small")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import Recorder
 
-from finetune import batches, disk, evaluate, pipeline, resume, runs, train
+from finetune import batches, disk, evaluate, keep, pipeline, resume, runs, train
 from finetune.errors import ImageError, RunError
 from finetune.records import EpochRecord, Floor, Request, RunResult
 
@@ -228,7 +228,7 @@ def test_changed_images_are_not_gone_on_with(ask) -> None:
 def test_other_versions_are_not_gone_on_with(ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another torch would give other numbers, so it is named."""
     killed(ask("cut"), Stopper(2))
-    monkeypatch.setattr(pipeline, "_versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr(keep, "versions", lambda: {"torch": "1.0"})
 
     with pytest.raises(RunError, match=r"torch was .* and is 1\.0"):
         run(replace(ask("cut"), resume=True))
@@ -286,7 +286,7 @@ def test_a_finished_run_is_not_made_again(ask) -> None:
     assert "nothing left to resume" in recorder.notes[-1]
     assert replace(again, seconds={}) == replace(first, seconds={})
     assert not folder_of(whole).exists()
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match=r"exists already, a finished run.* --seed was 0 and is 5"):
         run(replace(whole, seed=5, resume=True), Recorder())
 
 
@@ -686,8 +686,8 @@ def test_what_differs_in_a_repetition_is_told(ask, tmp_path: Path, monkeypatch) 
     """Other versions and other images are named; the result is told from the first."""
     first = run(ask("first"))
     (Path(ask("x").root) / "a" / "0001.png").unlink()
-    versions = pipeline._versions()
-    monkeypatch.setattr(pipeline, "_versions", lambda: {**versions, "torch": "9.9"})
+    versions = keep.versions()
+    monkeypatch.setattr(keep, "versions", lambda: {**versions, "torch": "9.9"})
 
     request = pipeline.repetition(Path(first.run), Request(root="", out=str(tmp_path / "again")))
     pipeline.run_training(request, recorder := Recorder(), Path(first.run))
