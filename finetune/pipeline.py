@@ -23,6 +23,7 @@ from finetune import (
     runs,
     strategy,
     survey,
+    verdict,
 )
 from finetune.errors import INTERRUPTED, DataError, RunError, TrainingError, UsageError, safe_name
 from finetune.records import (
@@ -34,11 +35,13 @@ from finetune.records import (
     Finding,
     HeadFacts,
     Listener,
+    Metrics,
     Recommendation,
     Request,
     RunFacts,
     RunResult,
     Splits,
+    Standing,
     Stop,
     Strategy,
 )
@@ -332,6 +335,8 @@ class _Training:
             advice = replace(advice, plan=model.plan)
         tested = self.test is not None and len(self.test.labels) > 0
         path, replaced = _place(seen.request, self.progress, model.strategy, self.now)
+        measured = realise.metrics(seen, self.test) if self.test and tested else None
+        standing = _standing(measured, model)
         with self.clock.step("save", "writing the run"):
             result = RunResult(
                 run=safe_name(str(path)),
@@ -339,15 +344,18 @@ class _Training:
                 requested_strategy=seen.request.strategy,
                 classes=seen.dataset.classes,
                 counts=_counts(seen.splits),
-                test=realise.metrics(seen, self.test) if self.test and tested else None,
+                test=measured,
                 estimate=model.estimate,
                 estimate_source=model.estimate_source,
                 stages=probes.table,
                 recommendation=advice,
                 floor=model.floor,
-                findings=seen.findings + self._late(),
+                findings=seen.findings + self._late() + standing.findings,
                 seconds={},
                 stopped=_stop(fault, model),
+                errors=realise.errors(seen, self.test) if self.test and tested else (),
+                better_than_commonest=standing.better,
+                verdict=standing.text,
             )
             result = replace(result, seconds=self.clock.total())
             self._write(path, model, result, replaced)
@@ -407,6 +415,14 @@ def _stop(fault: BaseException | None, model: realise.Model) -> Stop | None:
         return None
     hint = "Give the same command with --resume to go on."
     return Stop(f"interrupted: {kept}", hint, INTERRUPTED)
+
+
+def _standing(test: Metrics | None, model: realise.Model) -> Standing:
+    """Whether the model is better than always answering the commonest class."""
+    estimate = model.estimate, f"{model.estimate.n} {model.estimate_source}"
+    if test is None:
+        return verdict.against_commonest(*estimate)
+    return verdict.against_commonest(test, f"{test.n} test images", estimate)
 
 
 def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime) -> RunFacts:

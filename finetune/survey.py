@@ -22,6 +22,7 @@ from finetune import (
     prepared,
     probe,
     profile,
+    runs,
     strategy,
     weights,
 )
@@ -209,6 +210,8 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
     with clock.step("scan", f"reading and checking {root}"):
         examined = health.examine(request, listener.progress)
         dataset, splits = examined.dataset, examined.splits
+        if most is None:  # a run will be written
+            runs.require_room(splits)
     for finding in examined.findings:
         if finding.severity != "note":
             listener.note(f"{finding.code} {finding.title}")

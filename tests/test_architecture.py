@@ -21,10 +21,10 @@ LAYERS = {
     6: {"realise"},
     5: {"apply", "survey", "tune"},
     4: {"predict", "prepared", "train"},
-    3: {"engine", "health"},
-    2: {"backbones", "checks", "console", "export", "features", "runs"},
-    1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
-    | {"report", "resume", "strategy", "weights"},
+    3: {"console", "engine", "health"},
+    2: {"backbones", "checks", "export", "features", "report", "runs", "tables", "verdict"},
+    1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "mistakes", "probe"}
+    | {"profile", "resume", "strategy", "weights"},
     0: {"checkpoint", "disk", "matrix", "records", "strangers"},
     -1: {"errors"},
 }
@@ -35,6 +35,7 @@ TORCH_FREE = (
     *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
     *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
     *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
+    *("mistakes", "tables", "verdict"),
 )
 STATEMENTS = 40
 
