@@ -105,6 +105,25 @@ def glance(path: Path, side_px: int | None = None) -> Glance:
         return Glance(width, height, mode, name, _several_frames(image), thumb)
 
 
+def hidden(path: Path) -> bool:
+    """Is a picture that is blank on white so only because it is transparent?
+
+    Then its colours, or how far they cover, differ from pixel to pixel. Of one that cannot be read
+    that is not known.
+    """
+    try:
+        with _opened(path) as image:
+            if "A" not in image.getbands() and "transparency" not in image.info:
+                return False
+            layer = np.asarray(_bounded(image).convert("RGBA")).reshape(-1, 4)
+    except ImageError:
+        return False
+    covered = layer[:, 3]
+    return bool(
+        covered.min() < covered.max() or (covered.max() < 255 and (layer != layer[0]).any())
+    )
+
+
 def packed(seen: Glance) -> npt.NDArray[np.float32]:
     """A glance with its small copy as bytes, which the cache keeps as a row of numbers."""
     assert seen.thumb is not None

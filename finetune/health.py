@@ -25,6 +25,7 @@ from finetune.matrix import Filed
 from finetune.records import Check, Dataset, Finding, Request, Sample, Splits, T
 
 KEPT_AT_ONCE = 500
+OPAQUE = frozenset({"JPEG", "MPO", "BMP", "DIB", "PPM"})  # formats without transparency
 # Images that are read or wait to be taken: enough that no thread waits for a slow one, and two
 # megabytes of small copies at most.
 IN_FLIGHT = 256
@@ -89,6 +90,7 @@ def examine(
         *(_strays(root, whole), families, pattern),
         seen_test=with_test,
         compared=side is not None,
+        hidden=_hidden(root, looked),
     )
     found = checks.run(subject)
     if request.strict:
@@ -356,6 +358,15 @@ def _groups(
     sizes = Counter(head(key) for key in list(parent))
     heads = {s.path: head(f"near {s.digest}") for s in samples}
     return {path: name for path, name in heads.items() if sizes[name] > 1}
+
+
+def _hidden(root: Path, looked: Looked) -> set[str]:
+    """Plain pictures in which there is something to see, were it not for their transparency."""
+    return {
+        path
+        for path in looked.plain
+        if looked.glances[path].format not in OPAQUE and batches.hidden(root / path)
+    }
 
 
 def _strays(root: Path, dataset: Dataset) -> dict[str, str]:

@@ -462,10 +462,11 @@ def overlap(survey: Survey) -> tuple[Finding, ...]:
     asked, seen = survey.asked, survey.imagenet
     if seen is None:
         return ()
-    found = profile.overlap(seen, survey.labels[asked], survey.dataset.classes)
+    known = survey.body.facts.knows
+    found = profile.overlap(seen, survey.labels[asked], survey.dataset.classes, known)
     if not found:
         return ()
-    pairs = [f"{own} ({survey.body.facts.knows[i]})" for own, i in found.items()]
+    pairs = [f"{own} ({known[i]})" for own, i in found.items()]
     more = f" and {len(pairs) - OVERLAPS_SHOWN} more" if len(pairs) > OVERLAPS_SHOWN else ""
     return (
         Finding(
