@@ -419,7 +419,7 @@ def _stop(fault: BaseException | None, model: realise.Model) -> Stop | None:
 
 def _standing(test: Metrics | None, model: realise.Model) -> Standing:
     """Whether the model is better than always answering the commonest class."""
-    estimate = model.estimate, f"{model.estimate.n} {model.estimate_source}"
+    estimate = model.estimate, f"{model.estimate.n} {model.estimate_source.partition(',')[0]}"
     if test is None:
         return verdict.against_commonest(*estimate)
     return verdict.against_commonest(test, f"{test.n} test images", estimate)
