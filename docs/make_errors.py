@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import finetune
-from finetune import checks, errors
+from finetune import checks, errors, verdict
 
 PACKAGE = Path(finetune.__file__).parent
 PAGE = Path(__file__).with_name("errors.md")
@@ -24,7 +24,8 @@ with its exit code: 2 for a command line that makes no sense, 3 for a fault you 
 FINDINGS = """
 ## Findings about the data
 `finetune check DIR` shows all of them with numbers and files; `train`, `recommend` and `compare`
-what did not pass. With `--strict` a warning or an error ends the command with exit code 3.
+what did not pass. With `--strict` a warning or an error ends the command with exit code 3, before
+the training where the images show it; FT21x are about a result, and the run is kept.
 
 | code | severity | what | what to do |
 | --- | --- | --- | --- |
@@ -136,7 +137,8 @@ def page() -> str:
     lines += [
         _row(str(r.exit_code), f"`{r.kind}` in `{r.module}`", r.message, r.hint) for r in rows
     ]
-    found = [_row(k.code, k.severity, k.title, k.hint) for k, _ in checks.CHECKS]
+    kinds = (*(kind for kind, _ in checks.CHECKS), *verdict.KINDS)
+    found = [_row(k.code, k.severity, k.title, k.hint) for k in kinds]
     return HEAD + "\n".join(lines) + "\n" + FINDINGS + "\n".join(sorted(found)) + "\n"
 
 

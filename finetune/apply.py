@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, evaluate, health, kinds, names, predict, runs, scan
+from finetune import data, evaluate, health, kinds, mistakes, names, predict, runs, scan, verdict
 from finetune.errors import DataError, safe_name
 from finetune.records import Evaluation, Health, Listener, Prediction, Request
 
@@ -82,28 +82,34 @@ def run_evaluation(
             hint="Give images the run has not seen, or leave out --unseen.",
         )
     listener.step(f"classifying {len(samples)} images")
-    answers = predict.predict(
+    found = predict.scores(
         path,
         facts,
         [root / s.path for s in samples],
-        top=len(facts.classes),
         device=device,
         listener=listener,
         digests=[s.digest for s in samples],
     )
-    index = {name: i for i, name in enumerate(facts.classes)}
-    good = [(s, a) for s, a in zip(samples, answers, strict=True) if a.error is None]
-    bad = [(s, str(a.error)) for s, a in zip(samples, answers, strict=True) if a.error is not None]
+    good = [samples[i] for i in found.kept.tolist()]
+    bad = [samples[i] for i, _ in found.faults]
+    messages = [safe_name(fault.message) for _, fault in found.faults]
     if not good:
-        raise DataError(f"no image in {root} could be read: {bad[0][1]}", hint="Check the files.")
-    rows = np.zeros((len(good), len(index)))
-    for i, (_, answer) in enumerate(good):
-        for entry in answer.top:
-            rows[i, index[entry.label]] = entry.probability
-    labels = np.array([s.label for s, _ in good], np.int64)
-    metrics = evaluate.measure(rows, labels, facts.classes)
-    leaks = data.leaks(splits.fitting, [s for s, _ in good], data.SEEN)
-    findings = dataset.findings + leaks + data.unreadable([s for s, _ in bad], [m for _, m in bad])
+        raise DataError(f"no image in {root} could be read: {messages[0]}", hint="Check the files.")
+    answers = evaluate.answers(
+        (likely for _, likely in found.probabilities()), np.array([s.label for s in good], np.int64)
+    )
+    metrics = evaluate.summary(answers, facts.classes)
+    standing = verdict.against_commonest(metrics, f"{metrics.n} images")
+    findings = dataset.findings + data.leaks(splits.fitting, good, data.SEEN)
     return Evaluation(
-        run=safe_name(str(path)), data=safe_name(str(root)), metrics=metrics, findings=findings
+        run=safe_name(str(path)),
+        data=safe_name(str(root)),
+        metrics=metrics,
+        findings=findings + data.unreadable(bad, messages) + standing.findings,
+        errors=mistakes.wrong(
+            *(answers.labels, answers.called, answers.confidence),
+            *([s.path for s in good], facts.classes),
+        ),
+        better_than_commonest=standing.better,
+        verdict=standing.text,
     )

@@ -133,6 +133,32 @@ def values(path: Path) -> Wide | None:
     return opening.read(path, work)
 
 
+def hidden(path: Path) -> bool:
+    """Is a picture that is blank on white so only because it is transparent?
+
+    Then its colours, or how far they cover, differ from pixel to pixel. Of one that cannot be read
+    that is not known.
+    """
+
+    def work(source: Source) -> bool:
+        image = _begun(source)
+        if isinstance(image, Wide):
+            return False
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            return False
+        with opening.bounded(image, image.width * image.height):
+            layer = np.asarray(image.convert("RGBA")).reshape(-1, 4)
+        covered = layer[:, 3]
+        return bool(
+            covered.min() < covered.max() or (covered.max() < 255 and (layer != layer[0]).any())
+        )
+
+    try:
+        return opening.read(path, work)
+    except ImageError:
+        return False
+
+
 def packed(seen: Glance) -> npt.NDArray[np.float32]:
     """A glance with its small copy as bytes, which the cache keeps as a row of numbers."""
     assert seen.thumb is not None

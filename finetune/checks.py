@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from PIL import Image
@@ -15,7 +15,7 @@ from PIL import Image
 from finetune import data, names, profile
 from finetune.batches import Glance
 from finetune.data import Kind
-from finetune.records import Check, Dataset, Finding, Sample, Splits, Status
+from finetune.records import Check, Dataset, Finding, Sample, Severity, Splits, Status
 
 # The rule that weighs rare classes in training starts here as well (`strategy.resolve`).
 IMBALANCE = 3.0
@@ -24,6 +24,9 @@ IMBALANCE = 3.0
 TINY_PX = 16
 # Half of such a picture does not fit the square the network sees (`batches.decode`).
 LONG = 4.0
+# Shares of blank pictures. A few are accidents; a tenth is a whole class of ten; where they are
+# most, what is learnt is learnt from the few others.
+MANY_BLANK, MOST_BLANK = 0.1, 0.5
 # A class is given away where a guess from the file alone, never having seen that file, is right for
 # nine of ten of its images and of the others, on average. With five images each the worst that
 # passes (all five share what a fifth of the others have) comes by chance once in 3,000.
@@ -45,7 +48,8 @@ class Subject:
 
     `glances` and `faults` (why a file cannot be read) have the paths of all images looked at,
     `plain` those that show one colour, `strays` those files that are images by content but not by
-    name. `families` are groups of near copies, each of at least two different files. `pattern` is
+    name. `hidden` are those plain ones that are so only because transparency is laid on white.
+    `families` are groups of near copies, each of at least two different files. `pattern` is
     that of `--group`. `seen_test` is False where a ready-made test was not looked at, `compared`
     where near copies were not looked for.
     """
@@ -60,6 +64,7 @@ class Subject:
     pattern: re.Pattern[str] | None
     seen_test: bool
     compared: bool
+    hidden: Set[str] = frozenset()
 
     @property
     def ready(self) -> bool:
@@ -82,11 +87,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found: `found` False is passed; `applies` False says why in `text`."""
+    """What one check found: `found` False is passed; `applies` False says why in `text`.
+
+    `severity` is given where it is another than that of the kind.
+    """
 
     text: str
     found: bool = False
     applies: bool = True
+    severity: Severity | None = None
     numbers: dict[str, float] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
@@ -105,11 +114,10 @@ def run_late(subject: Subject) -> tuple[Check, ...]:
 
 def findings(checks: Sequence[Check]) -> tuple[Finding, ...]:
     """The checks that did not pass, as a run records them."""
-    kinds = {kind.code: kind for kind, _ in CHECKS}
     return tuple(
-        kinds[c.code].finding(c.text, c.paths)
+        Finding(c.code, c.status, c.text, c.hint, c.paths)
         for c in checks
-        if c.status not in ("passed", "not-applicable")
+        if c.status != "passed" and c.status != "not-applicable"  # noqa: PLR1714 - mypy reads it
     )
 
 
@@ -144,7 +152,7 @@ def _check(kind: Kind, run: Callable[[Subject], Outcome], subject: Subject) -> C
         status: Status = "passed" if outcome.applies else "not-applicable"
         return Check(kind.code, kind.title, status, outcome.text, numbers=outcome.numbers)
     return Check(
-        *(kind.code, kind.title, kind.severity, outcome.text, kind.hint),
+        *(kind.code, kind.title, outcome.severity or kind.severity, outcome.text, kind.hint),
         numbers=outcome.numbers,
         paths=outcome.paths,
         details=outcome.details,
@@ -428,13 +436,55 @@ def _frames(subject: Subject) -> Outcome:
 
 
 def _plain(subject: Subject) -> Outcome:
+    """Blank pictures; how bad that is grows with their share, and where most of a class is blank.
+
+    One colour is what 32 pixels a side show: it may be wrong of single pictures, so that even most
+    of them being blank refuses nothing, but time for tuning is not spent on them.
+    """
     if not subject.compared:
         return _void("images were not decoded (--near-copies ignore)")
 
     def remark(path: str, _: Glance) -> str:
         return "one colour" if path in subject.plain else ""
 
-    return _images_where(subject, remark, "show one colour and nothing else")
+    found = _images_where(subject, remark, "show one colour and nothing else")
+    if not found.found:
+        return found
+    lost = _blank_classes(subject)
+    names = [subject.dataset.classes[label] for label in lost]
+    severity: Severity = "note"
+    if len(subject.plain) > MANY_BLANK * len(subject.glances) or lost:
+        severity = "warning"
+    if mostly_blank(len(subject.plain), len(subject.glances)):
+        severity = "error"
+    text = found.text + (f"; they are most of {_some(names)}" if names else "")
+    share = len(subject.plain) / len(subject.glances)
+    numbers = {**found.numbers, "share": share}
+    return replace(found, text=text, severity=severity, numbers=numbers)
+
+
+def mostly_blank(blank: int, images: int) -> bool:
+    """Are most pictures of one colour? Then there is nothing to tune on."""
+    return blank > MOST_BLANK * images
+
+
+def _blank_classes(subject: Subject) -> list[int]:
+    """Classes of which most images, and two at least, are blank."""
+    counts = Counter(s.label for s in subject.samples)
+    blank = Counter(s.label for s in subject.samples if s.path in subject.plain)
+    return sorted(k for k, n in blank.items() if n > 1 and n > MOST_BLANK * counts[k])
+
+
+def _hidden(subject: Subject) -> Outcome:
+    if not subject.compared:
+        return _void("images were not decoded (--near-copies ignore)")
+
+    def remark(path: str, seen: Glance) -> str:
+        return f"{seen.mode}, blank on white" if path in subject.hidden else ""
+
+    return _images_where(
+        subject, remark, "are blank because they are transparent: white is what they are laid on"
+    )
 
 
 def _tiny(subject: Subject) -> Outcome:
@@ -643,8 +693,24 @@ CHECKS: tuple[tuple[Kind, Callable[[Subject], Outcome]], ...] = (
         _class_twins,
     ),
     (
-        Kind("FT125", "note", "images of one colour", "Remove them if they are accidents."),
+        Kind(
+            "FT125",
+            "note",
+            "images of one colour",
+            "Remove them if they are accidents. More than a tenth, or most of a class, is a "
+            "warning, more than half an error: then `auto` tunes nothing.",
+        ),
         _plain,
+    ),
+    (
+        Kind(
+            "FT126",
+            "warning",
+            "images that their transparency hides",
+            "Save them without transparency (a channel that is no alpha makes them invisible), or "
+            "on a ground on which they show.",
+        ),
+        _hidden,
     ),
     (
         Kind(

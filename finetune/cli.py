@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import logging
 import os
 import shlex
@@ -23,6 +21,7 @@ import typer
 from finetune import __version__, durations
 from finetune.errors import (
     INTERRUPTED,
+    DataError,
     FinetuneError,
     UsageError,
     first_line,
@@ -31,7 +30,7 @@ from finetune.errors import (
 )
 
 if TYPE_CHECKING:
-    from finetune.records import Prediction
+    from finetune.records import Finding
 
 app = typer.Typer(
     name="finetune",
@@ -106,6 +105,15 @@ NearCopies = Annotated[
     typer.Option(help="Keep near copies on one side of a split, or do not look for them."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop with exit code 3 on any warning.")]
+Errors = Annotated[
+    Path | None,
+    typer.Option(
+        "--errors",
+        metavar="FILE",
+        help="Write the wrong answers to this CSV file: path, truth, answer, probability.",
+        readable=False,
+    ),
+]
 
 Policy = Annotated[
     Literal["measured", "table"],
@@ -128,8 +136,6 @@ _PLAN_NAMES = frozenset(
         *("translation", "stretch", "colour", "progressive"),
     }
 )
-
-_OTHER_CSV = "Give a file that you may write, in a folder that is there."
 
 BY_RULE = "default: by rule, shown with its reason"
 PLAN = "Plan (each default comes from a rule)"
@@ -211,13 +217,14 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
             help="Repeat this run: its folder (or DIR), options and seed, less what you give."
         ),
     ] = None,
+    errors: Errors = None,
     json: Json = False,
     *,
     context: typer.Context,
 ) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
     given = {name: value for name, value in locals().items() if name != "context"}
-    from finetune import console, pipeline  # noqa: PLC0415
+    from finetune import console, pipeline, tables  # noqa: PLC0415
 
     if from_run is None and directory is None:
         raise UsageError(
@@ -226,15 +233,21 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     request = _request(given, [n for n in given if n in _PLAN_NAMES])
     if from_run is not None:
         request = pipeline.repetition(from_run, request, _typed(context))
+    if errors is not None:
+        tables.require("--errors", errors, [], folder=Path(request.root))
     with console.ConsoleListener() as listener:
         result = pipeline.run_training(request, listener, from_run)
     _answer(result, console.show_result, json=json)
+    if errors is not None:
+        tables.write_errors(errors, result.errors)
     if result.stopped is not None:
         console.show_stop(result.stopped)
         raise typer.Exit(result.stopped.exit_code)
     if result.failed is not None:
         console.show_stop(result.failed)
         raise typer.Exit(result.failed.exit_code)
+    if request.strict:
+        _require_no_warning(result.findings, result.run)
 
 
 @app.command()
@@ -372,15 +385,15 @@ def predict(
     json: Json = False,
 ) -> None:
     """Classify images with a run. What cannot be read is an error record and exit code 3."""
-    from finetune import apply, console  # noqa: PLC0415
+    from finetune import apply, console, tables  # noqa: PLC0415
     from finetune.records import to_json  # noqa: PLC0415
 
     if csv_file is not None:
-        _require_csv(csv_file, paths)
+        tables.require("--csv", csv_file, paths)
     with console.ConsoleListener() as listener:
         answers = apply.run_prediction(paths, run, top=top or 3, device=device, listener=listener)
     if csv_file is not None:
-        _write_csv(csv_file, answers, listed=top or 1)
+        tables.write_answers(csv_file, answers, listed=top or 1)
     if json:
         for answer in answers:
             full = {"path": answer.path, "error": answer.error} if answer.error else answer
@@ -400,11 +413,14 @@ def evaluate(
     ] = False,
     label_from: LabelFrom = None,
     device: Device = "auto",
+    errors: Errors = None,
     json: Json = False,
 ) -> None:
     """Measure a run on labelled images. Accuracy, by class, confusion, calibration."""
-    from finetune import apply, console  # noqa: PLC0415
+    from finetune import apply, console, tables  # noqa: PLC0415
 
+    if errors is not None:
+        tables.require("--errors", errors, [], folder=directory)
     with console.ConsoleListener() as listener:
         found = apply.run_evaluation(
             *(directory, run),
@@ -414,6 +430,8 @@ def evaluate(
             label_from=label_from,
         )
     _answer(found, console.show_evaluation, json=json)
+    if errors is not None:
+        tables.write_errors(errors, found.errors)
 
 
 @app.command()
@@ -573,7 +591,7 @@ def _request(given: dict[str, Any], option_names: list[str]) -> Any:
     plain = {
         name: value
         for name, value in given.items()
-        if name not in {"directory", "out", "json", "budget", "from_run", *_PLAN_NAMES}
+        if name not in {"directory", "out", "json", "budget", "from_run", "errors", *_PLAN_NAMES}
     }
     out, root, budget = given.get("out"), given["directory"], given.get("budget")
     return Request(
@@ -595,81 +613,16 @@ def _typed(context: typer.Context) -> set[str]:
     }
 
 
-def _require_csv(path: Path, inputs: Sequence[Path]) -> None:
-    """Find out before anything is classified whether the answers may go to a file.
+def _require_no_warning(findings: Sequence[Finding], run: str) -> None:
+    """`--strict` after a training: what has shown only then.
 
     Raises:
-        UsageError: it is an image (`--csv photos/*.jpg` names the first of them), or cannot be
-            written.
+        DataError: a finding that is more than a note; the run is kept.
     """
-    from finetune import kinds  # noqa: PLC0415
-
-    here = os.path.realpath(path)
-    named = path.suffix.lower() in kinds.suffixes() | kinds.FOREIGN_SUFFIXES
-    if named or here in {os.path.realpath(given) for given in inputs}:
-        raise UsageError(
-            f"--csv {path} is {'an image' if named else 'also to be classified'}: it would be "
-            "overwritten",
-            hint="Name a file for the answers after --csv: finetune predict IMAGE --csv out.csv.",
+    alarms = [f for f in findings if f.severity != "note"]
+    if alarms:
+        raise DataError(
+            f"--strict: {len(alarms)} warning(s) after the training: "
+            + "; ".join(f"{f.code} {f.title}" for f in alarms),
+            hint=f"The run is kept: its report, {run}/report.html, has the pictures and figures.",
         )
-    try:
-        fault = _csv_fault(path, Path(here))
-    except OSError as error:  # a folder on the way that may not be entered
-        fault = str(error.strerror)
-    if fault:
-        raise UsageError(f"cannot write --csv {path}: {fault}", hint=_OTHER_CSV)
-
-
-def _csv_fault(path: Path, here: Path) -> str:
-    """Why a file, whose links end `here`, cannot be written; empty where it can."""
-    if path.is_dir():
-        return "it is a folder"
-    if _is_pipe(path):
-        return ""
-    if not here.parent.is_dir():
-        return f"there is no folder {here.parent}"
-    if here.exists() and not os.access(here, os.W_OK):
-        return "no right to overwrite it"
-    return "" if os.access(here.parent, os.W_OK | os.X_OK) else f"no right in {here.parent}"
-
-
-def _write_csv(path: Path, answers: Sequence[Prediction], *, listed: int = 1) -> None:
-    """One row per image with its `listed` likeliest classes; the file is whole, or as it was.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    from finetune import disk  # noqa: PLC0415
-
-    ranks = range(1, min(listed, max((len(a.top) for a in answers), default=0)))
-    further = [f"{name}_{rank + 1}" for rank in ranks for name in ("label", "probability")]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["path", "label", "probability", "error", *further])
-    for a in answers:
-        name, label, fault = (_no_formula(t or "") for t in (a.path, a.label, a.error))
-        rest = [x for c in a.top[1:listed] for x in (_no_formula(c.label), c.probability)]
-        row = [name, label, "" if a.probability is None else a.probability, fault, *rest]
-        writer.writerow(row + [""] * (4 + len(further) - len(row)))
-    content = text.getvalue().encode()
-    try:
-        if _is_pipe(path):
-            path.write_bytes(content)
-        else:
-            disk.put(path.resolve(), content)  # a link stays one
-    except OSError as error:
-        raise UsageError(f"cannot write --csv {path}: {error.strerror}", hint=_OTHER_CSV) from error
-
-
-def _is_pipe(path: Path) -> bool:
-    """Whether it is there and no file, such as /dev/stdout: nothing can be renamed to it."""
-    return path.exists() and not path.is_file()
-
-
-def _no_formula(text: str) -> str:
-    """A text that a spreadsheet shows and does not compute; numbers stay as they are."""
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-    return text

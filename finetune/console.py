@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from finetune import mistakes, verdict
 from finetune.errors import FinetuneError, printable
 from finetune.records import (
     Advice,
@@ -40,12 +41,16 @@ from finetune.records import (
     StageScore,
     Status,
     Stop,
+    WrongAnswer,
 )
 from finetune.report import says
 from finetune.strategy import TUNED, rule_for
 
 _PATHS_SHOWN = 3
 _FILES_SHOWN = 5
+_ERRORS_SHOWN, _PAIRS_SHOWN = 5, 5
+_CLASSES_SHOWN, _MATRIX_SHOWN = 20, 20
+_OF_RESULTS = frozenset(kind.code for kind in verdict.KINDS)
 # Colour and word of each result of a check, the worst first.
 _STATUS: dict[Status, tuple[str, str]] = {
     "error": ("bold red", "error"),
@@ -141,13 +146,16 @@ def show_result(result: RunResult) -> None:
     out.print()
     if len(result.stages) > 1:
         out.print(_stage_table(result.stages, result.recommendation.plan.taps))
-    for finding in result.findings:
-        _print_finding(out, finding)
+    _print_findings(out, result.findings)
     out.print(
         f"[bold]{result.strategy}[/]: [bold green]{metrics.accuracy:.1%}[/] accuracy on "
         f"{metrics.n} {source} (95 % interval {low:.1%} to {high:.1%}; commonest class "
         f"{metrics.majority_baseline:.1%})"
     )
+    _print_standing(out, result)
+    if result.test is not None:
+        _print_errors(out, result.errors, result.test)
+    _print_confused(out, metrics)
     if result.floor is not None:
         out.print(f"Why: {escape(result.floor.reason)}")
     for reason in result.recommendation.reasons:
@@ -284,11 +292,15 @@ def show_evaluation(evaluation: Evaluation) -> None:
     """The answer of `evaluate`."""
     out = _out()
     metrics = evaluation.metrics
-    for finding in evaluation.findings:
-        _print_finding(out, finding)
+    _print_findings(out, evaluation.findings)
     out.print(_class_table(metrics))
-    if len(metrics.per_class) <= 20:
+    classes = len(metrics.per_class)
+    if classes > _CLASSES_SHOWN:
+        out.print(f"{_CLASSES_SHOWN} of {classes} classes shown; all in --json", style="dim")
+    if classes <= _MATRIX_SHOWN:
         out.print(_confusion_table(metrics))
+    _print_confused(out, metrics)
+    _print_errors(out, evaluation.errors, metrics)
     low, high = metrics.interval
     out.print(
         f"[bold green]{metrics.accuracy:.1%}[/] accuracy on {metrics.n} images of "
@@ -299,6 +311,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
         f"balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 {metrics.macro_f1:.1%} · "
         f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}"
     )
+    _print_standing(out, evaluation)
 
 
 def show_runs(rows: Sequence[RunRow]) -> None:
@@ -415,6 +428,61 @@ def _shown(text: str) -> str:
     return escape(printable(text))
 
 
+def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
+    """Those about the data; what they say of the result stands beside its figures."""
+    for finding in findings:
+        if finding.code not in _OF_RESULTS:
+            _print_finding(out, finding)
+
+
+def _print_standing(out: Console, found: RunResult | Evaluation) -> None:
+    """That a result is no better than the commonest class, or that this cannot be said."""
+    for finding in found.findings:
+        if finding.code in _OF_RESULTS:
+            _print_finding(out, finding)
+    if found.better_than_commonest is None and found.verdict:
+        out.print(escape(printable(found.verdict)), style="dim")
+
+
+def _print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics) -> None:
+    """The wrong answers that were given most surely."""
+    wrong = mistakes.count(metrics)
+    if not errors:
+        if not wrong:
+            out.print(f"No wrong answer on {metrics.n} images.")
+        return  # runs of older versions do not say which
+    table = Table(
+        title=f"{wrong} of {metrics.n} answers are wrong, the surest first",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("image", overflow="fold")
+    table.add_column("truth")
+    table.add_column("answer", style="bold")
+    table.add_column("probability", justify="right")
+    for e in errors[:_ERRORS_SHOWN]:
+        table.add_row(_shown(e.path), _shown(e.truth), _shown(e.answer), f"{e.probability:.1%}")
+    out.print(table)
+    if wrong > _ERRORS_SHOWN:
+        text = f"{_ERRORS_SHOWN} of {wrong} shown; all in --json, or --errors FILE.csv"
+        out.print(text, style="dim")
+
+
+def _print_confused(out: Console, metrics: Metrics) -> None:
+    """Which classes were taken for which, the most images first."""
+    pairs = mistakes.confused(metrics)
+    if not pairs:
+        return
+    shown = [
+        f"'{_shown(true)}' taken for '{_shown(answer)}' ({images} of {total})"
+        for true, answer, images, total in pairs[:_PAIRS_SHOWN]
+    ]
+    more = len(pairs) - _PAIRS_SHOWN
+    tail = f" and {more} more pairs (--json)" if more > 0 else ""
+    out.print(f"Most confused: {', '.join(shown)}{tail}")
+
+
 def _print_finding(out: Console, finding: Finding) -> None:
     colour, _ = _STATUS[finding.severity]
     names = ", ".join(printable(p) for p in finding.paths[:_PATHS_SHOWN])
@@ -510,6 +578,7 @@ def _plan_table(plan: Plan) -> Table:
 
 
 def _class_table(metrics: Metrics) -> Table:
+    """The classes that need attention first."""
     table = Table(box=None, pad_edge=False)
     table.add_column("class")
     for name in ("images", "precision", "recall", "F1"):
@@ -518,7 +587,7 @@ def _class_table(metrics: Metrics) -> Table:
     def rate(value: float | None) -> str:
         return "–" if value is None else f"{value:.1%}"
 
-    for c in metrics.per_class:
+    for c in mistakes.worst_first(metrics.per_class)[:_CLASSES_SHOWN]:
         table.add_row(_shown(c.name), str(c.n), rate(c.precision), rate(c.recall), rate(c.f1))
     return table
 

@@ -305,7 +305,7 @@ SEEN = replace(
     hint="Leave them out with --unseen: the accuracy is too good by as much.",
 )
 SCALED = Kind(
-    "FT126",
+    "FT127",
     "note",
     "a scale for pictures of more than 8 bits",
     "Nothing to do: the run keeps it, and every picture is scaled by it from now on.",

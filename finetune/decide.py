@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from finetune import strategy
+from finetune import checks, strategy
 from finetune.errors import UsageError
 from finetune.records import (
     DatasetProfile,
     Forecast,
+    Reason,
     Recommendation,
     Size,
     SizeProfile,
@@ -60,6 +61,8 @@ def decide(
     forced = None if request.strategy == "auto" else strategy.named(request.strategy)
     by_table = forced is not None or request.policy == "table"
     wanted = forced or rule.strategy
+    if forced is None and (blank := _blank(survey)):
+        return _untuned(survey, measured, probes, f"{blank}, which leaves nothing to tune on")
     if not by_table:
         return _by_evidence(survey, probes, measured, clock, trials=trials)
     names = (wanted,) if trials else strategy.TRANSFERS
@@ -71,6 +74,25 @@ def decide(
     plan = plan_for(survey, measured, probes, wanted, allowed)
     advice = strategy.recommend(size, similarity, plan, forced=forced, instead=instead)
     return Decision(replace(advice, forecasts=forecasts))
+
+
+def _untuned(survey: Survey, measured: DatasetProfile, probes: Probes, because: str) -> Decision:
+    """The best probe, and no time spent on anything else."""
+    advice = undecided(survey, probes, measured)
+    last = Reason("data", f"{probes.name}: {because}")
+    return Decision(
+        replace(advice, policy=survey.request.policy, reasons=(*advice.reasons[:-1], last))
+    )
+
+
+def _blank(survey: Survey) -> str:
+    """That most pictures are of one colour, where they are."""
+    if survey.examined is None:
+        return ""
+    subject = survey.examined.subject
+    blank, images = len(subject.plain), len(subject.glances)
+    told = f"{blank} of {images} images show one colour and nothing else (FT125)"
+    return told if checks.mostly_blank(blank, images) else ""
 
 
 def undecided(survey: Survey, probes: Probes, measured: DatasetProfile) -> Recommendation:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,36 +13,84 @@ from finetune.records import ClassMetrics, Floor, Metrics
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, section 4.1
 Z95 = 1.959964
+# A matrix of more classes is nothing to look at, and grows with the square; what is not zero in it
+# is no more than the images.
+DENSE_CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What N images were answered, as far as anything is measured of it.
+
+    `labels` and `called` int64[N] are the true classes and the answers, `confidence` float64[N] the
+    probabilities of the answers, `losses` float64[N] those of −log of the true class.
+    """
+
+    labels: npt.NDArray[np.int64]
+    called: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+    losses: npt.NDArray[np.float64]
+
+
+def answers(parts: Iterable[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64]) -> Answers:
+    """What is measured of probabilities that come some images at a time.
+
+    Args:
+        parts: float64[n, C] each, rows sum to one; N rows together.
+        labels: int64[N] in 0..C-1.
+    """
+    called = np.empty(len(labels), np.int64)
+    confidence, losses = np.empty(len(labels)), np.empty(len(labels))
+    start = 0
+    for some in parts:
+        part = slice(start, start + len(some))
+        called[part], confidence[part] = some.argmax(axis=1), some.max(axis=1)
+        losses[part] = _log_losses(some, labels[part])
+        start = part.stop
+    return Answers(labels, called, confidence, losses)
 
 
 def measure(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], classes: Sequence[str]
 ) -> Metrics:
+    """`summary` of probabilities float64[N, C] that are all at hand."""
+    return summary(answers([probabilities], labels), classes)
+
+
+def summary(found: Answers, classes: Sequence[str]) -> Metrics:
     """Everything `finetune evaluate` reports.
 
     Args:
-        probabilities: float64[N, C], rows sum to one, N at least 1.
-        labels: int64[N] in 0..C-1.
+        found: Of at least one image.
         classes: C names.
     """
-    n, count = len(labels), len(classes)
-    predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((count, count), np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    rows = [_class_metrics(name, confusion, i) for i, name in enumerate(classes)]
-    present = [r for r in rows if r.n]
-    right = int(np.trace(confusion))
+    n, count = len(found.labels), len(classes)
+    right = found.called == found.labels
+    hits, actual, called = (
+        np.bincount(some, minlength=count)
+        for some in (found.labels[right], found.labels, found.called)
+    )
+    rows = tuple(
+        _class_metrics(*row)
+        for row in zip(classes, hits.tolist(), actual.tolist(), called.tolist(), strict=True)
+    )
+    places, images = np.unique(found.labels * count + found.called, return_counts=True)
+    dense = np.zeros((count, count) if count <= DENSE_CLASSES else (0, 0), np.int64)
+    if dense.size:
+        dense.flat[places] = images
+    cells = () if dense.size else zip(places // count, places % count, images, strict=True)
     return Metrics(
         n=n,
-        accuracy=right / n,
-        interval=wilson(right, n),
-        balanced_accuracy=float(np.mean([r.recall for r in present])),
-        macro_f1=float(np.mean([r.f1 for r in present])),
-        log_loss=float(_log_losses(probabilities, labels).mean()),
-        calibration_error=calibration_error(probabilities, labels),
-        majority_baseline=float(confusion.sum(axis=1).max() / n),
-        per_class=tuple(rows),
-        confusion=tuple(tuple(int(v) for v in row) for row in confusion),
+        accuracy=int(right.sum()) / n,
+        interval=wilson(int(right.sum()), n),
+        balanced_accuracy=float(np.mean([r.recall for r in rows if r.n])),
+        macro_f1=float(np.mean([r.f1 for r in rows if r.n])),
+        log_loss=float(found.losses.mean()),
+        calibration_error=_calibration_error(found.confidence, right),
+        majority_baseline=float(actual.max() / n),
+        per_class=rows,
+        confusion=tuple(map(tuple, dense.tolist())),
+        cells=tuple((int(true), int(answer), int(v)) for true, answer, v in cells),
     )
 
 
@@ -58,8 +107,10 @@ def calibration_error(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
 ) -> float:
     """Expected calibration error: mean gap of confidence and accuracy over equal-width bins."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    return _calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+
+
+def _calibration_error(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float:
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     total = 0.0
     for b in np.unique(bins):
@@ -68,9 +119,7 @@ def calibration_error(
     return float(total)
 
 
-def _class_metrics(name: str, confusion: npt.NDArray[np.int64], i: int) -> ClassMetrics:
-    hits = int(confusion[i, i])
-    actual, called = int(confusion[i].sum()), int(confusion[:, i].sum())
+def _class_metrics(name: str, hits: int, actual: int, called: int) -> ClassMetrics:
     return ClassMetrics(
         name=name,
         n=actual,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +22,13 @@ from finetune.batches import Glance
 from finetune.checks import Subject
 from finetune.errors import DataError, ImageError, UsageError
 from finetune.matrix import Filed
-from finetune.records import Check, Dataset, Finding, Request, Sample, Splits
+from finetune.records import Check, Dataset, Finding, Request, Sample, Splits, T
 
 KEPT_AT_ONCE = 500
+OPAQUE = frozenset({"JPEG", "MPO", "BMP", "DIB", "PPM"})  # formats without transparency
+# Images that are read or wait to be taken: enough that no thread waits for a slow one, and two
+# megabytes of small copies at most.
+IN_FLIGHT = 256
 SMALL_BYTES = 32_000_000  # small pictures beyond this lie in a file: of 10,000 images
 
 
@@ -86,6 +91,7 @@ def examine(
         *(_strays(root, whole), families, pattern),
         seen_test=with_test,
         compared=side is not None,
+        hidden=_hidden(root, looked),
     )
     found = checks.run(subject)
     if request.strict:
@@ -163,7 +169,7 @@ def look(
     total, known = len(samples), len(samples) - len(new)
     progress(known, total)
     with batches.threads(os.cpu_count()) as pool:
-        for done, (i, seen) in enumerate(zip(new, pool.map(attempt, new), strict=True), start=1):
+        for done, (i, seen) in enumerate(_in_order(pool, attempt, new), start=1):
             if isinstance(seen, str):
                 looked.faults[samples[i].path] = seen
             else:
@@ -187,6 +193,20 @@ def look(
     paths = (s.path for s in samples)
     looked.glances = {path: looked.glances[path] for path in paths if path in looked.glances}
     return looked
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, attempt: Callable[[int], T], numbers: Sequence[int]
+) -> Iterator[tuple[int, T]]:
+    """Each number with what an attempt gave, in their order; few wait at a time."""
+    waiting: deque[tuple[int, Future[T]]] = deque()
+    for number in numbers:
+        waiting.append((number, pool.submit(attempt, number)))
+        if len(waiting) >= IN_FLIGHT:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for number, future in waiting:
+        yield number, future.result()
 
 
 def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:
@@ -329,6 +349,15 @@ def _groups(
     sizes = Counter(head(key) for key in list(parent))
     heads = {s.path: head(f"near {s.digest}") for s in samples}
     return {path: name for path, name in heads.items() if sizes[name] > 1}
+
+
+def _hidden(root: Path, looked: Looked) -> set[str]:
+    """Plain pictures in which there is something to see, were it not for their transparency."""
+    return {
+        path
+        for path in looked.plain
+        if looked.glances[path].format not in OPAQUE and batches.hidden(root / path)
+    }
 
 
 def _strays(root: Path, dataset: Dataset) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, export, health, probe, realise, report, resume, runs, strategy
+from finetune import data, export, health, probe, realise, report, resume, runs, strategy, verdict
 from finetune.data import Kind
 from finetune.errors import (
     INTERRUPTED,
@@ -33,11 +33,13 @@ from finetune.records import (
     DatasetProfile,
     Finding,
     HeadFacts,
+    Metrics,
     Recommendation,
     RunFacts,
     RunResult,
     Splits,
     StageScore,
+    Standing,
     Stop,
     T,
 )
@@ -286,9 +288,11 @@ class Keeper:
 
     def _result(self, draft: _Draft, run: str) -> RunResult:
         seen, model, tested = self.seen, draft.model, draft.test
-        test = None
+        test, errors = None, None
         if tested is not None and len(tested.labels):
             test = self.attempt(UNTESTED, lambda: realise.metrics(seen, tested))
+            errors = self.attempt(UNTESTED, lambda: realise.errors(seen, tested))
+        standing = _standing(test, model)
         return RunResult(
             run=safe_name(run),
             strategy=model.strategy,
@@ -301,10 +305,16 @@ class Keeper:
             stages=self.stages,
             recommendation=draft.advice,
             floor=model.floor,
-            findings=(*seen.findings, *draft.findings, *self.faults.values()),
+            findings=(
+                *(*seen.findings, *draft.findings, *standing.findings),
+                *self.faults.values(),
+            ),
             seconds=self.clock.total(),
             stopped=_stop(draft.fault, model, decided=draft.advice.policy != "undecided"),
             failed=self._failed(safe_name(run)),
+            errors=errors or (),
+            better_than_commonest=standing.better,
+            verdict=standing.text,
         )
 
     def _failed(self, run: str) -> Stop | None:
@@ -403,6 +413,14 @@ def _stop(fault: BaseException | None, model: realise.Model, *, decided: bool) -
         return None
     hint = "Give the same command with --resume to go on."
     return Stop(f"interrupted: {kept}", hint, INTERRUPTED)
+
+
+def _standing(test: Metrics | None, model: realise.Model) -> Standing:
+    """Whether the model is better than always answering the commonest class."""
+    estimate = model.estimate, f"{model.estimate.n} {model.estimate_source.partition(',')[0]}"
+    if test is None:
+        return verdict.against_commonest(*estimate)
+    return verdict.against_commonest(test, f"{test.n} test images", estimate)
 
 
 def _facts(seen: Survey, model: realise.Model, result: RunResult, now: datetime) -> RunFacts:

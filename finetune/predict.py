@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from finetune import batches, cache, features, inference, probe, runs, scales
-from finetune.errors import FinetuneError, RunError, first_line, safe_name
+from finetune import batches, cache, features, inference, matrix, probe, runs, scales
+from finetune.errors import FinetuneError, ImageError, RunError, first_line, safe_name
 from finetune.records import ClassProbability, Listener, Prediction, RunFacts
 
 # What OpenVINO answers on; another device asked for is torch's.
 QUICK_DEVICES = ("auto", "cpu")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the images that decoded, before their softmax.
+
+    `rows` is [M, C], float32 or float64, in a file where that is large; `kept` int64[M] holds each
+    row's position in the list asked for; `faults` names the others.
+    """
+
+    rows: matrix.Rows | probe.Array
+    kept: npt.NDArray[np.int64]
+    temperature: float
+    faults: tuple[tuple[int, ImageError], ...]
+
+    def probabilities(self) -> Iterator[tuple[npt.NDArray[np.int64], probe.Array]]:
+        """Some images at a time: their positions, and their probabilities float64[n, C]."""
+        step = max(1, matrix.PART_BYTES // (8 * self.rows.shape[1]))
+        for start in range(0, len(self.kept), step):
+            part = slice(start, start + step)
+            some = np.asarray(self.rows[part], np.float64)
+            yield self.kept[part], probe.probabilities(some, self.temperature)
 
 
 def predict(
@@ -24,7 +47,6 @@ def predict(
     top: int,
     device: str,
     listener: Listener,
-    digests: Sequence[str] | None = None,
 ) -> list[Prediction]:
     """Classify files with a run; a file that cannot be read becomes a record with its error.
 
@@ -35,32 +57,55 @@ def predict(
         top: How many classes to list per image.
         device: `auto`, `cpu`, `cuda`, `mps`.
         listener: Hears of progress, and why where torch has to be loaded.
+    """
+    found = scores(run, facts, paths, device=device, listener=listener)
+    names = [safe_name(str(path)) for path in paths]
+    answers: dict[int, Prediction] = {
+        i: Prediction(path=names[i], error=safe_name(fault.message)) for i, fault in found.faults
+    }
+    for numbers, likely in found.probabilities():
+        best = np.argsort(-likely, axis=1, kind="stable")[:, :top]
+        for i, row, chosen in zip(numbers.tolist(), likely, best.tolist(), strict=True):
+            listed = tuple(ClassProbability(facts.classes[c], float(row[c])) for c in chosen)
+            answers[i] = Prediction(
+                path=names[i],
+                label=listed[0].label,
+                probability=listed[0].probability,
+                top=listed,
+            )
+    return [answers[i] for i in range(len(paths))]
+
+
+def scores(
+    run: Path,
+    facts: RunFacts,
+    paths: Sequence[Path],
+    *,
+    device: str,
+    listener: Listener,
+    digests: Sequence[str] | None = None,
+) -> Scores:
+    """What a run says of files, as numbers: what all answers are made of.
+
+    Args:
+        run: As for `predict`.
+        facts: As for `predict`.
+        paths: Image files.
+        device: As for `predict`.
+        listener: As for `predict`.
         digests: SHA-256 of each file, where scores may be kept for the next time.
     """
     for text in scales.unseen(paths, facts.preprocess.scales):
         listener.note(text)
     quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
+    rows: matrix.Rows | probe.Array
     if quick is None:
-        table, scores = _with_torch(runs.load(run), paths, device, listener)
+        table, rows = _with_torch(runs.load(run), paths, device, listener)
     else:
         side = facts.preprocess.side_px
         table = features.extract(paths, quick, side, listener, digests, facts.preprocess.scales)
-        scores = table.rows[:].astype(np.float64)
-    likely = probe.probabilities(scores, facts.head.temperature)
-    names = [safe_name(str(path)) for path in paths]
-    answers: dict[int, Prediction] = {
-        i: Prediction(path=names[i], error=safe_name(fault.message)) for i, fault in table.faults
-    }
-    for row, i in enumerate(table.kept.tolist()):
-        best = np.argsort(-likely[row], kind="stable")[:top]
-        listed = tuple(ClassProbability(facts.classes[c], float(likely[row, c])) for c in best)
-        answers[i] = Prediction(
-            path=names[i],
-            label=listed[0].label,
-            probability=listed[0].probability,
-            top=listed,
-        )
-    return [answers[i] for i in range(len(paths))]
+        rows = table.rows
+    return Scores(rows, table.kept, facts.head.temperature, table.faults)
 
 
 def _quick(run: Path, facts: RunFacts, listener: Listener) -> inference.Engine | None:

@@ -44,6 +44,10 @@ NARROW = 0.04
 SMOOTHING = 0.03  # images of the prior for each ImageNet class; more hides what few images tell
 OVERLAP = 0.5
 OVERLAP_IMAGES = 5
+# Mean probability of the ImageNet class on the images it calls. Photographs of it have 0.58 to
+# 0.78, drawings and strokes that it happens to call up to 0.61, noise and blank pictures up to
+# 0.13 (docs/log.md, 2026-11-25).
+SURE, SURE_OF_NAMED = 0.7, 0.4
 
 _PREFIX = "class|digit|letter|char|character|num|number|sym|symbol|glyph|sign|label"
 # a lone letter or number, perhaps after a prefix; `charm` is a word, `char_m` and `char7` are not
@@ -223,12 +227,23 @@ def similarity(
 
 
 def overlap(
-    probabilities: npt.NDArray[np.float32], labels: Labels, classes: Sequence[str]
+    probabilities: npt.NDArray[np.float32],
+    labels: Labels,
+    classes: Sequence[str],
+    known: Sequence[str],
 ) -> dict[str, int]:
-    """Classes that are ImageNet classes under another name: class → number of the ImageNet class.
+    """Classes that are ImageNet classes: class → number of the ImageNet class.
 
-    At least half of the images of the class, and five, are called by one ImageNet class, which
-    calls mostly them.
+    At least half of the images of the class, and five, are called by one ImageNet class, and it is
+    really in them: either it bears the name of the class and is fairly sure of these images, or it
+    calls mostly them and is as sure as it is of photographs. Blank pictures, noise and drawings are
+    often called by one class, too, but not with such probabilities.
+
+    Args:
+        probabilities: The ImageNet classifier's softmax, float32[N, 1000].
+        labels: int64[N] in 0..C-1.
+        classes: C names.
+        known: The names of the ImageNet classes, synonyms set off by commas.
     """
     called = probabilities.argmax(axis=1)
     found = {}
@@ -238,10 +253,29 @@ def overlap(
         if not len(own):
             continue
         likeliest, count = int(values[counts.argmax()]), int(counts.max())
+        if count < OVERLAP_IMAGES or count < OVERLAP * len(own):
+            continue
         alone = count / int((called == likeliest).sum())
-        if count >= OVERLAP_IMAGES and count >= OVERLAP * len(own) and alone > OVERLAP:
+        sure = float(probabilities[(labels == label) & (called == likeliest), likeliest].mean())
+        named = _same_name(name, known[likeliest])
+        if (named and sure >= SURE_OF_NAMED) or (alone > OVERLAP and sure >= SURE):
             found[name] = likeliest
     return found
+
+
+def _same_name(name: str, synonyms: str) -> bool:
+    """Does a class bear one of the names of an ImageNet class, or the noun that one ends in?"""
+    own = _words(name)
+    others = [_words(part) for part in synonyms.split(",")]
+    return bool(own) and any(
+        words and (own[-1] == words[-1] or "".join(own) == "".join(words)) for words in others
+    )
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name, in the singular as far as an s tells."""
+    words: list[str] = re.findall(r"[^\W\d_]+", name.lower())
+    return [w[:-1] if w.endswith("s") and not w.endswith("ss") else w for w in words]
 
 
 def _part(

@@ -10,10 +10,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune import data, evaluate, features, probe
+from finetune import data, evaluate, features, mistakes, probe
 from finetune.errors import DataError
 from finetune.inference import Engine
-from finetune.records import EpochRecord, Finding, Floor, Metrics, Plan, Sample, Strategy
+from finetune.records import (
+    EpochRecord,
+    Finding,
+    Floor,
+    Metrics,
+    Plan,
+    Sample,
+    Strategy,
+    WrongAnswer,
+)
 from finetune.survey import Clock, Survey
 
 
@@ -43,11 +52,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Test:
-    """Probabilities float64[M,C] and labels int64[M] of the test images that decoded."""
+    """Probabilities float64[M,C], labels int64[M] and paths of the test images that decoded."""
 
     probabilities: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     findings: tuple[Finding, ...]
+    paths: tuple[str, ...]
 
 
 def probed(survey: Survey, chosen: probe.LeftOut, name: Strategy) -> Model:
@@ -80,7 +90,8 @@ def examine(survey: Survey, model: Model, clock: Clock) -> Test:
         findings += data.leaks(survey.splits.fitting, samples)
         labels = np.array([samples[i].label for i in table.kept], np.int64)
         scores = probe.score(stored(model.head), table.columns(model.taps))
-    return Test(probe.probabilities(scores, model.head.temperature), labels, findings)
+        likely = probe.probabilities(scores, model.head.temperature)
+    return Test(likely, labels, findings, tuple(samples[i].path for i in table.kept))
 
 
 def _digested(
@@ -101,6 +112,15 @@ def _digested(
 def metrics(survey: Survey, test: Test) -> Metrics:
     """What the test says."""
     return evaluate.measure(test.probabilities, test.labels, survey.dataset.classes)
+
+
+def errors(survey: Survey, test: Test) -> tuple[WrongAnswer, ...]:
+    """Which answers were wrong, the surest first."""
+    found = evaluate.answers([test.probabilities], test.labels)
+    return mistakes.wrong(
+        *(found.labels, found.called, found.confidence),
+        *(test.paths, survey.dataset.classes),
+    )
 
 
 def stored(head: probe.Head) -> probe.Head:

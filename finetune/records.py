@@ -464,7 +464,9 @@ class ClassMetrics:
 class Metrics:
     """What was measured on a set of labelled images; rates are fractions of 1.
 
-    `interval` is the 95 % Wilson interval of the accuracy; rows of `confusion` are true classes.
+    `interval` is the 95 % Wilson interval of the accuracy. Rows of `confusion` are true classes;
+    with very many classes it is empty, and `cells` has what is not zero in it as (true class,
+    answer, images): `mistakes.cells` reads either.
     """
 
     n: int
@@ -477,6 +479,29 @@ class Metrics:
     majority_baseline: float
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    cells: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """An image whose answer is not its label; `probability` is that of the answer."""
+
+    path: str
+    truth: str
+    answer: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a model is better than always answering the commonest class, and how that shows.
+
+    `better` is None where there is nothing to compare: all images are of one class.
+    """
+
+    better: bool | None
+    text: str
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -505,8 +530,11 @@ class Stop:
 class RunResult:
     """The answer of `finetune train`; written as `result.json`.
 
-    `stopped` is None where the training came to its end; `failed` is what went wrong after it,
-    where the model was kept nevertheless.
+    `stopped` is None where the training came to its end. `errors` are the wrong answers on the test
+    images, the surest first (in `result.json` no more than it may hold). `better_than_commonest`
+    is None in runs of older versions and where all images are of one class; `verdict` says it in
+    words. `failed` is
+    what went wrong after the training, where the model was kept nevertheless.
     """
 
     run: str
@@ -524,6 +552,9 @@ class RunResult:
     seconds: dict[str, float]
     stopped: Stop | None = None
     failed: Stop | None = None
+    errors: tuple[WrongAnswer, ...] = ()
+    better_than_commonest: bool | None = None
+    verdict: str = ""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -741,12 +772,15 @@ class Health:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answer of `finetune evaluate`."""
+    """The answer of `finetune evaluate`; `errors` are all wrong answers, the surest first."""
 
     run: str
     data: str
     metrics: Metrics
     findings: tuple[Finding, ...]
+    errors: tuple[WrongAnswer, ...] = ()
+    better_than_commonest: bool | None = None
+    verdict: str = ""
     schema_version: int = SCHEMA_VERSION
 
 

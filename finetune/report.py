@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from finetune import mistakes
 from finetune.errors import printable
 from finetune.records import (
     DatasetProfile,
@@ -18,6 +19,7 @@ from finetune.records import (
 )
 
 _MATRIX_CLASSES = 50  # a larger matrix is no longer read, and grows with the square
+_PAIRS, _ERRORS = 50, 200
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -52,12 +54,15 @@ def to_html(
         f'<p class="big">{metrics.accuracy:.1%}</p>',
         f'<p class="soft">accuracy on {escape(source)}, 95 % interval {low:.1%} to {high:.1%}; '
         f"always answering the commonest class gives {metrics.majority_baseline:.1%}</p>",
+        _standing(result),
         _stopped(result),
         _why(result, profile, actions),
         _stages(result),
         _history(history),
         _classes(metrics),
         _confusion(metrics, result.classes),
+        _pairs(metrics),
+        _errors(result),
         _findings(result),
         _plan(result),
         _origin(facts),
@@ -69,6 +74,13 @@ def to_html(
         + "\n".join(p for p in parts if p)
         + "</body></html>\n"
     )
+
+
+def _standing(result: RunResult) -> str:
+    """That the result is no better than the commonest class, or that this cannot be said."""
+    if result.better_than_commonest or not result.verdict:
+        return ""
+    return f"<p><b>{escape(printable(result.verdict[0].upper() + result.verdict[1:]))}.</b></p>"
 
 
 def _stopped(result: RunResult) -> str:
@@ -170,28 +182,22 @@ def _classes(metrics: Metrics) -> str:
     def rate(value: float | None) -> str:
         return "–" if value is None else f"{value:.1%}"
 
-    rows = [[c.name, c.n, rate(c.precision), rate(c.recall), rate(c.f1)] for c in metrics.per_class]
+    rows = [
+        [c.name, c.n, rate(c.precision), rate(c.recall), rate(c.f1)]
+        for c in mistakes.worst_first(metrics.per_class)
+    ]
     summary = (
         f'<p class="soft">balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 '
         f"{metrics.macro_f1:.1%} · log loss {metrics.log_loss:.3f} · calibration error "
         f"{metrics.calibration_error:.1%}</p>"
     )
     table = _table(["class", "images", "precision", "recall", "F1"], rows)
-    return f"<h2>By class</h2>{table}{summary}"
+    return f"<h2>By class, the least recall first</h2>{table}{summary}"
 
 
 def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
     if len(classes) > _MATRIX_CLASSES:
-        pairs = [
-            (v, classes[i], classes[j])
-            for i, row in enumerate(metrics.confusion)
-            for j, v in enumerate(row)
-            if v and i != j
-        ]
-        worst = sorted(pairs, reverse=True)[:_MATRIX_CLASSES]
-        return "<h2>Most frequent confusions</h2>" + _table(
-            ["true", "answered", "images"], [[true, answer, v] for v, true, answer in worst]
-        )
+        return ""
     head = "".join(f"<th>{i + 1}</th>" for i in range(len(classes)))
     rows = []
     for i, (name, row) in enumerate(zip(classes, metrics.confusion, strict=True)):
@@ -206,6 +212,37 @@ def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
         '<h2>Confusion: rows are true, columns are answers</h2><div class="scroll">'
         f'<table class="confusion"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
     )
+
+
+def _pairs(metrics: Metrics) -> str:
+    """Which classes were taken for which, the most images first."""
+    pairs = mistakes.confused(metrics)
+    rows = [[true, answer, f"{v} of {total}"] for true, answer, v, total in pairs[:_PAIRS]]
+    if not rows:
+        return ""
+    cut = _cut(len(rows), len(pairs), "pairs", "result.json has the whole matrix")
+    table = _table(["true", "answered", "images"], rows)
+    return f"<h2>Most frequent confusions</h2>{table}{cut}"
+
+
+def _errors(result: RunResult) -> str:
+    """The wrong answers on the test images, the surest first."""
+    if not result.errors or result.test is None:
+        return ""
+    rows = [
+        [printable(e.path), e.truth, e.answer, f"{e.probability:.1%}"]
+        for e in result.errors[:_ERRORS]
+    ]
+    cut = _cut(len(rows), mistakes.count(result.test), "wrong answers", "more are in result.json")
+    table = _table(["image", "truth", "answer", "probability"], rows)
+    return f"<h2>Wrong answers on the test images, the surest first</h2>{table}{cut}"
+
+
+def _cut(shown: int, total: int, what: str, where: str) -> str:
+    """That a table is cut, and where the rest is."""
+    if shown == total:
+        return ""
+    return f'<p class="soft">{shown} of {total} {what} shown; {where}</p>'
 
 
 def _findings(result: RunResult) -> str:

@@ -25,10 +25,11 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
 from finetune import disk, inference, resume, strangers
-from finetune.errors import RunError, TakenError, first_line, safe_name
+from finetune.errors import DataError, RunError, TakenError, first_line, safe_name
 from finetune.records import (
     SCHEMA_VERSION,
     EpochRecord,
+    Metrics,
     RunFacts,
     RunResult,
     RunRow,
@@ -47,6 +48,12 @@ _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 # The most that is read of a file: ten thousand classes with long names take 3 MB, one and a half
 # million images 250 MB.
 _MOST_FACTS_BYTES, _MOST_SPLITS_BYTES = 32_000_000, 256_000_000
+# Where a result is too long: at most so many entries of each list, tried in turn. A cell of a
+# confusion matrix takes a tenth of the bytes of a path.
+MOST_LISTED = (30_000, 10_000, 3_000, 1_000, 100)
+CELLS_PER_ENTRY = 10
+SAMPLE_BYTES = 60  # of a sample in `splits.json` beside its texts
+PRETTY_CHARS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
     )
     texts = {
         "run.json": _pretty(facts),
-        "result.json": _pretty(result),
+        "result.json": _fitting(result),
         "splits.json": _pretty(splits),
         "history.jsonl": "".join(to_json(r) + "\n" for r in history),
     }
@@ -171,6 +178,26 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
             f"cannot write the run to {path}: {error.strerror or error}",
             hint="Make room, or give a folder you may write to with --out.",
         ) from error
+
+
+def require_room(splits: Splits) -> None:
+    """Find out before the work whether `splits.json` will have no more bytes than are read of it.
+
+    Raises:
+        DataError: too many images.
+    """
+    samples = (*splits.fitting, *splits.test)
+    # a JSON escape has six bytes for one character, UTF-8 at most four
+    size = sum(SAMPLE_BYTES + 6 * len(s.path + s.group) + len(s.digest) for s in samples)
+    if size <= _MOST_SPLITS_BYTES:
+        return
+    size = sum(len(to_json(some)) for some in (splits.train, splits.val, splits.test))
+    if size > _MOST_SPLITS_BYTES:
+        raise DataError(
+            f"{len(samples):,} images are too many: their list would have {size:,} bytes, and no "
+            f"more than {_MOST_SPLITS_BYTES:,} are read of a run's splits.json",
+            hint="Give a smaller --max-per-class, or shorter names of folders and files.",
+        )
 
 
 def load(path: Path) -> LoadedRun:
@@ -347,6 +374,38 @@ def _record(file: Path, kind: type[T], most: int) -> T:
         raise _unreadable(file, error) from error
 
 
+def _fitting(result: RunResult) -> str:
+    """`result.json`, in as many bytes as are read of it.
+
+    Lists that grow with the images are cut where they would be too long: wrong answers, the files
+    of a finding, and at last the rarest cells of the confusion matrices. Their numbers stand in the
+    figures and titles.
+    """
+    for most in (None, *MOST_LISTED):
+        text = _pretty(_cut(result, most))
+        if len(text.encode(errors="backslashreplace")) <= _MOST_FACTS_BYTES:
+            break
+    return text
+
+
+def _cut(result: RunResult, most: int | None) -> RunResult:
+    """The result with at most so many entries in each list that grows with the images."""
+
+    def fewer(metrics: Metrics) -> Metrics:
+        if most is None or len(metrics.cells) <= CELLS_PER_ENTRY * most:
+            return metrics
+        largest = sorted(metrics.cells, key=lambda c: -c[2])[: CELLS_PER_ENTRY * most]
+        return replace(metrics, cells=tuple(sorted(largest)))
+
+    return replace(
+        result,
+        errors=result.errors[:most],
+        findings=tuple(replace(f, paths=f.paths[:most]) for f in result.findings),
+        test=None if result.test is None else fewer(result.test),
+        estimate=fewer(result.estimate),
+    )
+
+
 def _unreadable(file: Path, error: Exception) -> RunError:
     return RunError(
         f"cannot read {file}: {_why(error)}",
@@ -359,4 +418,9 @@ def _why(error: Exception) -> str:
 
 
 def _pretty(record: object) -> str:
-    return json.dumps(to_builtins(record), indent=1, ensure_ascii=False) + "\n"
+    """JSON with a value a line; on one line where that is longer than people read."""
+    flat = to_builtins(record)
+    text = json.dumps(flat, ensure_ascii=False, separators=(",", ":"))
+    if len(text) <= PRETTY_CHARS:
+        text = json.dumps(flat, indent=1, ensure_ascii=False)
+    return text + "\n"

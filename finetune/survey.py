@@ -23,6 +23,7 @@ from finetune import (
     prepared,
     probe,
     profile,
+    runs,
     scales,
     strategy,
     weights,
@@ -215,6 +216,8 @@ def look(request: Request, listener: Listener, clock: Clock, most: int | None = 
         dataset, splits = examined.dataset, examined.splits
         _require_readable(examined, root)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
+        if most is None:  # a run will be written
+            runs.require_room(splits)
     for finding in examined.findings:
         if finding.severity != "note" or finding.code in (data.LAYOUT.code, data.SPLIT_CLASS.code):
             listener.note(f"{finding.code} {finding.title}")
@@ -472,10 +475,11 @@ def overlap(survey: Survey) -> tuple[Finding, ...]:
     asked, seen = survey.asked, survey.imagenet
     if seen is None:
         return ()
-    found = profile.overlap(seen, survey.labels[asked], survey.dataset.classes)
+    known = survey.body.facts.knows
+    found = profile.overlap(seen, survey.labels[asked], survey.dataset.classes, known)
     if not found:
         return ()
-    pairs = [f"{own} ({survey.body.facts.knows[i]})" for own, i in found.items()]
+    pairs = [f"{own} ({known[i]})" for own, i in found.items()]
     more = f" and {len(pairs) - OVERLAPS_SHOWN} more" if len(pairs) > OVERLAPS_SHOWN else ""
     return (
         Finding(

@@ -22,7 +22,7 @@ import pytest
 from helpers import SAMPLE
 from PIL import Image
 
-from finetune import cli, disk, pipeline, runs, strategy
+from finetune import disk, pipeline, runs, strategy, tables
 from finetune.errors import UsageError
 from finetune.records import Prediction
 
@@ -414,7 +414,7 @@ def test_a_csv_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(disk, "flush", fail)
 
     with pytest.raises(UsageError, match="No space left"):
-        cli._write_csv(file, [Prediction("a.jpg", label="a", probability=0.5)])
+        tables.write_answers(file, [Prediction("a.jpg", label="a", probability=0.5)])
 
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
@@ -427,8 +427,8 @@ def test_a_csv_goes_through_a_link_or_pipe(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         heard = pool.submit((tmp_path / "pipe").read_bytes)
         for name in ("link.csv", "pipe"):
-            cli._require_csv(tmp_path / name, [])
-            cli._write_csv(tmp_path / name, [Prediction("a.jpg", error="bad")])
+            tables.require("--csv", tmp_path / name, [])
+            tables.write_answers(tmp_path / name, [Prediction("a.jpg", error="bad")])
 
         assert heard.result(timeout=10) == (tmp_path / "real.csv").read_bytes()
     assert (tmp_path / "link.csv").is_symlink()
@@ -442,7 +442,7 @@ def test_a_spreadsheet_computes_nothing_of_a_csv(text: str, written: str, tmp_pa
     """A class or file named like a formula is text; a number stays a number."""
     answer = Prediction(text, label=text, probability=0.5, top=(), error=None)
 
-    cli._write_csv(tmp_path / "out.csv", [answer])
+    tables.write_answers(tmp_path / "out.csv", [answer])
 
     _, row = csv.reader((tmp_path / "out.csv").read_text().splitlines())
     assert row[:2] == [written, written]
