@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, evaluate, health, predict, runs
+from finetune import data, evaluate, health, predict, prepared, runs
 from finetune.errors import DataError, safe_name
 from finetune.records import Evaluation, Health, Listener, Prediction, Request
 
@@ -34,6 +34,7 @@ def run_prediction(
     paths: Sequence[Path], run: Path | None, *, top: int, device: str, listener: Listener
 ) -> list[Prediction]:
     """`finetune predict`: an answer or a fault for every image, in the order of the files."""
+    prepared.require_device(device)
     path = run or runs.latest()
     facts = runs.load_facts(path)
     found = data.list_images(paths)
@@ -64,6 +65,7 @@ def run_evaluation(
     root: Path, run: Path | None, *, device: str, unseen: bool, listener: Listener
 ) -> Evaluation:
     """`finetune evaluate DIR`: how a run does on labelled images."""
+    prepared.require_device(device)
     path = run or runs.latest()
     facts, splits = runs.load_facts(path), runs.load_splits(path)
     dataset = data.scan_labelled(root, facts.classes)

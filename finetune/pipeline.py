@@ -16,6 +16,7 @@ from finetune import (
     evaluate,
     export,
     health,
+    prepared,
     probe,
     realise,
     report,
@@ -154,6 +155,7 @@ def _check(request: Request) -> None:
     if request.strategy != "auto":
         strategy.named(request.strategy)
     strategy.check(request.options)
+    prepared.require_device(request.device)
     scratch = request.strategy == "scratch"
     if request.backbone == "lenet5" and not scratch and request.weights is None:
         raise UsageError(

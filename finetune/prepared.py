@@ -100,14 +100,33 @@ def prepare(
     identity = weights.identity(name, source)
     key = None if identity is None else _key(name, identity)
     if key is not None and inference.surely_cpu(device):
-        found = _kept(key, name, source, listener)
+        found = _kept(key, name, source, _on_cpu(device), listener)
         if found is not None:
             return found
     return _made(name, source, key, device=device, seed=seed, paths=paths, listener=listener)
 
 
-def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepared | None:
-    """What an earlier run has left, if it is whole."""
+def require_device(asked: str) -> None:
+    """Refuse a device that is not here before any image is read.
+
+    Raises:
+        DeviceError: from `engine.choose_device`.
+    """
+    if asked not in ("auto", "cpu"):
+        from finetune import engine  # noqa: PLC0415 - see `_kept`
+
+        engine.choose_device(asked)
+
+
+def _on_cpu(asked: str) -> str:
+    """Why the CPU, where that goes without asking torch."""
+    if asked == "auto":
+        return f"no GPU found; {os.cpu_count()} CPU cores"
+    return f"--device {asked}"
+
+
+def _kept(key: str, name: str, source: str | None, why: str, listener: Listener) -> Prepared | None:
+    """What an earlier run has left, if it is whole; `why` the CPU computes."""
     folder = cache.model_folder(key)
     if folder is None:
         return None
@@ -131,7 +150,7 @@ def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepar
     except Exception as error:  # OpenVINO raises all sorts of things
         _drop(key, folder, error, listener)
         return None
-    listener.note(f"cpu (no GPU found; {os.cpu_count()} CPU cores), openvino ({reason.text})")
+    listener.note(f"cpu ({why}), openvino ({reason.text})")
 
     def network() -> Backbone:
         from finetune import backbones  # noqa: PLC0415 - torch takes seconds to import
@@ -185,7 +204,7 @@ def _made(
     random = about.weights == weights.RANDOM
     if key is None and not random:  # a hub's weights are known only now
         key = _key(name, about.digest)
-        found = _kept(key, name, source, listener) if chosen.type == "cpu" else None
+        found = _kept(key, name, source, why.text, listener) if chosen.type == "cpu" else None
         if found is not None:
             return replace(found, load=lambda: backbone)
     images = len(paths) if random else None

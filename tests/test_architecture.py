@@ -25,7 +25,7 @@ LAYERS = {
     2: {"backbones", "checks", "console", "export", "features", "runs"},
     1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "probe", "profile"}
     | {"report", "resume", "strategy", "weights"},
-    0: {"checkpoint", "disk", "matrix", "records", "strangers"},
+    0: {"checkpoint", "disk", "losses", "matrix", "records", "strangers"},
     -1: {"errors"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
