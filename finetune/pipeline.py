@@ -24,6 +24,7 @@ from finetune import (
     runs,
     strategy,
     survey,
+    weights,
 )
 from finetune.errors import INTERRUPTED, DataError, RunError, TrainingError, UsageError, safe_name
 from finetune.records import (
@@ -156,7 +157,14 @@ def _check(request: Request) -> None:
         strategy.named(request.strategy)
     strategy.check(request.options)
     prepared.require_device(request.device)
+    if runs.as_start(request.weights, request.backbone) is None:
+        weights.require(request.weights)
     scratch = request.strategy == "scratch"
+    if scratch and request.weights not in (None, weights.RANDOM):
+        raise UsageError(
+            f"--strategy scratch starts from random weights, not from {request.weights}",
+            hint="Leave out --weights, or choose another --strategy.",
+        )
     if request.backbone == "lenet5" and not scratch and request.weights is None:
         raise UsageError(
             "lenet5 has no pretrained weights",

@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches, cache, disk, inference, weights
+from finetune import batches, cache, disk, inference, runs, weights
 from finetune.errors import ImageError, first_line
 from finetune.inference import Engine, Pixels
-from finetune.records import BackboneFacts, Listener, PreparedFacts, Reason, from_json, to_json
+from finetune.records import (
+    BackboneFacts,
+    Listener,
+    Origin,
+    PreparedFacts,
+    Reason,
+    from_json,
+    to_json,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +37,10 @@ TOPOLOGY, CONSTANTS, NETWORK, OTHERS = FILES = (
     "stages.bin",
     "network.safetensors",
     "others.safetensors",
+)
+# What the program believes of tuning, and of likeness, was measured with ImageNet's own weights.
+TUNED_BODY = (
+    "similarity to ImageNet and what tuning is expected to gain speak of ImageNet's own weights"
 )
 # Images of noise whose BatchNorm inputs give the scale of the drift.
 NOISE_IMAGES = 16
@@ -74,6 +86,20 @@ class Prepared:
         return self.read()
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Which backbone with which weights, as for `backbones.build`."""
+
+    name: str
+    source: str | None
+    origin: Origin | None
+
+    def build(self) -> tuple[Backbone, BackboneFacts]:
+        from finetune import backbones  # noqa: PLC0415 - torch takes seconds to import
+
+        return backbones.build(self.name, self.source, self.origin)
+
+
 def prepare(
     name: str,
     source: str | None,
@@ -87,23 +113,28 @@ def prepare(
 
     Args:
         name: As for `backbones.build`.
-        source: Its weights, likewise.
+        source: Its weights, likewise, or a run's folder or file of tensors, to start from.
         device: `auto`, `cpu`, `cuda`, `mps`.
         seed: Of random weights, where these are asked for.
         paths: Images; on the first of them a converted network must agree with torch's.
         listener: Hears of the device and the runtime.
 
     Raises:
-        BackboneError: from `backbones.build`.
+        BackboneError: from `backbones.build`, or the run is another backbone's.
+        RunError: the run cannot be read.
         DeviceError: from `engine.choose_device`.
     """
-    identity = weights.identity(name, source)
+    origin = runs.as_start(source, name)
+    if origin is not None:
+        listener.note(f"{name} from {origin.weights}; {TUNED_BODY}")
+    wanted = _Wanted(name, source, origin)
+    identity = weights.identity(name, source, origin)
     key = None if identity is None else _key(name, identity)
     if key is not None and inference.surely_cpu(device):
-        found = _kept(key, name, source, _on_cpu(device), listener)
+        found = _kept(key, wanted, _on_cpu(device), listener)
         if found is not None:
             return found
-    return _made(name, source, key, device=device, seed=seed, paths=paths, listener=listener)
+    return _made(wanted, key, device=device, seed=seed, paths=paths, listener=listener)
 
 
 def require_device(asked: str) -> None:
@@ -125,7 +156,7 @@ def _on_cpu(asked: str) -> str:
     return f"--device {asked}"
 
 
-def _kept(key: str, name: str, source: str | None, why: str, listener: Listener) -> Prepared | None:
+def _kept(key: str, wanted: _Wanted, why: str, listener: Listener) -> Prepared | None:
     """What an earlier run has left, if it is whole; `why` the CPU computes."""
     folder = cache.model_folder(key)
     if folder is None:
@@ -153,9 +184,7 @@ def _kept(key: str, name: str, source: str | None, why: str, listener: Listener)
     listener.note(f"cpu ({why}), openvino ({reason.text})")
 
     def network() -> Backbone:
-        from finetune import backbones  # noqa: PLC0415 - torch takes seconds to import
-
-        return backbones.build(name, source)[0]
+        return wanted.build()[0]
 
     def tensors() -> Mapping[str, npt.NDArray[Any]]:
         # read, and so checked, only where a run is written
@@ -183,8 +212,7 @@ def _late(graph: Any, pixels: Pixels) -> inference.Features:
 
 
 def _made(
-    name: str,
-    source: str | None,
+    wanted: _Wanted,
     key: str | None,
     *,
     device: str,
@@ -195,16 +223,16 @@ def _made(
     """Load the backbone, choose its runtime, and keep what was converted."""
     import torch  # noqa: PLC0415 - see `_kept`
 
-    from finetune import backbones, engine  # noqa: PLC0415
+    from finetune import engine  # noqa: PLC0415
 
     chosen, why = engine.choose_device(device)
     torch.manual_seed(seed)  # random weights, where they are asked for
-    backbone, about = backbones.build(name, source)
+    backbone, about = wanted.build()
     side = about.preprocess.side_px
     random = about.weights == weights.RANDOM
     if key is None and not random:  # a hub's weights are known only now
-        key = _key(name, about.digest)
-        found = _kept(key, name, source, why.text, listener) if chosen.type == "cpu" else None
+        key = _key(wanted.name, about.digest)
+        found = _kept(key, wanted, why.text, listener) if chosen.type == "cpu" else None
         if found is not None:
             return replace(found, load=lambda: backbone)
     images = len(paths) if random else None
