@@ -2,9 +2,10 @@
 
     python benchmarks/imbalance.py --data FOLDER_OF_DATA_SETS [--sets NAME …] [--ratios 100:10 …]
 
-Of each set the first six classes are taken, every second one of them thinned: 100:10 is 100 images
-of a common class and 10 of a rare one, a fifth of them to choose the temperature by, and from 100
-such images on also the epoch, as the program does.
+Of each set the first classes are taken, every second one of them thinned: 100:10 is 100 images of a
+common class and 10 of a rare one, a fifth of them to choose the temperature by. All epochs are
+trained and the last is kept: where validation chooses the epoch it may take the probe's own head,
+and then nothing of weights is seen.
 Of the others the test has as many of each class as there are of the smallest, 100 at most. Rows go
 to `imbalance.csv`; what is there is not measured again. The table is printed from it.
 
@@ -29,7 +30,7 @@ from finetune.data import IMAGE_SUFFIXES
 from finetune.records import Plan
 
 ROWS = Path(__file__).with_name("imbalance.csv")
-CLASSES, TEST_MOST, VAL_SHARE, BINS = 6, 100, 0.2, 15
+TEST_MOST, VAL_SHARE, BINS = 100, 0.2, 15
 Ratio = tuple[int, int]
 Cell = tuple[str, Ratio, int]
 
@@ -51,6 +52,8 @@ class Row:
     calibration: float
     log_loss: float
     balanced_log_loss: float
+    classes: int
+    side_px: int
     epochs: int
 
 
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--ratios", nargs="+", default=["100:10", "400:10"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--strategies", nargs="+", default=["partial", "deep"])
+    parser.add_argument("--classes", type=int, default=6)
     parser.add_argument("--side-px", type=int, default=96)
     parser.add_argument("--weights", nargs="+", default=["none", "sqrt"])
     asked = parser.parse_args()
@@ -71,36 +75,32 @@ def main() -> None:
             for name in asked.sets:
                 common, rare = (int(n) for n in ratio.split(":"))
                 cell = (name, (common, rare), seed)
-                for row in fill(asked.data, cell, asked.strategies, asked.weights, asked.side_px):
+                for row in fill(asked, cell):
                     append(row)
                     print(row, flush=True)
     show(read())
 
 
-def fill(
-    root: Path, cell: Cell, strategies: list[str], kinds: list[str], side_px: int
-) -> Iterator[Row]:
+def fill(asked: argparse.Namespace, cell: Cell) -> Iterator[Row]:
     """The rows of a cell that are not there yet."""
     name, ratio, seed = cell
     text = f"{ratio[0]}:{ratio[1]}"
-    done = {(r.strategy, r.kind) for r in read() if (r.data, r.ratio, r.seed) == (name, text, seed)}
-    missing = [(s, k) for s in strategies for k in kinds if (s, k) not in done]
-    if not missing:
+    key = (name, text, seed, asked.side_px)
+    done = {(r.strategy, r.kind) for r in read() if (r.data, r.ratio, r.seed, r.side_px) == key}
+    wanted = [(s, k) for s in asked.strategies for k in asked.weights if (s, k) not in done]
+    if not wanted:
         return
-    thin = Thinned.of(root / name, ratio, seed)
+    thin = Thinned.of(asked.data / name, ratio, seed, asked.classes)
     made: tune.Material | None = None
-    for way in strategies:
-        for kind in kinds:
-            if (way, kind) not in missing:
-                continue
-            plan = planned(thin, strategy.named(way), SETS[name], side_px, kind)
-            made = made or thin.material(plan, seed)
-            yield thin.row(made, plan, (name, text, seed, way, kind))
+    for way, kind in wanted:
+        plan = planned(thin, way, SETS[name], asked.side_px, kind)
+        made = made or thin.material(plan, seed)
+        yield thin.row(made, plan, (name, text, seed, way, kind))
 
 
 @dataclass(frozen=True)
 class Thinned:
-    """A set with rare classes: files to fit on, of these the ones held out, and test files."""
+    """A set with rare classes: files to fit on, which of them are held out, and test files."""
 
     fit: list[Path]
     labels: np.ndarray
@@ -109,11 +109,11 @@ class Thinned:
     test_labels: np.ndarray
 
     @classmethod
-    def of(cls, folder: Path, ratio: Ratio, seed: int) -> Thinned:
-        """Thin every second class; one image of a rare class at least chooses the epoch."""
+    def of(cls, folder: Path, ratio: Ratio, seed: int, classes: int) -> Thinned:
+        """Thin every second class; of a rare class, too, one image at least is held out."""
         rng = np.random.default_rng(seed)
         parts = []
-        for number, place in enumerate(sorted(p for p in folder.iterdir() if p.is_dir())[:CLASSES]):
+        for number, place in enumerate(sorted(p for p in folder.iterdir() if p.is_dir())[:classes]):
             files = sorted(p for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             files = [files[i] for i in rng.permutation(len(files))]
             count = ratio[number % 2]
@@ -152,19 +152,7 @@ class Thinned:
 
     def row(self, made: tune.Material, plan: Plan, key: tuple[str, str, int, str, str]) -> Row:
         """Tune as planned and test."""
-        tuned, scores = self._tuned(made, plan)
-        temperature = probe.fit_temperature(scores, self.labels[self.held])
-        found = _scores(tuned, made, batches.load(self.test, plan.side_px, 1))
-        figures = self._figures(probe.probabilities(found, temperature))
-        return Row(*key, len(self.test), *figures, len(tuned.history))
-
-    def _tuned(self, made: tune.Material, plan: Plan) -> tuple[train.Tuned, np.ndarray]:
-        """As the program does: held-out images choose the epoch only where they can tell."""
         rows, held = np.flatnonzero(~self.held), np.flatnonzero(self.held)
-        if len(held) >= tune.TELLING_IMAGES:
-            trial = tune.on_split(made, plan, rows, held)
-            assert trial.tuned is not None
-            return trial.tuned, trial.scores
         assert made.top is not None
         part = replace(
             made,
@@ -175,7 +163,12 @@ class Thinned:
             groups=[made.groups[i] for i in rows],
         )
         tuned = tune.on_everything(part, plan)
-        return tuned, _scores(tuned, made, made.plain[held])
+        scores = _scores(tuned, made, made.plain[held])
+        temperature = probe.fit_temperature(scores, self.labels[held])
+        found = _scores(tuned, made, batches.load(self.test, plan.side_px, 1))
+        figures = self._figures(probe.probabilities(found, temperature))
+        sizes = (len(self.counts), plan.side_px, len(tuned.history))
+        return Row(*key, len(self.test), *figures, *sizes)
 
     def _figures(self, found: np.ndarray) -> tuple[float, ...]:
         labels, classes = self.test_labels, len(self.counts)
@@ -243,11 +236,12 @@ def show(rows: list[Row]) -> None:
     """Print the table, in percent but for the log losses."""
     percents = ("accuracy", "balanced", "common", "rare", "calibration")
     losses = ("log_loss", "balanced_log_loss")
-    names = ("data", "ratio", "seed", "strategy", "kind", "tested", *percents, *losses)
+    plain = ("data", "classes", "ratio", "side_px", "strategy", "kind", "seed", "tested")
+    names = (*plain, *percents, *losses)
     print("| " + " | ".join(n.replace("_", " ") for n in names) + " |")
     print("| --- " * len(names) + "|")
-    for row in sorted(rows, key=lambda r: (r.data, r.ratio, r.seed, r.strategy, r.kind)):
-        cells = [str(getattr(row, n)) for n in names[:6]]
+    for row in sorted(rows, key=lambda r: (r.data, r.ratio, r.strategy, r.seed, r.kind)):
+        cells = [str(getattr(row, n)) for n in plain]
         cells += [f"{100 * getattr(row, n):.1f}" for n in percents]
         cells += [f"{getattr(row, n):.3f}" for n in losses]
         print("| " + " | ".join(cells) + " |")
