@@ -9,7 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, evaluate, health, kinds, mistakes, names, predict, runs, scan, verdict
+from finetune import (
+    data,
+    evaluate,
+    health,
+    kinds,
+    mistakes,
+    names,
+    predict,
+    prepared,
+    runs,
+    scan,
+    verdict,
+)
 from finetune.errors import DataError, safe_name
 from finetune.records import Evaluation, Health, Listener, Prediction, Request
 
@@ -34,6 +46,7 @@ def run_prediction(
     paths: Sequence[Path], run: Path | None, *, top: int, device: str, listener: Listener
 ) -> list[Prediction]:
     """`finetune predict`: an answer or a fault for every image, in the order of the files."""
+    prepared.require_device(device)
     path = run or runs.latest()
     facts = runs.load_facts(path)
     found = data.list_images(paths)
@@ -70,6 +83,7 @@ def run_evaluation(
     label_from: str | None = None,
 ) -> Evaluation:
     """`finetune evaluate DIR`: how a run does on labelled images."""
+    prepared.require_device(device)
     pattern = names.compiled("--label-from", label_from, r"^([a-z]+)\.")
     path = run or runs.latest()
     facts, splits = runs.load_facts(path), runs.load_splits(path)

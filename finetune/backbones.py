@@ -7,7 +7,6 @@ import copy
 import difflib
 import hashlib
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,8 +20,8 @@ from torch.nn import functional
 from finetune import strangers
 from finetune.errors import BackboneError, first_line, safe_name
 from finetune.inference import ROOT, TOP
-from finetune.records import BackboneFacts, BackboneRow, Preprocess
-from finetune.weights import BACKBONES, DEFAULT, RANDOM
+from finetune.records import BackboneFacts, BackboneRow, Origin, Preprocess
+from finetune.weights import BACKBONES, BODY, DEFAULT, HEAD, RANDOM, require
 
 # A 2x2 grid of averages keeps a little of where things are. Head2Toe (Evci et al. 2022) pools to a
 # target length and gives wide layers global averages only; its target of 512 is the bound here.
@@ -281,20 +280,26 @@ class Backbone(nn.Module):
         self.net.load_state_dict(tensors, strict=False)
 
 
-def build(name: str, weights: str | None = None) -> tuple[Backbone, BackboneFacts]:
+def build(
+    name: str, weights: str | None = None, origin: Origin | None = None
+) -> tuple[Backbone, BackboneFacts]:
     """Make a backbone in eval mode.
 
     Args:
         name: A timm model name, `alexnet` or `lenet5`.
         weights: None for the pretrained weights of that name, `random` for untrained ones, or the
             path of a local checkpoint (safetensors, or a state dict saved by torch).
+        origin: The run that has these weights, whose file is read in place of `weights`.
 
     Raises:
         BackboneError: unknown name, or weights that are not there, unreadable, or do not fit.
     """
-    net, source, licence = _network(name, weights)
-    if weights not in (None, RANDOM):
-        _load_file(net, Path(str(weights)))
+    if origin is not None:
+        net, source, licence = _of_run(name, origin), origin.weights, origin.licence
+    else:
+        net, source, licence = _network(name, weights)
+        if weights not in (None, RANDOM):
+            _load_file(net, Path(str(weights)))
     try:
         backbone = Backbone(net.eval(), _preprocess(net, name))
     except Exception as error:
@@ -318,7 +323,7 @@ def build(name: str, weights: str | None = None) -> tuple[Backbone, BackboneFact
 
 def pretrained_on_imagenet(backbone: Backbone, facts: BackboneFacts) -> bool:
     """Whether the weights, classifier and all, are published ones for ImageNet's 1000 classes."""
-    own = facts.weights == RANDOM or facts.weights.startswith("file ")
+    own = facts.weights == RANDOM or facts.weights.startswith(("file ", "run "))
     return not own and backbone.imagenet_head() is not None
 
 
@@ -336,9 +341,7 @@ def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
     Raises:
         BackboneError: unknown name, or tensors that are not this backbone's.
     """
-    with torch.device("meta"):  # shapes alone: a large network is made only for tensors as large
-        shapes = _create(facts.name)
-    _check_match(_without_classifier(shapes, shapes.state_dict()), tensors, _RUN_FILE)
+    _require_fit(facts.name, tensors, _RUN_FILE)
     backbone, _ = build(facts.name, RANDOM)
     backbone.load_state(tensors)
     return backbone
@@ -374,21 +377,18 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint without running code from it.
+def read_tensors(path: Path, home: Path | None = None) -> dict[str, Tensor]:
+    """Read a checkpoint without running code from it; with `home`, one that lies in that folder.
 
     Raises:
         BackboneError: no file, or not a flat set of tensors.
     """
-    if not os.path.lexists(path):
-        raise BackboneError(
-            f"no weights at {path}", hint="Give a .safetensors file or a state dict (.pth)."
-        )
+    require(str(path))
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # noqa: PLC0415 - not needed by the default
 
-            strangers.check_tensors(path)
+            strangers.check_tensors(path, home)
             return _unwrapped(load_file(path))
         strangers.check_checkpoint(path)
         with warnings.catch_warnings():
@@ -410,6 +410,32 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} holds no state dict", hint="Save `model.state_dict()` and give that file."
         )
     return _unwrapped(loaded)
+
+
+def _of_run(name: str, origin: Origin) -> nn.Module:
+    """The network with a run's tensors.
+
+    Raises:
+        BackboneError: they are unreadable, or not this backbone's.
+    """
+    file = Path(origin.file)
+    tensors = _body(read_tensors(file, file.parent))
+    _require_fit(name, tensors, origin.file)
+    net = _create(name)
+    _load(net, tensors, origin.file)
+    return net
+
+
+def _body(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A run's tensors without its head, under the backbone's names; others as they are."""
+    inside = {n.removeprefix(BODY): t for n, t in tensors.items() if n.startswith(BODY)}
+    return inside if set(tensors) - {f"{BODY}{n}" for n in inside} == set(HEAD) else tensors
+
+
+def _require_fit(name: str, tensors: dict[str, Tensor], source: str) -> None:
+    with torch.device("meta"):  # shapes alone: a large network is made only for tensors as large
+        shapes = _create(name)
+    _check_match(_without_classifier(shapes, shapes.state_dict()), tensors, source)
 
 
 def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -496,8 +522,12 @@ def _load_in_order(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
 
 def _load_file(net: nn.Module, path: Path) -> None:
     # A checkpoint trained on other classes is as good: its classifier is replaced anyway.
-    tensors = _without_classifier(net, read_tensors(path))
-    _check_match(_without_classifier(net, net.state_dict()), tensors, str(path))
+    _load(net, _without_classifier(net, _body(read_tensors(path))), str(path))
+
+
+def _load(net: nn.Module, tensors: dict[str, Tensor], path: str) -> None:
+    """Put tensors in place, which are all but the classifier's."""
+    _check_match(_without_classifier(net, net.state_dict()), tensors, path)
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise BackboneError(

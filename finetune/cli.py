@@ -62,10 +62,19 @@ Kind = Annotated[
     Literal["similar", "different"] | None,
     typer.Option("--similarity", help="Likeness to ImageNet; default: measured."),
 ]
-Backbone = Annotated[str, typer.Option(help="Any timm model, alexnet or lenet5.")]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="Any timm model, alexnet or lenet5; default: tf_efficientnet_lite0, or the run's that "
+        "--weights names."
+    ),
+]
 Weights = Annotated[
     str | None,
-    typer.Option(help="A local checkpoint, or `random`; default: the backbone's pretrained ones."),
+    typer.Option(
+        help="A local checkpoint, a run to start from, or `random`; default: the backbone's "
+        "pretrained ones."
+    ),
 ]
 Seed = Annotated[
     int,
@@ -170,7 +179,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     budget: Budget = None,
     size: Size = None,
     similarity: Kind = None,
-    backbone: Backbone = "tf_efficientnet_lite0",
+    backbone: Backbone = None,
     weights: Weights = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: ./runs/….")] = None,
     seed: Seed = 0,
@@ -259,7 +268,7 @@ def recommend(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     budget: Budget = None,
     size: Size = None,
     similarity: Kind = None,
-    backbone: Backbone = "tf_efficientnet_lite0",
+    backbone: Backbone = None,
     weights: Weights = None,
     seed: Seed = 0,
     max_per_class: MaxPerClass = None,
@@ -342,7 +351,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     ] = None,
     size: Size = None,
     similarity: Kind = None,
-    backbone: Backbone = "tf_efficientnet_lite0",
+    backbone: Backbone = None,
     weights: Weights = None,
     seed: Seed = 0,
     max_per_class: MaxPerClass = None,
@@ -594,6 +603,8 @@ def _request(given: dict[str, Any], option_names: list[str]) -> Any:
         if name not in {"directory", "out", "json", "budget", "from_run", "errors", *_PLAN_NAMES}
     }
     out, root, budget = given.get("out"), given["directory"], given.get("budget")
+    if "backbone" in plain:
+        plain["backbone"] = _backbone(plain["backbone"], plain["weights"])
     return Request(
         root="" if root is None else str(root),
         out=None if out is None else str(out),
@@ -611,6 +622,17 @@ def _typed(context: typer.Context) -> set[str]:
         for name in context.params
         if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
     }
+
+
+def _backbone(named: str | None, weights: str | None) -> str:
+    """The backbone that was named; else that of the run whose weights are to be used."""
+    from finetune.runs import as_start  # noqa: PLC0415
+    from finetune.weights import DEFAULT  # noqa: PLC0415
+
+    if named is not None:
+        return named
+    origin = as_start(weights)
+    return DEFAULT if origin is None else origin.backbone
 
 
 def _require_no_warning(findings: Sequence[Finding], run: str) -> None:

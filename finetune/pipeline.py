@@ -13,12 +13,14 @@ from finetune import (
     disk,
     evaluate,
     keep,
+    prepared,
     probe,
     realise,
     resume,
     runs,
     strategy,
     survey,
+    weights,
 )
 from finetune.errors import INTERRUPTED, DataError, RunError, TrainingError, UsageError, safe_name
 from finetune.records import (
@@ -194,7 +196,15 @@ def _check(request: Request) -> None:
     if request.strategy != "auto":
         strategy.named(request.strategy)
     strategy.check(request.options)
+    prepared.require_device(request.device)
+    if runs.as_start(request.weights, request.backbone) is None:
+        weights.require(request.weights)
     scratch = request.strategy == "scratch"
+    if scratch and request.weights not in (None, weights.RANDOM):
+        raise UsageError(
+            f"--strategy scratch starts from random weights, not from {request.weights}",
+            hint="Leave out --weights, or choose another --strategy.",
+        )
     if request.backbone == "lenet5" and not scratch and request.weights is None:
         raise UsageError(
             "lenet5 has no pretrained weights",

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune import batches, cache, disk, inference, weights
+from finetune import batches, cache, disk, inference, runs, weights
 from finetune.errors import ImageError, first_line
 from finetune.inference import Engine, Pixels
 from finetune.records import (
     BackboneFacts,
     Listener,
+    Origin,
     PreparedFacts,
     Reason,
     Scale,
@@ -37,6 +38,10 @@ TOPOLOGY, CONSTANTS, NETWORK, OTHERS = FILES = (
     "stages.bin",
     "network.safetensors",
     "others.safetensors",
+)
+# What the program believes of tuning, and of likeness, was measured with ImageNet's own weights.
+TUNED_BODY = (
+    "similarity to ImageNet and what tuning is expected to gain speak of ImageNet's own weights"
 )
 # Images of noise whose BatchNorm inputs give the scale of the drift.
 NOISE_IMAGES = 16
@@ -82,6 +87,20 @@ class Prepared:
         return self.read()
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Which backbone with which weights, as for `backbones.build`."""
+
+    name: str
+    source: str | None
+    origin: Origin | None
+
+    def build(self) -> tuple[Backbone, BackboneFacts]:
+        from finetune import backbones  # noqa: PLC0415 - torch takes seconds to import
+
+        return backbones.build(self.name, self.source, self.origin)
+
+
 def prepare(
     name: str,
     source: str | None,
@@ -96,7 +115,7 @@ def prepare(
 
     Args:
         name: As for `backbones.build`.
-        source: Its weights, likewise.
+        source: Its weights, likewise, or a run's folder or file of tensors, to start from.
         device: `auto`, `cpu`, `cuda`, `mps`.
         seed: Of random weights, where these are asked for.
         paths: Images; on the first of them a converted network must agree with torch's.
@@ -104,18 +123,23 @@ def prepare(
         scales: How these images are decoded.
 
     Raises:
-        BackboneError: from `backbones.build`.
+        BackboneError: from `backbones.build`, or the run is another backbone's.
+        RunError: the run cannot be read.
         DeviceError: from `engine.choose_device`.
     """
-    identity = weights.identity(name, source)
+    origin = runs.as_start(source, name)
+    if origin is not None:
+        listener.note(f"{name} from {origin.weights}; {TUNED_BODY}")
+    wanted = _Wanted(name, source, origin)
+    identity = weights.identity(name, source, origin)
     key = None if identity is None else _key(name, identity)
     if key is not None and inference.surely_cpu(device):
-        found = _kept(key, name, source, listener)
+        found = _kept(key, wanted, _on_cpu(device), listener)
         if found is not None:
             return found
     example = partial(_example, paths, scales)
     return _made(
-        *(name, source, key),
+        *(wanted, key),
         device=device,
         seed=seed,
         images=len(paths),
@@ -124,8 +148,27 @@ def prepare(
     )
 
 
-def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepared | None:
-    """What an earlier run has left, if it is whole."""
+def require_device(asked: str) -> None:
+    """Refuse a device that is not here before any image is read.
+
+    Raises:
+        DeviceError: from `engine.choose_device`.
+    """
+    if asked not in ("auto", "cpu"):
+        from finetune import engine  # noqa: PLC0415 - see `_kept`
+
+        engine.choose_device(asked)
+
+
+def _on_cpu(asked: str) -> str:
+    """Why the CPU, where that goes without asking torch."""
+    if asked == "auto":
+        return f"no GPU found; {os.cpu_count()} CPU cores"
+    return f"--device {asked}"
+
+
+def _kept(key: str, wanted: _Wanted, why: str, listener: Listener) -> Prepared | None:
+    """What an earlier run has left, if it is whole; `why` the CPU computes."""
     folder = cache.model_folder(key)
     if folder is None:
         return None
@@ -149,12 +192,10 @@ def _kept(key: str, name: str, source: str | None, listener: Listener) -> Prepar
     except Exception as error:  # OpenVINO raises all sorts of things
         _drop(key, folder, error, listener)
         return None
-    listener.note(f"cpu (no GPU found; {os.cpu_count()} CPU cores), openvino ({reason.text})")
+    listener.note(f"cpu ({why}), openvino ({reason.text})")
 
     def network() -> Backbone:
-        from finetune import backbones  # noqa: PLC0415 - torch takes seconds to import
-
-        return backbones.build(name, source)[0]
+        return wanted.build()[0]
 
     def tensors() -> Mapping[str, npt.NDArray[Any]]:
         # read, and so checked, only where a run is written
@@ -181,9 +222,8 @@ def _late(graph: Any, pixels: Pixels) -> inference.Features:
     return inference.compiled(graph, 1)(pixels)
 
 
-def _made(  # noqa: PLR0913 - what is known of the weights, the machine and the images
-    name: str,
-    source: str | None,
+def _made(
+    wanted: _Wanted,
     key: str | None,
     *,
     device: str,
@@ -195,16 +235,16 @@ def _made(  # noqa: PLR0913 - what is known of the weights, the machine and the 
     """Load the backbone, choose its runtime, and keep what was converted."""
     import torch  # noqa: PLC0415 - see `_kept`
 
-    from finetune import backbones, engine  # noqa: PLC0415
+    from finetune import engine  # noqa: PLC0415
 
     chosen, why = engine.choose_device(device)
     torch.manual_seed(seed)  # random weights, where they are asked for
-    backbone, about = backbones.build(name, source)
+    backbone, about = wanted.build()
     side = about.preprocess.side_px
     random = about.weights == weights.RANDOM
     if key is None and not random:  # a hub's weights are known only now
-        key = _key(name, about.digest)
-        found = _kept(key, name, source, listener) if chosen.type == "cpu" else None
+        key = _key(wanted.name, about.digest)
+        found = _kept(key, wanted, why.text, listener) if chosen.type == "cpu" else None
         if found is not None:
             return replace(found, load=lambda: backbone)
     made = engine.make(backbone, chosen, side, images if random else None, example(side))

@@ -191,6 +191,16 @@ class BackboneFacts:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """A run whose backbone a training starts from: its file of tensors and what they are."""
+
+    file: str
+    backbone: str
+    weights: str
+    licence: str
+
+
+@dataclass(frozen=True)
 class NormLayer:
     """A BatchNorm layer: its stage, and its columns in a row of channel means."""
 

@@ -25,11 +25,19 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
 from finetune import disk, inference, resume, strangers
-from finetune.errors import DataError, RunError, TakenError, first_line, safe_name
+from finetune.errors import (
+    BackboneError,
+    DataError,
+    RunError,
+    TakenError,
+    first_line,
+    safe_name,
+)
 from finetune.records import (
     SCHEMA_VERSION,
     EpochRecord,
     Metrics,
+    Origin,
     RunFacts,
     RunResult,
     RunRow,
@@ -39,10 +47,10 @@ from finetune.records import (
     to_builtins,
     to_json,
 )
+from finetune.weights import BODY, HEAD
 
 HOME = Path("runs")
 MODEL = "model.safetensors"
-_BACKBONE = "backbone."
 # What a rename to a place where something stands fails with.
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 # The most that is read of a file: ten thousand classes with long names take 3 MB, one and a half
@@ -54,6 +62,8 @@ MOST_LISTED = (30_000, 10_000, 3_000, 1_000, 100)
 CELLS_PER_ENTRY = 10
 SAMPLE_BYTES = 60  # of a sample in `splits.json` beside its texts
 PRETTY_CHARS = 1_000_000
+RUN = "run.json"
+_MOST_SOURCE = 300  # characters of what a run says of its weights; each run tells of the one before
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,7 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         facts, inference={name: disk.digest(content) for name, content in ready.items()}
     )
     texts = {
-        "run.json": _pretty(facts),
+        RUN: _pretty(facts),
         "result.json": _fitting(result),
         "splits.json": _pretty(splits),
         "history.jsonl": "".join(to_json(r) + "\n" for r in history),
@@ -213,7 +223,7 @@ def load(path: Path) -> LoadedRun:
         tensors = load_file(file)
     except Exception as error:  # safetensors knows kinds of tensors that numpy does not
         raise _unreadable(file, error) from error
-    weight, bias = tensors.pop("head.weight", None), tensors.pop("head.bias", None)
+    weight, bias = (tensors.pop(name, None) for name in HEAD)
     count = len(facts.classes)
     if (
         weight is None
@@ -227,13 +237,13 @@ def load(path: Path) -> LoadedRun:
             f"{file} has no usable head for {count} classes",
             hint="The run is damaged; train again.",
         )
-    backbone = {name.removeprefix(_BACKBONE): t for name, t in tensors.items()}
+    backbone = {name.removeprefix(BODY): t for name, t in tensors.items()}
     return LoadedRun(path, facts, backbone, weight, bias)
 
 
 def load_facts(path: Path) -> RunFacts:
     """Read `run.json` alone; raises `RunError` as `load` does."""
-    file = path / "run.json"
+    file = path / RUN
     if not os.path.lexists(file):
         raise RunError(
             f"no run at {path}",
@@ -274,6 +284,36 @@ def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
                 hint=inference.DELETE,
             )
     return contents[0], contents[1]
+
+
+def as_start(weights: str | None, backbone: str | None = None) -> Origin | None:
+    """The run that `--weights` names: its folder, or the model.safetensors in it; else None.
+
+    Args:
+        weights: As for `backbones.build`.
+        backbone: What it has to be a run of; None for any.
+
+    Raises:
+        RunError: its run.json cannot be read.
+        BackboneError: it is a run of another backbone.
+    """
+    if weights is None:
+        return None
+    given = Path(weights)
+    file = given / MODEL if (given / RUN).is_file() else given
+    if file.name != MODEL or not (file.parent / RUN).is_file():
+        return None
+    facts = load_facts(file.parent)
+    about = facts.backbone
+    if backbone not in (None, about.name):
+        raise BackboneError(
+            f"{file.parent} is a run of {safe_name(about.name)}, not of {backbone}",
+            hint=f"Leave out --backbone: then it is the run's, {safe_name(about.name)}.",
+        )
+    name = safe_name(Path(os.path.realpath(file.parent)).name)
+    source = safe_name(f"run {name} ({facts.strategy}), from {about.weights}")[:_MOST_SOURCE]
+    licence = safe_name(about.licence)[:_MOST_SOURCE]
+    return Origin(str(file), about.name, source, licence)
 
 
 def load_result(path: Path) -> RunResult:
@@ -351,8 +391,8 @@ def pack(
 ) -> dict[str, npt.NDArray[Any]]:
     """All tensors of a run under their names in `model.safetensors`."""
     # not ascontiguousarray, which turns a scalar into a vector
-    named = {f"{_BACKBONE}{name}": t.copy(order="C") for name, t in backbone.items()}
-    return named | {"head.weight": weight.copy(order="C"), "head.bias": bias}
+    named = {f"{BODY}{name}": t.copy(order="C") for name, t in backbone.items()}
+    return named | dict(zip(HEAD, (weight.copy(order="C"), bias), strict=True))
 
 
 def _require_writable(path: Path) -> None:

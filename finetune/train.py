@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from finetune import checkpoint, probe, strategy
+from finetune import checkpoint, losses, probe, strategy
 from finetune.augment import augment
 from finetune.backbones import Backbone
-from finetune.engine import autocast, front, keep_memory, to_device
+from finetune.engine import autocast, front, half, keep_memory, memory_format, to_device
 from finetune.errors import RunError, TrainingError, out_of_memory
 from finetune.matrix import Some
 from finetune.records import EpochRecord, FitProgress, Listener, Plan, Reason
@@ -194,7 +194,7 @@ def _require_whole(
         TrainingError: the same, at the smallest rate that is tried.
     """
     plan, first, last = loop.plan, loop.began, history[-1].train_loss
-    nothing = _ignorance(labels, loop)
+    nothing = loop.ignorance(labels)
     early = 2 * len(history) < plan.epochs or loop.done < TELLING_STEPS
     if early or first > KNOWS * nothing or last <= first + FALLEN * (nothing - first):
         return
@@ -205,16 +205,6 @@ def _require_whole(
     if loop.slowed < RESTARTS:
         raise _FellApartError(text)
     raise TrainingError(text, hint=f"Give a smaller rate than {plan.lr:g}: --lr {plan.lr / 10:g}.")
-
-
-def _ignorance(labels: npt.NDArray[np.int64], loop: _Loop) -> float:
-    """The least mean loss of a model that answers every image with the same probabilities."""
-    share = np.bincount(labels, minlength=loop.head.linear.out_features).astype(np.float64)
-    if loop.criterion.weight is not None:
-        share *= loop.criterion.weight.cpu().numpy()
-    smoothing = float(loop.criterion.label_smoothing)
-    wanted = (1.0 - smoothing) * share / share.sum() + smoothing / len(share)
-    return float(-(wanted * np.log(np.maximum(wanted, 1e-12))).sum())
 
 
 def seconds_per_step(
@@ -275,14 +265,13 @@ def _loop(
     keep_memory()
     fronts = {side: frozen(plan, backbone, device, side) for side in strategy.sides(plan)}
     backbone = copy.deepcopy(backbone)
-    backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
     optimiser, base = _optimiser(plan, backbone, head)
-    criterion = nn.CrossEntropyLoss(
-        weight=_class_weights(train.labels, classes).to(device) if plan.class_weights else None,
-        label_smoothing=plan.label_smoothing,
-    )
-    scaler = torch.amp.GradScaler(device.type, enabled=_needs_scaling(device))
+    weight = losses.class_weights(train.labels, classes).to(device) if plan.class_weights else None
+    criterion = losses.Loss(weight, plan.label_smoothing)
+    # float16 has no room for small gradients
+    scaler = torch.amp.GradScaler(device.type, enabled=half(device) == torch.float16)
     generator = torch.Generator().manual_seed(seed)
     features = {side: _features(backbone, *front[:2]) for side, front in fronts.items()}
     parts = (optimiser, base, criterion, scaler, device, generator)
@@ -294,7 +283,7 @@ def _features(
 ) -> Callable[[Tensor], Tensor]:
     """Normalised float32[B,3,S,S] → top features, by what `frozen` gave."""
     if run is None:
-        return lambda x: backbone(x.contiguous(memory_format=torch.channels_last))
+        return lambda x: backbone(x.contiguous(memory_format=memory_format(x.device)))
     rest = backbone.after(stage)
     return lambda x: rest(run(x))
 
@@ -328,7 +317,7 @@ class _Loop:
     features: Mapping[int, Callable[[Tensor], Tensor]]
     optimiser: torch.optim.Optimizer
     base: list[float]
-    criterion: nn.CrossEntropyLoss
+    criterion: losses.Loss
     scaler: torch.amp.GradScaler
     device: torch.device
     generator: torch.Generator
@@ -369,11 +358,25 @@ class _Loop:
                     "whose gradients add up to the same update"
                 )
             if self.done == 0:
-                self.began = loss
+                self.began = loss * self._as_set(train.labels, train.labels[chunk])
             loss_sum += loss * len(chunk)
             self.done += 1
             listener.progress(self.done, total)
         return loss_sum / len(order)
+
+    def ignorance(self, labels: npt.NDArray[np.int64]) -> float:
+        """The least mean loss of a model that answers every image with the same probabilities."""
+        constant = self.criterion.blind(labels, self.head.linear.out_features)
+        return self.criterion.of_constant(constant, labels)
+
+    def _as_set(self, labels: npt.NDArray[np.int64], batch: npt.NDArray[np.int64]) -> float:
+        """By what a batch's loss is multiplied to stand for the set's, rare classes as frequent.
+
+        It is their ratio for a model that knows nothing: one where classes are even.
+        """
+        constant = self.criterion.blind(labels, self.head.linear.out_features)
+        of_set, of_batch = (self.criterion.of_constant(constant, some) for some in (labels, batch))
+        return of_set / of_batch
 
     def train_mode(self) -> None:
         """The backbone stays in eval mode, so that BatchNorm's statistics do not move."""
@@ -416,16 +419,11 @@ class _Loop:
 
     def _in_parts(self, x: Tensor, labels: Tensor) -> float:
         """Add up the gradients of the parts, each with its share in the mean of the batch."""
-        weights = self.criterion.weight
-        share = torch.ones(len(labels)) if weights is None else weights[labels]
         total = 0.0
-        for images, wanted, part in zip(
-            *(t.tensor_split(self.parts) for t in (x, labels, share)), strict=True
-        ):
+        for images, wanted in zip(*(t.tensor_split(self.parts) for t in (x, labels)), strict=True):
             with autocast(self.device):
-                loss = self.criterion(self.scores(images), wanted)
-                loss = loss * float(part.sum() / share.sum())
-            self.scaler.scale(loss).backward()
+                loss = self.criterion(self.scores(images), wanted) * (len(wanted) / len(labels))
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
 
@@ -578,15 +576,3 @@ def _optimiser(
     for group in optimiser.param_groups:
         group["weight_decay"] = plan.weight_decay
     return optimiser, [float(g["lr"]) for g in groups]  # type: ignore[arg-type]
-
-
-def _class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tensor:
-    """1/sqrt of each class's count, mean one over the images: between none and full balance."""
-    counts = np.maximum(np.bincount(labels, minlength=classes), 1)
-    weights = 1.0 / np.sqrt(counts)
-    scale = counts.sum() / (weights * counts).sum()
-    return torch.from_numpy(weights * scale).float()
-
-
-def _needs_scaling(device: torch.device) -> bool:
-    return device.type == "cuda" and not torch.cuda.is_bf16_supported()

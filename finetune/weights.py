@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune import disk
+from finetune.errors import BackboneError
+from finetune.records import Origin
 
 DEFAULT = "tf_efficientnet_lite0"
 RANDOM = "random"
+# In a run's file the backbone's tensors have this before their names, and the head's are called so.
+BODY, HEAD = "backbone.", ("head.weight", "head.bias")
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,34 @@ BACKBONES = {
 }
 
 
-def identity(name: str, weights: str | None) -> str | None:
+def require(weights: str | None) -> None:
+    """Refuse weights that are not there before any image is read.
+
+    Raises:
+        BackboneError: there is no such file, or it is a folder.
+    """
+    if weights in (None, RANDOM):
+        return
+    path = Path(str(weights))
+    if not os.path.lexists(path):
+        raise BackboneError(
+            f"no weights at {path}",
+            hint="Give a .safetensors file, a state dict (.pth), or a run's folder.",
+        )
+    if path.is_dir():
+        raise BackboneError(
+            f"{path} is a folder, and no finished run: it has no run.json",
+            hint="Give a run's folder, a .safetensors file or a state dict (.pth).",
+        )
+
+
+def identity(name: str, weights: str | None, origin: Origin | None = None) -> str | None:
     """What the weights are, without loading them: the digest of their file.
 
     Args:
         name: The backbone.
         weights: As for `backbones.build`.
+        origin: The run that they come from; what it says of them is part of what they are.
 
     Returns:
         SHA-256 of the checkpoint; None where that is not known before they are loaded (a hub's
@@ -68,13 +95,16 @@ def identity(name: str, weights: str | None) -> str | None:
     """
     if weights == RANDOM:
         return None
-    if weights is not None:
+    if origin is not None:
+        path = Path(origin.file)
+    elif weights is not None:
         path = Path(weights)
     elif name in BACKBONES and BACKBONES[name].installed:
         path = BACKBONES[name].file()
     else:
         return None
+    told = "" if origin is None else f" {origin.weights} {origin.licence}"
     try:
-        return disk.digest_file(path) if path.is_file() else None
+        return f"{disk.digest_file(path)}{told}" if path.is_file() else None
     except OSError:  # whoever loads it will tell
         return None

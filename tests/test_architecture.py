@@ -40,7 +40,7 @@ LAYERS = {
         "split",
         "strategy",
     },
-    0: {"checkpoint", "errors", "kinds", "locks", "mend", "records", "strangers"},
+    0: {"checkpoint", "errors", "kinds", "locks", "losses", "mend", "records", "strangers"},
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))

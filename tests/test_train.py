@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -390,6 +391,71 @@ def test_a_head_that_knew_nothing_has_nothing_to_fall_from(
     assert len(fit(plan, tiny, start=start_head(tiny)).history) == 4
 
 
+def loop_of(labels: list[int], tiny: Backbone, start: probe.Head, **changes: object) -> train._Loop:
+    """What a training with class weights begins with; pictures are by their labels."""
+    plan = plan_for("partial", tiny, class_weights=True, **changes)
+    return train._loop(plan, tiny, start, by_label(labels), 2, torch.device("cpu"), seed=0)
+
+
+def by_label(labels: list[int]) -> train.Split:
+    """Pictures of noise with these labels."""
+    side = train.canvas_px(SIDE)
+    shape = (len(labels), side, side, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    return train.Split(pixels, np.array(labels))
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_parts_of_a_weighed_batch_give_its_gradient(tiny: Backbone, parts: int) -> None:
+    """One rare image among common ones counts the same in whatever part of its batch it goes."""
+    labels = [0] * 5 + [1]
+    loop = loop_of(labels, tiny, start_head(tiny), dropout=0.0)
+    x = loop.backbone.normalise(torch.rand(6, 3, SIDE, SIDE) * 255)
+
+    def gradient(count: int) -> tuple[float, torch.Tensor]:
+        loop.parts = count
+        loss = loop._gradients(x, torch.tensor(labels))
+        return loss, loop.head.linear.weight.grad.clone()  # type: ignore[union-attr]
+
+    whole, together = gradient(1)
+    added, apart = gradient(parts)
+
+    assert added == pytest.approx(whole, rel=1e-5)
+    torch.testing.assert_close(apart, together, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rare", [1, 4])
+def test_where_a_training_began_does_not_depend_on_its_first_batch(
+    tiny: Backbone, rare: int
+) -> None:
+    """A head that knows how frequent classes are, and no more, begins at knowing nothing."""
+    labels = [0] * 20 + [1] * rare
+    blind = loop_of(labels, tiny, start_head(tiny)).criterion.blind(np.array(labels), 2)
+    loop = loop_of(labels, tiny, replace(start_head(tiny), bias=np.log(blind)), lr=1e-9)
+
+    mean = loop.epoch(1, by_label(labels), Recorder())
+
+    assert loop.began == pytest.approx(loop.ignorance(np.array(labels)), rel=1e-4)
+    assert mean == pytest.approx(loop.began, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["knows", "fell apart"])
+def test_the_guard_measures_a_weighed_training_with_its_own_loss(tiny: Backbone, loss: str) -> None:
+    """At 30:1 knowing nothing is 0.51, and not log 2: half of that is learnt, 0.5 is not."""
+    labels = [0] * 60 + [1] * 2
+    loop = loop_of(labels, tiny, start_head(tiny), epochs=1)
+    nothing = loop.ignorance(np.array(labels))
+    share = math.sqrt(30) / (math.sqrt(30) + 1)
+    wanted = np.array([0.9 * share + 0.05, 0.9 * (1 - share) + 0.05])
+    loop.began, loop.done, loop.slowed = nothing / 2, train.TELLING_STEPS, train.RESTARTS
+    last = nothing if loss == "fell apart" else 0.6 * nothing
+
+    assert nothing == pytest.approx(-(wanted * np.log(wanted)).sum(), rel=1e-5)
+    with pytest.raises(TrainingError) if loss == "fell apart" else contextlib.nullcontext():
+        history = [EpochRecord(1, last, None, None, 1e-3, 0.0, best=False)]
+        train._require_whole(history, loop, np.array(labels))
+
+
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny: Backbone) -> None:
     """A broken start is reported with its step and a smaller rate to try, not trained on."""
     start = start_head(tiny)
@@ -572,16 +638,6 @@ def test_schedule_warms_up_and_comes_to_rest() -> None:
     assert max(factors) == pytest.approx(1.0)
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[-1] < 1e-3
-
-
-def test_class_weights_favour_rare_classes_at_mean_one() -> None:
-    """Nine to one becomes weights of one to three, and the loss keeps its size."""
-    labels = np.array([0] * 9 + [1])
-
-    weights = train._class_weights(labels, 2).numpy()
-
-    assert weights[1] / weights[0] == pytest.approx(3.0)
-    assert weights[labels].mean() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("kind", ["partial", "deep", "scratch"])

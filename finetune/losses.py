@@ -1,0 +1,79 @@
+"""What a training makes small: cross-entropy on smoothed labels, images weighed by their class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Label smoothing ε changes what an image is taken for, a weight how much the image counts.
+
+    The loss of an image with scores z, p = softmax(z), and label y among C classes is
+
+        w_y · ( −(1−ε) log p_y  −  (ε/C) Σ_c log p_c ),
+
+    least at p_y = 1−ε+ε/C and ε/C for the others, whatever the weights. (`CrossEntropyLoss` of
+    PyTorch weighs each term of the sum by its own class's weight: there the images of a common
+    class are best called rare.) A batch's loss is the mean over its images, not over their weights:
+    so all batches of an epoch together have the loss of the set, and an image counts the same in
+    whatever batch it comes. Weights have a mean of one over the images, so rates keep their
+    meaning.
+
+    `weight` float32[C], None where every image counts one; `smoothing` is ε.
+    """
+
+    weight: Tensor | None
+    smoothing: float
+
+    def __call__(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Scores float[B,C] and labels int64[B] → the mean loss, float32[]."""
+        losses = functional.cross_entropy(
+            scores, labels, reduction="none", label_smoothing=self.smoothing
+        )
+        if self.weight is not None:
+            losses = losses * self.weight[labels]
+        return losses.mean()
+
+    def blind(self, labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
+        """The best probabilities float64[C] for a model that gives every image of a set the same.
+
+        With n_c images of class c: (1−ε) · w_c n_c / Σ_k w_k n_k + ε/C.
+        """
+        mass = np.bincount(labels, minlength=classes) * self._weights(classes)
+        out: npt.NDArray[np.float64] = (1 - self.smoothing) * mass / mass.sum()
+        return out + self.smoothing / classes
+
+    def of_constant(
+        self, probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+    ) -> float:
+        """The mean loss on a set where every image gets the same probabilities float64[C].
+
+        A class of probability 0 costs nothing where it has no image and no smoothing asks for it.
+        """
+        surprise = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+        each = (1 - self.smoothing) * surprise + self.smoothing * surprise.mean()
+        weights = self._weights(len(probabilities))
+        return float((weights[labels] * each[labels]).mean())
+
+    def _weights(self, classes: int) -> npt.NDArray[np.float64]:
+        if self.weight is None:
+            return np.ones(classes)
+        found: npt.NDArray[np.float64] = self.weight.detach().cpu().double().numpy()
+        return found
+
+
+def class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tensor:
+    """1/sqrt of each class's count, mean one over the images: between none and full balance.
+
+    float32[C]; a class without images is weighed as one with a single image.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = 1.0 / np.sqrt(np.maximum(counts, 1))
+    return torch.from_numpy(weights * (counts.sum() / (weights * counts).sum())).float()
