@@ -119,15 +119,16 @@ def _by_evidence(
     names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
     forecasts = forecast(survey, measured, probes, names if trials else strategy.TRANSFERS, clock)
     attempt, untried, needs_s = None, None, None
+    name = strategy.spoken(tuning)
     if not worth:
-        untried = f"not tried: {tuning} hardly ever wins on such data"
+        untried = f"No trial: {name} hardly ever beats the probe on such data"
         if error == 0:
-            untried = "not tried: the best probe makes no error that tuning could mend"
+            untried = "No trial: the best probe makes no error that tuning could mend"
     elif not (cost := _forecast(forecasts, tuning)).fits:
         needs_s = cost.seconds
-        untried = f"not tried: {tuning} does not fit the budget ({cost.text})"
+        untried = f"No trial: {name} does not fit the budget ({cost.text})"
     elif not trials:
-        untried = "not tried here: `finetune train` settles it by a short trial"
+        untried = "No trial here: `finetune train` settles it by a short one"
     else:
         from finetune import trials as tuned  # noqa: PLC0415 - torch, which takes seconds
 
@@ -164,14 +165,17 @@ def _cheaper(
     """
     text = _forecast(forecasts, wanted).text
     if forced and survey.request.budget_s is None:
-        survey.listener.note(f"{wanted} takes {text}: started because it was asked for")
+        survey.listener.note(
+            f"{strategy.spoken(wanted)} takes {text}: started because you asked for it"
+        )
         return wanted, None
     if forced:
         raise UsageError(
             f"--strategy {wanted} does not fit --budget: {text}",
             hint="Give a larger --budget, fewer --epochs or a smaller --side-px.",
         )
-    return probes.name, f"{wanted} does not fit the budget ({text}): {probes.name} instead"
+    taken, left = strategy.spoken(probes.name), strategy.spoken(wanted)
+    return probes.name, f"Chosen: {taken}, because {left} does not fit the budget ({text})"
 
 
 def forecast(

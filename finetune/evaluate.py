@@ -161,11 +161,12 @@ def floor(
     less, less_noise = _paired(losses[1] - losses[0])
     better = gain > gain_noise or (gain >= 0 and less > less_noise)
     kept = better if allowed is None else gain >= -allowed
-    measured = (
-        f"on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
-        f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %; the difference is "
-        f"{100 * gain:+.1f} points (noise {100 * gain_noise:.1f}), of log loss {-less:+.3f} "
-        f"(noise {less_noise:.3f})"
+    winner = "tuned model" if kept else "probe"
+    reason = (
+        f"The {winner} is kept: on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
+        f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %, a difference of "
+        f"{100 * gain:+.1f} ± {100 * gain_noise:.1f} points (log loss {-less:+.3f} ± "
+        f"{less_noise:.3f})"
     )
     return Floor(
         kept="tuned" if kept else "probe",
@@ -174,7 +175,7 @@ def floor(
         probe_accuracy=float(right[1].mean()),
         tuned_log_loss=float(losses[0].mean()),
         probe_log_loss=float(losses[1].mean()),
-        reason=f"{measured}: {'tuned model' if kept else 'probe'} kept",
+        reason=reason,
     )
 
 

@@ -76,19 +76,19 @@ def size(counts: Labels, curve: Sequence[tuple[int, float]] = ()) -> SizeProfile
     many = images >= LARGE_FROM or (images >= SMALL_BELOW and limit == "representation")
     verdict: Size = "large" if many and rarest >= LARGE_RAREST else "small"
     text = (
-        f"{images} images to learn from, {rarest} of the rarest class: {verdict} (small below "
-        f"{SMALL_BELOW} or with fewer than {LARGE_RAREST} of a class, large from {LARGE_FROM} on; "
+        f"{verdict.capitalize()}: {images} training images, {rarest} of the rarest class (small "
+        f"below {SMALL_BELOW} images or {LARGE_RAREST} of a class, large from {LARGE_FROM} images; "
         "between, large where the features and not the images limit the probe)"
     )
     if limit is None and SMALL_BELOW <= images < LARGE_FROM:
         text += ". Too few of a class, or no error, for a learning curve: counted as small"
     if limit is not None:
-        errors = ", ".join(f"{100 * error:.1f} % from {n}" for n, error in curve)
-        text += f". The probe's error is {errors}: " + (
-            "more images would help it most"
+        errors = ", ".join(f"{100 * error:.1f} % with {n} images" for n, error in curve)
+        text += (
+            ". More images would help the probe most"
             if limit == "data"
-            else "more images would hardly help it, other features would"
-        )
+            else ". More images would hardly help the probe, other features would"
+        ) + f": its error is {errors}"
     points = tuple(CurvePoint(n, error) for n, error in curve)
     return SizeProfile(verdict, images, rarest, len(counts), points, limit, Reason("size", text))
 
@@ -181,8 +181,15 @@ def depth(top: Right, lower: Mapping[str, Right]) -> Part:
         # a lead of one image is never more than noise
         noise = max(float(difference.std(ddof=1) / np.sqrt(len(top))), 1 / len(top))
         value = gain / noise if len(top) >= FEWEST_IMAGES else None
-        text += f" ({name}: {100 * gain:+.1f} points, noise {100 * noise:.1f}); never says similar"
+        text += f" ({name}: {100 * gain:+.1f} ± {100 * noise:.1f} points); never says similar"
     return _part("stage profile", value, None, LEADS, text)
+
+
+_NEARNESS: dict[Verdict, str] = {
+    "similar": "Similar to ImageNet",
+    "different": "Different from ImageNet",
+    "uncertain": "Similarity to ImageNet is uncertain",
+}
 
 
 def similarity(
@@ -211,11 +218,11 @@ def similarity(
     leaning: Similarity = "different" if lean < 0 or tie_settled else "similar"
     column = decided or leaning
     told = [f"{p.name} {p.value:.2f} says {p.verdict}" for p in parts if _votes(p)]
-    text = f"{'; '.join(told) or 'nothing could be measured'}: {verdict}"
+    text = f"{_NEARNESS[verdict]}: {', '.join(told) or 'nothing could be measured'}"
     if verdict == "uncertain":
         why = "the parts do not agree" if told else "no weights from ImageNet to compare with"
         why = f"only {images} images" if images < FEWEST_IMAGES else why
-        text += f" ({why}), taken as {column}"
+        text += f" ({why}); taken as {column}"
     if diversity is not None and diversity < NARROW:
         text += (
             f". The images differ little from each other (diversity {diversity:.3f}, narrow below "

@@ -84,6 +84,13 @@ RULES = (
 STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
 TRANSFERS = STRATEGIES[:4]  # those of the table; `scratch` is for comparison only
 TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")
+SPOKEN: dict[Strategy, str] = {
+    "linear-probe": "the linear probe",
+    "stage-probe": "the stage probe",
+    "partial": "partial fine-tuning",
+    "deep": "deep fine-tuning",
+    "scratch": "training from scratch",
+}
 OPTIMISERS = ("sgd", "adam", "adamw", "adadelta", "adagrad")
 
 # The default backbone's stages, so that the table can be explained without torch; a test compares.
@@ -222,10 +229,12 @@ def recommend(
     if instead is not None:
         last = Reason("budget", instead)
     elif forced is None:
-        last = Reason(rule.id, f"{rule.action}: {rule.reason}")
+        text = f"Chosen: {spoken(rule.strategy)}, as the classic table says ({rule.action})"
+        last = Reason(rule.id, f"{text}: {rule.reason}")
     else:
-        text = f"--strategy {forced}; the table says {rule.strategy} ({rule.id})"
-        last = Reason("user", text)
+        text = f"Chosen: {spoken(forced)}, because you asked for it"
+        agrees = "agrees" if forced == rule.strategy else f"says {spoken(rule.strategy)}"
+        last = Reason("user", f"{text}. The classic table {agrees} ({rule.id})")
     return Recommendation(
         strategy=plan.strategy,
         policy="table",
@@ -280,12 +289,12 @@ def by_evidence(  # noqa: PLR0913 - all that is known
         needs_s: Seconds that tuning takes, where the budget has fewer.
     """
     rule = placed(size, similarity)
-    said = Reason(rule.id, f"the classic table says {rule.strategy} ({rule.action})")
+    said = Reason(rule.id, f"The classic table says {spoken(rule.strategy)} ({rule.action})")
     before = Reason(
         "prior",
-        f"before any trial, {tuning} is expected to lead the best probe by {_points(lead.prior)} "
-        f"points (give or take {100 * lead.prior_spread:.1f}): what it gained elsewhere on "
-        f"{rule.similarity} data of this size and probe error (docs/log.md)",
+        f"On other data sets {spoken(tuning)} gained {_measured(lead.prior, lead.prior_spread)} "
+        f"over the best probe, with as many {rule.similarity} images and such a probe error "
+        "(docs/log.md)",
     )
     evidence = [_trial_reason(t, probed) for t in trials]
     if untried is not None:
@@ -293,16 +302,16 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     taken = plan.strategy in TUNED
     verdict, flip = _taken(tuning, probed, lead) if taken else _left(tuning, lead, needs_s)
     if plan.strategy == rule.strategy:
-        verdict += "; the table agrees"
+        verdict += ". The classic table agrees"
     else:
-        verdict += f"; this overrules the table, which says {rule.strategy}"
+        verdict += f". This overrules the classic table, which says {spoken(rule.strategy)}"
     by_table = recommend(size, similarity, plan)
     return replace(
         by_table,
         policy="measured",
         reasons=(
             *(*_axes(size, similarity), said, before, *evidence),
-            Reason("evidence", f"{plan.strategy}: {verdict}"),
+            Reason("evidence", f"Chosen: {spoken(plan.strategy)}, because {verdict}"),
         ),
         flips=(flip, *by_table.flips),
         warning=None if taken else rule.warning,
@@ -313,22 +322,24 @@ def by_evidence(  # noqa: PLR0913 - all that is known
 
 def _taken(tuning: Strategy, probed: Strategy, lead: Lead) -> tuple[str, str]:
     """Why tuning is taken, and what would have it otherwise."""
-    verdict = f"with all evidence its lead over the best probe is {_expected(lead)}"
-    return verdict, f"were the lead expected of {tuning} no more than {_doubt(lead)}: {probed}"
+    verdict = f"it is expected to beat the best probe by {_expected(lead)}"
+    flip = f"if the gain expected of {spoken(tuning)} were {_doubt(lead)} or less: {spoken(probed)}"
+    return verdict, flip
 
 
 def _left(tuning: Strategy, lead: Lead, needs_s: float | None) -> tuple[str, str]:
     """Why tuning is not taken, and what would have it otherwise."""
+    name = spoken(tuning)
     if needs_s is not None:
-        verdict = f"{tuning} does not fit the budget; its expected lead is {_expected(lead)}"
-        return verdict, f"were --budget {math.ceil(needs_s)}s or more: {tuning} would be tried"
+        verdict = f"{name} does not fit the budget; the gain expected of it is {_expected(lead)}"
+        return verdict, f"if --budget were {math.ceil(needs_s)}s or more: {name} would be tried"
     if lead.mean > 0 and lead.behind:
-        verdict = f"{tuning} was seen farther behind it than such a trial may be off"
-        return verdict, f"were {tuning} not seen behind in its trial: {tuning}"
-    verdict = f"with all evidence the lead of {tuning} over it is {_expected(lead)}"
+        verdict = f"{name} fell further behind it in the trial than so short a trial may mislead"
+        return verdict, f"if {name} had not fallen behind in its trial: {name}"
+    verdict = f"the gain expected of {name} is {_expected(lead)}"
     if lead.mean > 0:
         verdict += ", too little to be sure: in doubt the cheap probe is kept"
-    return verdict, f"were the lead expected of {tuning} more than {_doubt(lead)}: {tuning}"
+    return verdict, f"if the gain expected of {name} were more than {_doubt(lead)}: {name}"
 
 
 def _doubt(lead: Lead) -> str:
@@ -336,7 +347,12 @@ def _doubt(lead: Lead) -> str:
 
 
 def _expected(lead: Lead) -> str:
-    return f"{_points(lead.mean)} points (give or take {100 * lead.spread:.1f})"
+    return _measured(lead.mean, lead.spread)
+
+
+def _measured(value: float, error: float) -> str:
+    """A difference in points with its standard error."""
+    return f"{100 * value:+.1f} ± {100 * error:.1f} points"
 
 
 def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[TrialResult]) -> Lead:
@@ -472,6 +488,11 @@ def named(name: str) -> Strategy:
             f"unknown strategy '{name}'", hint=f"Use auto or one of {', '.join(STRATEGIES)}."
         )
     return found
+
+
+def spoken(strategy: Strategy) -> str:
+    """A strategy as it is called in a sentence."""
+    return SPOKEN[strategy]
 
 
 def actions() -> dict[tuple[Size, Similarity], str]:
@@ -657,25 +678,23 @@ def _flips(
         if p.value is not None and getattr(p, other_kind) is not None and p.verdict != other_kind
     )
     return [
-        f"were the data {other_size}{away}, the table would say {across.strategy} "
+        f"if the data were {other_size}{away}, the table would say {spoken(across.strategy)} "
         f"({across.action})",
-        f"were it {other_kind}{f' ({nearest})' if nearest else ''}, it would say "
-        f"{beside.strategy} ({beside.action})",
+        f"if it were {other_kind}{f' ({nearest})' if nearest else ''}, the table would say "
+        f"{spoken(beside.strategy)} ({beside.action})",
     ]
 
 
 def _trial_reason(trial: TrialResult, probed: Strategy) -> Reason:
-    ahead = "ahead of" if trial.gain >= 0 else "behind"
+    """What a short trial has shown."""
+    verb = "beat" if trial.gain >= 0 else "fell behind"
     return Reason(
         "trial",
-        f"{trial.strategy}, tried for {trial.epochs} epochs at {trial.side_px} px on "
-        f"{trial.learnt_from} images, is {100 * abs(trial.gain):.1f} points {ahead} {probed} on "
-        f"{trial.judged_on} others (noise {100 * trial.noise:.1f}; took {trial.seconds:.0f} s)",
+        f"In a short trial {spoken(trial.strategy)} {verb} {spoken(probed)} by "
+        f"{100 * abs(trial.gain):.1f} ± {100 * trial.noise:.1f} points on {trial.judged_on} "
+        f"held-out images ({trial.epochs} epochs at {trial.side_px} px on {trial.learnt_from} "
+        f"others, {trial.seconds:.0f} s)",
     )
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}"
 
 
 def _stages(strategy: Strategy, stages: tuple[str, ...]) -> tuple[str, ...]:

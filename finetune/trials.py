@@ -260,8 +260,7 @@ def _settled(survey: Survey, probes: Probes, trial: tune.Trial) -> bool:
     settled = len(trial.held) >= tune.TELLING_IMAGES // 2 and abs(gain) > strategy.SURE * noise
     if settled:
         survey.listener.note(
-            f"the first half settles it: {100 * gain:+.1f} points against the probe, noise "
-            f"{100 * noise:.1f}"
+            f"one half settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the probe"
         )
     return settled
 

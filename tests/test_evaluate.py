@@ -196,8 +196,8 @@ def test_a_tuned_model_that_is_clearly_better_is_kept() -> None:
     assert found.kept == "tuned"
     assert (found.n, found.tuned_accuracy, found.probe_accuracy) == (20, 1.0, 0.6)
     assert found.tuned_log_loss == pytest.approx(-math.log(0.8))
-    assert found.reason.endswith("tuned model kept")
-    for part in ("on 20 images", "100.0 %", "60.0 %", "stages 4+5", "+40.0 points"):
+    assert found.reason.startswith("The tuned model is kept: ")
+    for part in ("on 20 images", "100.0 %", "60.0 %", "stages 4+5", "+40.0 ± 11.2 points"):
         assert part in found.reason
 
 
@@ -210,7 +210,7 @@ def test_a_lead_within_noise_keeps_the_probe() -> None:
 
     assert found.tuned_accuracy > found.probe_accuracy
     assert found.kept == "probe"
-    assert found.reason.endswith("probe kept")
+    assert found.reason.startswith("The probe is kept: ")
 
 
 def test_equal_models_keep_the_probe() -> None:
@@ -328,7 +328,7 @@ def test_a_belief_need_only_not_be_contradicted(
     floor = evaluate.floor(tuned, probed, labels, "top", "40 images", allowed=allowed)
 
     assert floor.kept == kept
-    assert ("tuned model kept" in floor.reason) == (kept == "tuned")
+    assert ("tuned model is kept" in floor.reason) == (kept == "tuned")
 
 
 def test_the_floor_says_what_the_lead_says() -> None:
@@ -339,5 +339,5 @@ def test_the_floor_says_what_the_lead_says() -> None:
 
     reason = compare(tuned, probed).reason
 
-    assert f"{100 * gain:+.1f} points (noise {100 * noise:.1f})" in reason
-    assert f"log loss {-less:+.3f} (noise {less_noise:.3f})" in reason
+    assert f"{100 * gain:+.1f} ± {100 * noise:.1f} points" in reason
+    assert f"log loss {-less:+.3f} ± {less_noise:.3f})" in reason

@@ -79,7 +79,7 @@ def test_the_sizes_reason_has_the_numbers() -> None:
 
     for number in (312, 12, SMALL_BELOW, LARGE_FROM, LARGE_RAREST):
         assert str(number) in text
-    assert "40.0 % from 200, 30.0 % from 400, 20.0 % from 800" in text
+    assert "40.0 % with 200 images, 30.0 % with 400 images, 20.0 % with 800" in text
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_limit_is_what_more_images_would_not_remove(
     found = profile.size(counts_of(600, 600), curve)
 
     assert found.limit == limit
-    says = "more images would help it most" if limit == "data" else "other features would"
+    says = "More images would help the probe most" if limit == "data" else "other features would"
     assert says in found.reason.text
 
 
@@ -405,7 +405,7 @@ def test_the_best_lower_stage_is_compared() -> None:
     found = profile.depth(top, {"stem": bad, "stage 3": good, "stage 4": bad})
 
     assert found.verdict == "different"
-    assert "(stage 3: +18.0 points, noise 4.4)" in found.text
+    assert "(stage 3: +18.0 ± 4.4 points)" in found.text
 
 
 def test_without_lower_stages_depth_is_not_measured() -> None:
@@ -484,7 +484,7 @@ def test_an_uncertain_verdict_leans_by_how_far_each_part_is(
 
     assert found.verdict == "uncertain"
     assert found.column == (column or "different")
-    assert f"the parts do not agree), taken as {found.column}" in found.reason.text
+    assert f"the parts do not agree); taken as {found.column}" in found.reason.text
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,7 @@ def test_the_reason_has_what_each_voter_says() -> None:
         [voter("similar", "first"), unknown, shown, deeper(0.5)], 100, {}, None
     ).reason.text
 
-    assert text == "first 0.90 says similar; stage profile 0.50 says uncertain: similar"
+    assert text == "Similar to ImageNet: first 0.90 says similar, stage profile 0.50 says uncertain"
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])

@@ -160,9 +160,9 @@ def test_flips_name_the_strategies_of_the_neighbouring_cells(
 
     by_size, by_similarity = advice.flips
     assert other_size in by_size
-    assert f" {CELLS[other_size, similarity]} " in by_size
+    assert f" {strategy.spoken(CELLS[other_size, similarity])} (" in by_size
     assert other_kind in by_similarity
-    assert f" {CELLS[size, other_kind]} " in by_similarity
+    assert f" {strategy.spoken(CELLS[size, other_kind])} (" in by_similarity
 
 
 def test_only_little_data_unlike_imagenet_is_warned_of() -> None:
@@ -187,8 +187,8 @@ def test_a_forced_strategy_is_taken_and_the_tables_choice_is_named() -> None:
 
     assert advice.strategy == "deep"
     assert advice.reasons[2].rule == "user"
-    assert "--strategy deep" in advice.reasons[2].text
-    assert "linear-probe (T1)" in advice.reasons[2].text
+    assert advice.reasons[2].text.startswith("Chosen: deep fine-tuning, because you asked for it")
+    assert "the linear probe (T1)" in advice.reasons[2].text
 
 
 def trial(gain: float, noise: float = 0.03) -> TrialResult:
@@ -305,8 +305,11 @@ def test_doubt_is_told() -> None:
         untried=None,
     )
 
-    assert "+2.0 points (give or take 10.0), too little to be sure" in advice.reasons[-1].text
-    assert advice.flips[0] == "were the lead expected of deep more than 5.0 points: deep"
+    assert "+2.0 ± 10.0 points, too little to be sure" in advice.reasons[-1].text
+    assert (
+        advice.flips[0]
+        == "if the gain expected of deep fine-tuning were more than 5.0 points: deep fine-tuning"
+    )
 
 
 def test_a_veto_is_told() -> None:
@@ -322,7 +325,10 @@ def test_a_veto_is_told() -> None:
         untried=None,
     )
 
-    assert "seen farther behind it than such a trial may be off" in advice.reasons[-1].text
+    assert (
+        "fell further behind it in the trial than so short a trial may mislead"
+        in advice.reasons[-1].text
+    )
 
 
 def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
@@ -395,11 +401,11 @@ def test_evidence_that_overrules_the_table_says_so() -> None:
     assert (advice.policy, advice.rule, advice.table) == ("measured", "T2", "stage-probe")
     assert (advice.strategy, advice.trials, advice.lead) == ("deep", trials, lead)
     told = {r.rule: r.text for r in advice.reasons}
-    assert "the classic table says stage-probe" in told["T2"]
-    assert "12.0 points ahead of stage-probe on 100 others (noise 3.0" in told["trial"]
-    assert "overrules the table, which says stage-probe" in told["evidence"]
-    assert f"{100 * lead.mean:+.1f} points" in told["evidence"]
-    assert "stage-probe" in advice.flips[0]
+    assert "The classic table says the stage probe" in told["T2"]
+    assert "beat the stage probe by 12.0 ± 3.0 points on 100 held-out images" in told["trial"]
+    assert "overrules the classic table, which says the stage probe" in told["evidence"]
+    assert f"{100 * lead.mean:+.1f} ± {100 * lead.spread:.1f} points" in told["evidence"]
+    assert "the stage probe" in advice.flips[0]
 
 
 def test_evidence_that_agrees_with_the_table_says_so_too() -> None:
@@ -415,9 +421,9 @@ def test_evidence_that_agrees_with_the_table_says_so_too() -> None:
         untried="not tried: no time",
     )
 
-    assert "the table agrees" in advice.reasons[-1].text
+    assert "The classic table agrees" in advice.reasons[-1].text
     assert any(r.text == "not tried: no time" for r in advice.reasons)
-    assert advice.flips[0].endswith("deep")
+    assert advice.flips[0].endswith("deep fine-tuning")
 
 
 def test_a_strategy_is_found_by_its_name_or_refused() -> None:
