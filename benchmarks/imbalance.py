@@ -25,8 +25,7 @@ import numpy as np
 import torch
 from truth import SETS, Quiet
 
-from finetune import backbones, batches, probe, strategy, train, tune
-from finetune.data import IMAGE_SUFFIXES
+from finetune import backbones, batches, data, probe, strategy, train, tune
 from finetune.records import Plan
 
 ROWS = Path(__file__).with_name("imbalance.csv")
@@ -114,7 +113,7 @@ class Thinned:
         rng = np.random.default_rng(seed)
         parts = []
         for number, place in enumerate(sorted(p for p in folder.iterdir() if p.is_dir())[:classes]):
-            files = sorted(p for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            files = sorted(p for p in place.iterdir() if data.named_as_image(p))
             files = [files[i] for i in rng.permutation(len(files))]
             count = ratio[number % 2]
             parts.append((files[:count], files[count:]))
