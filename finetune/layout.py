@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune import names, unclear
+from finetune import data, names, unclear
 from finetune.data import children_of, filled, holds, pictures_in
 from finetune.errors import DataError
 from finetune.names import IMAGE_WORDS, MASK_WORDS, OWN_NAMES, SIDE_WORDS, Role, is_word, role_of
@@ -43,20 +44,20 @@ class Layout:
     like_splits: tuple[Path, ...] = ()
 
 
-def recognize(root: Path, *, named: bool = False) -> Layout:
+def recognize(root: Path, pattern: re.Pattern[str] | None = None) -> Layout:
     """What there is to train on, validate and test.
 
     Args:
         root: The folder that was given.
-        named: Labels are in the names of files, not of folders.
+        pattern: Finds labels in the names of files; None where folders have them.
 
     Raises:
         DataError: the names of folders look like splits, but not clearly.
     """
     top = _unwrapped(root)
     roles = _by_role(top)
-    if named:
-        return _named(root, roles)
+    if pattern is not None:
+        return _named(root, roles, pattern)
     if "train" in roles:
         train = _chosen(top, "train", roles["train"])
         if _has_classes(train) and not _is_class(train, roles):
@@ -72,11 +73,12 @@ def measured(root: Path, classes: Collection[str], *, named: bool = False) -> La
     Raises:
         DataError: there are ready-made splits, but no test: which of them is meant is not clear.
     """
-    top = _unwrapped(root, classes)
+    # the folder given may be a split itself, and hold one of its own name
+    top = _unwrapped(root, classes, role_of(root.name))
     by_class = None if named else _by_class_first(root, top, classes)
     if by_class is not None:
         _require_test(root, {role: of[0].folder for role, of in by_class.branches.items()})
-        text = f"{by_class.text}; measured is test"
+        text = f"{by_class.text}; measured on test"
         return Layout({"train": by_class.branches["test"]}, False, (), text, by_class.spoken)
     roles = _by_role(top, classes)
     if not roles:
@@ -86,7 +88,7 @@ def measured(root: Path, classes: Collection[str], *, named: bool = False) -> La
     _require_test(root, {role: paths[0] for role, paths in roles.items()})
     test = _chosen(top, "test", roles["test"])
     inner = test if named else _unwrapped(test, classes, "test")
-    text = "" if inner == root / test.name else f"measured is {_under(root, inner)}"
+    text = "" if _documented(root, inner) else f"measured on {_under(root, inner)}"
     return Layout({"train": (Branch(inner),)}, False, (), text, (inner,) if text else ())
 
 
@@ -184,15 +186,17 @@ def _chosen(top: Path, role: Role, paths: Sequence[Path]) -> Path:
 
 
 def _has_classes(split: Path, known: Collection[str] = ()) -> bool:
-    """Whether a split has class folders, and not only one of pictures and perhaps one of masks."""
+    """Whether a split has class folders, and not only such as images/, masks/ or unlabeled/."""
     inner = _unwrapped(split, known, role_of(split.name))
     children = children_of(inner)
     full = [c for c in children if filled(c)]
     if not full:
         return bool(children) and not holds(inner)
-    bare = IMAGE_WORDS | MASK_WORDS
     same = role_of(split.name)
-    return not all(is_word(c.name, bare) or role_of(c.name) == same for c in full)
+    return not all(
+        (is_word(c.name, SIDE_WORDS) or role_of(c.name) == same) and c.name not in known
+        for c in full
+    )
 
 
 def _is_class(train: Path, roles: dict[Role, list[Path]]) -> bool:
@@ -239,7 +243,7 @@ def _ready(root: Path, top: Path, roles: dict[Role, list[Path]]) -> Layout:
     ]
     spoken = tuple(inner[r] for r in inner if not _documented(root, inner[r]) or r in unlabelled)
     text = "; ".join([*said, *_not_used(root, top)])
-    return Layout(branches, True, _above(root, top), text, spoken, beside)
+    return Layout(branches, True, (*_above(root, top), top), text, spoken, beside)
 
 
 def _documented(root: Path, path: Path) -> bool:
@@ -330,26 +334,34 @@ def _not_used(root: Path, top: Path) -> list[str]:
     return [f"not used: {', '.join(_under(root, p) for p in left)}"] if left else []
 
 
-def _named(root: Path, roles: dict[Role, list[Path]]) -> Layout:
+def _named(root: Path, roles: dict[Role, list[Path]], pattern: re.Pattern[str]) -> Layout:
     """Splits by folder, labels by the names of the files in them."""
-    full = {r: [p for p in paths if filled(p)] for r, paths in roles.items()}
-    there = {role: paths for role, paths in full.items() if paths}
-    top = next((p.parent for paths in there.values() for p in paths), root)
+    there = {role: [p for p in paths if filled(p)] for role, paths in roles.items()}
     used = [p for paths in there.values() for p in paths]
-    beside = tuple(p for p in children_of(top) if p not in used)
+    beside = tuple(p for p in children_of(used[0].parent) if p not in used) if used else ()
     others = [p for p in beside if _may_be_class(p)]
-    if "train" not in there or (len(there) == 1 and others):
+    if not there.get("train") or (len(used) == 1 and others):
         return Layout({"train": (Branch(root),)}, False, ())
-    chosen = {role: _chosen(top, role, paths) for role, paths in there.items()}
-    said = [
-        f"{_under(root, path)} is the {NAMES[role]} split"
-        for role, path in chosen.items()
-        if not _documented(root, path)
-    ]
-    branches: dict[Role, tuple[Branch, ...]] = {r: (Branch(p),) for r, p in chosen.items()}
-    return Layout(
-        branches, True, _above(root, top), "; ".join(said), tuple(chosen.values()), beside
-    )
+    branches: dict[Role, tuple[Branch, ...]] = {}
+    said, spoken = [], []
+    for role, paths in there.items():
+        if not paths:
+            continue
+        path = _chosen(paths[0].parent, role, paths)
+        labelled = any(names.found_in(pattern, p.name) for p in data.descend(path))
+        if labelled or role == "train":
+            branches[role] = (Branch(path),)
+        if not labelled and role != "train":  # what a contest asks for
+            said.append(
+                f"no file in {_under(root, path)} has a label in its name: it is not used, and the "
+                f"{NAMES[role]} split is made from the others"
+            )
+        elif not _documented(root, path):
+            said.append(f"{_under(root, path)} is the {NAMES[role]} split")
+        if not labelled or not _documented(root, path):
+            spoken.append(path)
+    tops = (*_above(root, used[0].parent), used[0].parent)
+    return Layout(branches, True, tops, "; ".join(said), tuple(spoken), beside)
 
 
 def _may_be_class(folder: Path) -> bool:

@@ -48,11 +48,12 @@ def scan(root: Path, label_from: re.Pattern[str] | None = None) -> Dataset:
     """
     mistaken.require_folder(root)
     with data.readable(root):
-        found = layout.recognize(root, named=label_from is not None)
+        found = layout.recognize(root, label_from)
         train = _walked(root, found.branches["train"], label_from)
         above = _Listing(root)
         for top in found.tops:
             _note_files(top, above)
+        above.notes.pop("hidden", None)  # not worth a word so far from the images
         _add_notes(train, above)
         classes = _checked_classes(train, root, found.branches["train"][0].folder)
         pool = _samples(root, train, read=True)
@@ -88,13 +89,12 @@ def _part(train: _Listing, found: Layout, role: Role) -> tuple[Sample, ...] | No
             + _meant(unknown, train.classes),
             hint=f"Give {before}/ a folder with images for each of them, or take them out.",
         )
-    nameless = listing.pattern is not None and not listing.files and bool(listing.notes["unnamed"])
-    if not listing.files and not nameless:
+    if not listing.files:
         train.note("bare", top)
     listing.classes = list(train.classes)
     samples = _samples(train.root, listing, read=role != "test")
     _add_notes(train, listing)
-    return None if nameless else samples  # a contest's test has no labels: one is made here
+    return samples
 
 
 def _meant(unknown: Sequence[str], classes: Sequence[str]) -> str:
@@ -147,10 +147,11 @@ def _require_known(top: Path, listing: _Listing, classes: Sequence[str]) -> None
         found = f"has {loose} images outside any class folder" if loose else "has no images"
         found += _unnamed(listing)
     more = " …" if len(classes) > 8 else "."
+    way = "" if unknown else "Give a folder with one folder of images per class. "
     raise DataError(
         f"{top} {found}",
         hint=(unclear.label_hint([top]) if loose and not listing.files else "")
-        or f"The run knows {len(classes)} classes: {', '.join(classes[:8])}{more}",
+        or f"{way}The run knows {len(classes)} classes: {', '.join(classes[:8])}{more}",
     )
 
 

@@ -743,6 +743,32 @@ def test_a_repetition_says_whether_it_is_the_same(run_cli, image_folder, tmp_pat
     assert facts.data_root == str(tmp_path / "moved")
 
 
+def test_labels_in_file_names_are_repeated_and_measured(
+    run_cli, image_folder, tmp_path: Path
+) -> None:
+    """--label-from is suggested, trains a flat folder, is kept with the run, and measures."""
+    root, flat = image_folder({"cat": 8, "dog": 8}), tmp_path / "flat"
+    flat.mkdir()
+    for file in root.glob("*/*.png"):
+        shutil.copy(file, flat / f"{file.parent.name}.{file.name}")
+    asked = ("--label-from", r"^([a-z]+)\.")
+
+    refused = run_cli("train", flat)
+    done = run_cli(
+        *("train", flat, "--strategy", "linear-probe", *asked, "--out", tmp_path / "one")
+    )
+    again = run_cli("train", "--from-run", tmp_path / "one", "--out", tmp_path / "two")
+    measured = run_cli("evaluate", flat, *asked, "--run", tmp_path / "two", "--json")
+
+    assert refused.code == 3
+    assert r"--label-from '^([a-z]+)\.'" in refused.err
+    assert (done.code, again.code, measured.code) == (0, 0, 0)
+    assert "the same model, bit for bit" in again.err
+    facts = runs.load_facts(tmp_path / "two")
+    assert (facts.classes, facts.request and facts.request.label_from) == (("cat", "dog"), asked[1])
+    assert json.loads(measured.out)["metrics"]["n"] == 16
+
+
 def test_a_bug_is_told_with_its_traceback(run_cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own faults exit with 1 and ask for a report."""
 

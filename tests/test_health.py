@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -658,3 +659,30 @@ def test_ctrl_c_leaves_the_other_images_unread(
         health.look(root, samples, 32, interrupted)
 
     assert len(looked) < 40
+
+
+def test_classes_that_differ_in_little_are_a_warning(tmp_path: Path) -> None:
+    """Capitals, a trailing blank, an accent in two ways: FT155 names both, letters are exempt."""
+    apart = unicodedata.normalize("NFD", "café")
+    pairs = ("dog", "Dog", "elk", "elk ", "café", apart, "A", "a", "oak")
+
+    check = results(paint(tmp_path, *(f"{c}/{i}.png" for c in pairs for i in range(3))))["FT155"]
+
+    assert check.status == "warning"
+    assert "'Dog' and 'dog'" in check.text
+    assert "'elk' and 'elk '" in check.text
+    assert f"'{apart}' (accents apart) and 'café' (accents composed)" in check.text
+    assert check.numbers == {"classes": 6.0}
+    assert results(sound(tmp_path / "sound"))["FT155"].status == "passed"
+
+
+def test_the_layout_that_was_used_is_a_check(tmp_path: Path) -> None:
+    """What was made of the folders is a note with the folders; nothing of it stops --strict."""
+    files = [f"{s}/{c}/{i}.png" for s in ("train_set", "test_set") for c in "xy" for i in range(4)]
+    root = paint(tmp_path, *files)
+
+    check = results(root, strict=True)["FT150"]
+
+    assert check.status == "note"
+    assert "train_set/ is the training split; test_set/ is the test split" in check.text
+    assert check.paths == ("train_set", "test_set")
