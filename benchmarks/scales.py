@@ -67,7 +67,13 @@ def full(values: Array, path: Path, _: np.random.Generator) -> None:
 
 
 def camera(values: Array, path: Path, rng: np.random.Generator) -> None:
-    """14 bits, the brightest of each picture anywhere from an eighth to all of it."""
+    """14 bits, the brightest of each picture evenly from an eighth to all of it."""
+    seen = grey(values)
+    save_16(seen / seen.max() * 16383 * rng.uniform(0.125, 1), path)
+
+
+def exposed(values: Array, path: Path, rng: np.random.Generator) -> None:
+    """The same, as often in the lower half of it as in the lower quarter: three stops of light."""
     seen = grey(values)
     save_16(seen / seen.max() * 16383 * 2.0 ** -rng.uniform(0, 3), path)
 
@@ -94,6 +100,7 @@ KINDS: dict[str, Callable[[Array, Path, np.random.Generator], None]] = {
     "8 bits, grey": eight,
     "16 bits, one scale": full,
     "14 bits, peaks": camera,
+    "14 bits, three stops": exposed,
     "narrow band": thermal,
     "float, a bright pixel": bright,
     "12-bit colour": colour_12,

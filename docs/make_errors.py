@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import finetune
-from finetune import checks, errors, verdict
+from finetune import checks, data, errors, keep, verdict
 
 PACKAGE = Path(finetune.__file__).parent
 PAGE = Path(__file__).with_name("errors.md")
@@ -137,8 +137,8 @@ def page() -> str:
     lines += [
         _row(str(r.exit_code), f"`{r.kind}` in `{r.module}`", r.message, r.hint) for r in rows
     ]
-    kinds = (*(kind for kind, _ in checks.CHECKS), *verdict.KINDS)
-    found = [_row(k.code, k.severity, k.title, k.hint) for k in kinds]
+    shown = [*(kind for kind, _ in checks.CHECKS), data.SCALED, *verdict.KINDS, *keep.KINDS]
+    found = [_row(k.code, k.severity, k.title, k.hint) for k in shown]
     return HEAD + "\n".join(lines) + "\n" + FINDINGS + "\n".join(sorted(found)) + "\n"
 
 

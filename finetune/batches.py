@@ -101,12 +101,8 @@ def glance(path: Path, side_px: int | None = None) -> Glance:
     def work(source: Source) -> Glance:
         image = _begun(source)
         if isinstance(image, Wide):
-            (height, width), mode, name, frames = (
-                *image.numbers.shape[:2],
-                image.mode,
-                "TIFF",
-                False,
-            )
+            height, width = image.numbers.shape[:2]
+            mode, name, frames = image.mode, "TIFF", False
         else:
             (width, height), mode, name = image.size, wide.mode_of(image), str(image.format)
             frames = _several_frames(image)

@@ -210,6 +210,6 @@ def _text(start: bytes) -> Kind | None:
         if pattern.match(start):
             return kind
     # the last letter may be cut in the middle
-    text = start.decode(errors="replace").rstrip("\ufffd") if start else "\0"
-    plain = all(c.isspace() or (c.isprintable() and c != "\ufffd") for c in text)
+    text = start.decode(errors="replace").removesuffix("\ufffd")
+    plain = text and all(c.isspace() or (c.isprintable() and c != "\ufffd") for c in text)
     return Kind("a text, not a picture", "") if plain else None

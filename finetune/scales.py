@@ -23,6 +23,12 @@ from finetune.records import Finding, Sample, Scale
 TAIL = 0.001
 MOST_PICTURES = 200  # of each kind, by their hash; more move the percentiles by less than a level
 MOST_VALUES = 10_000  # of each picture, evenly, so that large ones do not count more
+# Pillow reads signed 16 bits and PGM as 32.
+_CALLED: dict[wide.Kind, str] = {
+    "16-bit": "16-bit pictures",
+    "32-bit": "32-bit or signed pictures",
+    "float": "float pictures",
+}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -64,15 +70,15 @@ def unseen(paths: Sequence[Path], scales: Sequence[Scale] | None) -> tuple[str, 
     """
     if scales is None:
         return ()
-    counts: dict[str, int] = {}
+    counts: dict[wide.Kind, int] = {}
     for path in paths:
         kind = _kind(path)
         if kind is not None and kind not in {s.kind for s in scales}:
             counts[kind] = counts.get(kind, 0) + 1
-    rule = {"16-bit": "0 is black and 65,535 white, as its type has it"}
+    rule: dict[wide.Kind, str] = {"16-bit": "0 is black and 65,535 white, as its type has it"}
     other = "0 is black, and white the least of 1, 255, 4,095 and 65,535 that holds each picture"
     return tuple(
-        f"{count} {kind} picture(s), and the run was trained on none: {rule.get(kind, other)}"
+        f"{_CALLED[kind]}, of which the run was trained on none ({count}): {rule.get(kind, other)}"
         for kind, count in counts.items()
     )
 
@@ -114,8 +120,8 @@ def _scale(kind: wide.Kind, parts: Sequence[npt.NDArray[Any]]) -> Scale:
         low, top, how = float(pooled.min()), float(pooled.max()), "the least and the greatest value"
     if top <= low:
         low, top, how = 0.0, max(2 * top, 1.0), "there is one value only"
-    of = f"of {len(parts)} training picture(s)"
-    reason = f"{kind} pictures: {_said(low)} is black and {_said(top)} white, {how} {of}"
+    of = f"of {len(parts)} training picture{'s'[: len(parts) > 1]}"
+    reason = f"{_CALLED[kind]}: {_said(low)} is black and {_said(top)} white, {how} {of}"
     return Scale(kind, low, top, len(parts), reason)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
+from finetune import kinds
 from finetune.opening import RefusedError, Source, UnreadError
 
 Kind = Literal["16-bit", "32-bit", "float"]
@@ -85,8 +86,11 @@ def tiff(source: Source) -> Wide:
     Raises:
         RefusedError: nothing says which of its bands are seen; it is too large; or tifffile, which
             reads it, is not installed.
+        UnreadError: it is none.
     """
     about = _about(source)
+    if not about.width * about.height:
+        raise UnreadError
     if about.seen is None:
         raise RefusedError(
             f"{about}: nothing says which of them are to be seen; save one, or three as colour"
@@ -161,12 +165,16 @@ def refuse_misread(image: Image.Image, source: Source) -> None:
     """Stop where Pillow would read a TIFF as something that it is not.
 
     Raises:
-        RefusedError: a camera's raw file, of which Pillow sees the thumbnail.
+        RefusedError: a camera's raw file, of which Pillow sees the thumbnail; values below zero in
+            8 bits, which it takes for others.
         UnreadError: planes of 16 bits, which it takes for 8.
     """
     if image.format != "TIFF":
         return
     tags = dict(getattr(image, "tag_v2", {}))
+    kind = kinds.of(source.head())
+    if kind is not None:
+        raise RefusedError(kind.reason)
     if _DNG in tags:
         raise RefusedError(
             "it is a camera's raw file (DNG): develop it to JPEG or to a 16-bit TIFF"
