@@ -24,8 +24,8 @@ with its exit code: 2 for a command line that makes no sense, 3 for a fault you 
 FINDINGS = """
 ## Findings about the data
 `finetune check DIR` shows all of them with numbers and files; `train`, `recommend` and `compare`
-what did not pass. With `--strict` a warning or an error ends the command with exit code 3, before the
-training where the images show it; FT21x are about a result, and the run is kept.
+what did not pass. With `--strict` a warning or an error ends the command with exit code 3: before
+the training, except for FT21x, which are about its result; the run is kept then.
 
 | code | severity | what | what to do |
 | --- | --- | --- | --- |

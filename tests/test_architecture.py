@@ -23,7 +23,17 @@ LAYERS = {
     4: {"predict", "prepared", "train"},
     3: {"console", "engine", "health"},
     2: {"backbones", "checks", "export", "features", "report", "runs", "tables", "verdict"},
-    1: {"alike", "augment", "batches", "cache", "data", "evaluate", "inference", "mistakes", "probe"}
+    1: {
+        "alike",
+        "augment",
+        "batches",
+        "cache",
+        "data",
+        "evaluate",
+        "inference",
+        "mistakes",
+        "probe",
+    }
     | {"profile", "resume", "strategy", "weights"},
     0: {"checkpoint", "disk", "matrix", "records", "strangers"},
     -1: {"errors"},
