@@ -45,9 +45,10 @@ SMOOTHING = 0.03  # images of the prior for each ImageNet class; more hides what
 OVERLAP = 0.5
 OVERLAP_IMAGES = 5
 # Mean probability of the ImageNet class on the images it calls. Photographs of it have 0.58 to
-# 0.78, drawings and strokes that it happens to call up to 0.61, noise and blank pictures up to
-# 0.13 (docs/log.md, 2026-11-25).
-SURE, SURE_OF_NAMED = 0.7, 0.4
+# 0.78, narrow crops of them 0.32 to 0.34, line drawings of it 0.31 to 0.39; blank pictures and
+# noise that it happens to call up to 0.13, drawn shapes up to 0.24, strokes and stripes up to 0.61
+# (docs/log.md, 2026-11-25).
+SURE_OF_PHOTOGRAPHS, SURE_OF_OTHERS, SURE_OF_NAMED = 0.25, 0.7, 0.4
 
 _PREFIX = "class|digit|letter|char|character|num|number|sym|symbol|glyph|sign|label"
 # a lone letter or number, perhaps after a prefix; `charm` is a word, `char_m` and `char7` are not
@@ -238,21 +239,25 @@ def overlap(
     labels: Labels,
     classes: Sequence[str],
     known: Sequence[str],
+    *,
+    photographs: bool,
 ) -> dict[str, int]:
     """Classes that are ImageNet classes: class → number of the ImageNet class.
 
     At least half of the images of the class, and five, are called by one ImageNet class, and it is
     really in them: either it bears the name of the class and is fairly sure of these images, or it
-    calls mostly them and is as sure as it is of photographs. Blank pictures, noise and drawings are
-    often called by one class, too, but not with such probabilities.
+    calls mostly them and is surer than it is of pictures in which it cannot be. These are blank
+    ones and noise where the pictures are photographs; strokes and drawings where they are not.
 
     Args:
         probabilities: The ImageNet classifier's softmax, float32[N, 1000].
         labels: int64[N] in 0..C-1.
         classes: C names.
         known: The names of the ImageNet classes, synonyms set off by commas.
+        photographs: Do the images look like ImageNet's to the first layers (`appearance`)?
     """
     called = probabilities.argmax(axis=1)
+    enough = SURE_OF_PHOTOGRAPHS if photographs else SURE_OF_OTHERS
     found = {}
     for label, name in enumerate(classes):
         own = called[labels == label]
@@ -265,7 +270,7 @@ def overlap(
         alone = count / int((called == likeliest).sum())
         sure = float(probabilities[(labels == label) & (called == likeliest), likeliest].mean())
         named = _same_name(name, known[likeliest])
-        if (named and sure >= SURE_OF_NAMED) or (alone > OVERLAP and sure >= SURE):
+        if (named and sure >= SURE_OF_NAMED) or (alone > OVERLAP and sure >= enough):
             found[name] = likeliest
     return found
 
@@ -282,7 +287,10 @@ def _same_name(name: str, synonyms: str) -> bool:
 def _words(name: str) -> list[str]:
     """The words of a name, in the singular as far as an s tells."""
     words: list[str] = re.findall(r"[^\W\d_]+", name.lower())
-    return [w[:-1] if w.endswith("s") and not w.endswith("ss") else w for w in words]
+    return [
+        re.sub(r"ies$", "y", w) if w.endswith("ies") else re.sub(r"(?<=[^s])s$", "", w)
+        for w in words
+    ]
 
 
 def _part(

@@ -37,6 +37,7 @@ from finetune.records import (
     DatasetProfile,
     Finding,
     Listener,
+    Part,
     Plan,
     Request,
     Sample,
@@ -132,6 +133,11 @@ class Survey:
     def imagenet(self) -> npt.NDArray[np.float32] | None:
         """What ImageNet's classifier says of these, as `imagenet_probabilities` has it."""
         return imagenet_probabilities(self, self.asked)
+
+    @cached_property
+    def drifts(self) -> tuple[list[tuple[str, float, float]], ...]:
+        """How far the inputs of BatchNorm have drifted on some of these images, and on noise."""
+        return _drifts(self)
 
     @property
     def in_train(self) -> npt.NDArray[np.bool_]:
@@ -396,8 +402,7 @@ def plan_for(
 
 def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
     """The parts of the distance from ImageNet; those that need its weights only with these."""
-    layers, scale = _drifts(survey)
-    shallow = max(1, 2 * len(layers) // 3)  # the last third tells nothing (docs/log.md)
+    layers, _ = survey.drifts
     asked, seen = survey.asked, survey.imagenet
     lower = {
         c.score.name: c.right
@@ -405,10 +410,7 @@ def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
         if survey.body.facts.probed_top not in c.score.taps
     }
     parts = (
-        profile.appearance(
-            float(np.mean([drift for _, drift, _ in layers[:shallow]])) if layers else None,
-            float(np.mean([drift for _, drift, _ in scale[:shallow]])) if layers else None,
-        ),
+        _appearance(survey),
         profile.agreement(seen, survey.labels[asked], survey.fold[asked]),
         profile.confidence(seen),
         profile.depth(probes.top.right, lower),
@@ -418,8 +420,22 @@ def _similarity(survey: Survey, probes: Probes) -> SimilarityProfile:
         for stage in survey.facts.stages
         if any(s == stage for s, _, _ in layers)
     }
-    diversity = float(np.mean([d for _, _, d in layers[:shallow]])) if layers else None
+    diversity = float(np.mean([d for _, _, d in _shallow(layers)])) if layers else None
     return profile.similarity(parts, len(survey.samples), by_stage, diversity)
+
+
+def _appearance(survey: Survey) -> Part:
+    """How near the images look to ImageNet's."""
+    layers, noise = (
+        float(np.mean([drift for _, drift, _ in _shallow(some)])) if some else None
+        for some in survey.drifts
+    )
+    return profile.appearance(layers, noise)
+
+
+def _shallow(layers: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """All but the last third, which tells nothing (docs/log.md)."""
+    return layers[: max(1, 2 * len(layers) // 3)]
 
 
 def _drifts(survey: Survey) -> tuple[list[tuple[str, float, float]], ...]:
@@ -476,7 +492,10 @@ def overlap(survey: Survey) -> tuple[Finding, ...]:
     if seen is None:
         return ()
     known = survey.body.facts.knows
-    found = profile.overlap(seen, survey.labels[asked], survey.dataset.classes, known)
+    found = profile.overlap(
+        *(seen, survey.labels[asked], survey.dataset.classes, known),
+        photographs=_appearance(survey).verdict != "different" and bool(survey.drifts[0]),
+    )
     if not found:
         return ()
     pairs = [f"{own} ({known[i]})" for own, i in found.items()]

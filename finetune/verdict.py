@@ -18,7 +18,7 @@ ALPHA = 0.025
 # fewer than six no test of them can; with 20, right answers to four of five show it eight times of
 # ten (exact test, half of the images commonest).
 FEW_OTHERS = 20
-SHUFFLES = 1999  # a share of 0.025 is known to 0.007 then
+SHUFFLES = 999  # a share of 0.025 is known to 0.01 then
 MOST_SHUFFLED = 20_000  # of more images than these the counts tell by themselves
 
 NO_BETTER = Kind(

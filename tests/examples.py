@@ -47,8 +47,10 @@ from finetune.records import (
     SizeProfile,
     Splits,
     StageScore,
+    Standing,
     Stop,
     TrialResult,
+    WrongAnswer,
 )
 
 CLASSES = ("ash", "bäy & co")
@@ -156,6 +158,7 @@ METRICS = Metrics(
     per_class=(ClassMetrics("ash", 5, 1.0, 0.8, 0.89), ClassMetrics("bäy & co", 3, None, 0.0, 0.0)),
     confusion=((4, 1), (0, 3)),
 )
+WRONG = WrongAnswer("bäy & co/3.png", "bäy & co", "ash", 0.625)
 FLOOR = Floor("tuned", 40, 0.9, 0.8, 0.3, 0.5, "on 40 images: tuned model kept")
 RESULT = RunResult(
     run="runs/one",
@@ -254,6 +257,8 @@ EXAMPLES: tuple[Any, ...] = (
     HISTORY[0],
     METRICS.per_class[1],
     METRICS,
+    WRONG,
+    Standing(False, "no better than always answering 'ash'", (FINDING,)),
     FLOOR,
     RESULT,
     FACTS.head,
@@ -273,6 +278,6 @@ EXAMPLES: tuple[Any, ...] = (
     COMPARISON,
     CHECK,
     Health("/data/trees", CLASSES, "ready", {"train": 4, "val": 1, "test": 2}, (CHECK,), 0.25),
-    Evaluation("runs/one", "/data/new", METRICS, ()),
+    Evaluation("runs/one", "/data/new", METRICS, (), (WRONG,), True, "better"),
     RunRow("runs/one", error="damaged"),
 )

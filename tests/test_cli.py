@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import SAMPLE
 from PIL import Image
@@ -965,3 +966,115 @@ def test_waiting_threads_spin_briefly(own: dict[str, str], expected: str) -> Non
     )
 
     assert done.stdout.split()[-1] == expected
+
+
+# --- which answers were wrong ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def strayed_leaves(tmp_path: Path, few_leaves: Path) -> Path:
+    """A folder of leaves in which one picture lies under another class."""
+    root = tmp_path / "strayed"
+    shutil.copytree(few_leaves, root)
+    first, second = sorted(p for p in root.iterdir() if p.is_dir())[:2]
+    sorted(first.iterdir())[0].rename(second / "strayed.png")
+    return root
+
+
+def test_evaluate_names_the_wrong_answers(
+    run_cli, run_folder: Path, strayed_leaves: Path, tmp_path: Path
+) -> None:
+    """On the screen, in JSON and in the file: the picture, its folder, the answer, how sure."""
+    command = ("evaluate", strayed_leaves, "--run", run_folder, "--errors", tmp_path / "e.csv")
+
+    shown, told = run_cli(*command), json.loads(run_cli(*command, "--json").out)
+
+    assert (shown.code, told["better_than_commonest"]) == (0, True)
+    errors = told["errors"]
+    (strayed,) = [e for e in errors if e["path"].endswith("/strayed.png")]
+    assert strayed["path"] == f"{strayed['truth']}/strayed.png"
+    assert strayed["answer"] != strayed["truth"]
+    metrics = told["metrics"]
+    assert len(errors) == round(metrics["n"] * (1 - metrics["accuracy"]))
+    assert [e["probability"] for e in errors] == sorted(
+        (e["probability"] for e in errors), reverse=True
+    )
+    with (tmp_path / "e.csv").open(newline="") as file:
+        rows = [{**row, "probability": float(row["probability"])} for row in csv.DictReader(file)]
+    assert rows == errors
+    assert errors[0]["path"] in shown.out
+    assert "Most confused: '" in shown.out
+    assert "strayed.png" in shown.out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize("name", ["nowhere/e.csv", "images/e.csv", "images/a/0000.png"])
+def test_a_file_for_errors_is_refused_before_the_work(
+    run_cli, image_folder, tmp_path: Path, command: str, name: str
+) -> None:
+    """No folder, among the images, or an image itself: exit 2 before anything is read."""
+    image_folder(root=tmp_path / "images")
+    before = sorted(tmp_path.rglob("*"))
+    where = ("--out" if command == "train" else "--run", tmp_path / "run")
+
+    done = run_cli(command, tmp_path / "images", *where, "--errors", tmp_path / name)
+
+    assert done.code == 2
+    assert f"--errors {tmp_path / name}" in done.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def noise_folder(root: Path, counts: dict[str, int]) -> Path:
+    """Pictures of noise, alike in every class."""
+    rng = np.random.default_rng(3)
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+def test_no_better_than_the_commonest_class_is_said_everywhere(run_cli, tmp_path: Path) -> None:
+    """Screen, JSON, report; with --strict exit 3 and the run kept; the wrong answers listed."""
+    data = noise_folder(tmp_path / "noise", {"ash": 20, "bay": 20})
+    out, listed = tmp_path / "run", tmp_path / "wrong.csv"
+    options = ("--strategy", "linear-probe", "--near-copies", "ignore", "--errors", listed)
+
+    shown = run_cli("train", data, "--out", out, "--strict", *options)
+    told = json.loads(run_cli("evaluate", data, "--run", out, "--json").out)
+
+    assert shown.code == 3
+    assert "FT210" in shown.out
+    assert "FT210" in shown.err
+    assert "The run is kept" in shown.err
+    result = runs.load_result(out)
+    assert result.better_than_commonest is False
+    assert result.test is not None
+    assert len(result.errors) == round(result.test.n * (1 - result.test.accuracy)) > 0
+    assert "always answering" in (out / "report.html").read_text("utf-8")
+    assert result.errors[0].path in (out / "report.html").read_text("utf-8")
+    rows = list(csv.reader(listed.read_text().splitlines()))
+    assert [row[0] for row in rows] == ["path", *(e.path for e in result.errors)]
+    assert isinstance(told["better_than_commonest"], bool)
+    assert told["verdict"]
+
+
+def test_most_pictures_blank_are_not_tuned_on(run_cli, tmp_path: Path) -> None:
+    """`auto` takes the probe at once and says why; --strict stops before anything is learnt."""
+    data = noise_folder(tmp_path / "blank", {"ash": 3, "bay": 3})
+    for i in range(18):
+        Image.new("RGB", (24, 24), (i, 3 * i, 200)).save(data / "ash" / f"blank{i}.png")
+        Image.new("RGB", (24, 24), (5 * i, i, 90)).save(data / "bay" / f"blank{i}.png")
+
+    done = run_cli("train", data, "--out", tmp_path / "run")
+    strict = run_cli("train", data, "--out", tmp_path / "strict", "--strict")
+
+    assert done.code == 0
+    assert "36 of 42 images show one colour" in done.out
+    assert "leaves nothing to tune on" in done.out
+    advice = runs.load_result(tmp_path / "run").recommendation
+    assert (advice.policy, advice.trials, advice.forecasts) == ("measured", (), ())
+    assert strict.code == 3
+    assert "FT125" in strict.err
+    assert not (tmp_path / "strict").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Callable
@@ -131,6 +132,12 @@ def spoil_plain(root: Path) -> None:
     Image.new("RGB", (48, 40), "red").save(root / "ash" / "red.png")
 
 
+def spoil_hidden(root: Path) -> None:
+    icon = Image.new("RGBA", (48, 40), (255, 255, 255, 0))
+    icon.paste((255, 255, 255, 255), (10, 10, 30, 30))
+    icon.save(root / "ash" / "icon.png")
+
+
 def spoil_single(root: Path) -> None:
     paint(root, "elm/1.png", first=90)
 
@@ -168,6 +175,8 @@ def spoil_names(root: Path) -> None:
         (spoil_foreign, "FT117", "warning", "ash/phone.HEIC"),
         (spoil_frames, "FT124", "note", "ash/moving.gif"),
         (spoil_plain, "FT125", "note", "ash/red.png"),
+        (spoil_hidden, "FT126", "warning", "ash/icon.png"),
+        (spoil_hidden, "FT125", "note", "ash/icon.png"),
         (spoil_single, "FT131", "warning", None),
         (spoil_single, "FT132", "warning", None),
         (spoil_balance, "FT133", "note", None),
@@ -190,6 +199,75 @@ def test_each_fault_is_found_by_its_check(
     assert check.hint
     assert path is None or path in check.paths
     assert check.details == () or len(check.details) == len(check.paths)
+
+
+@pytest.mark.parametrize(
+    ("blank", "whole", "status"),
+    [((1, 0), 10, "note"), ((2, 2), 16, "warning"), ((3, 0), 2, "warning"), ((6, 5), 5, "error")],
+    ids=["few", "more than a tenth", "most of a class", "most of all"],
+)
+def test_blank_pictures_weigh_by_their_share(
+    tmp_path: Path, blank: tuple[int, int], whole: int, status: str
+) -> None:
+    """A few are a note; a tenth, or most of a class, a warning; most of all an error."""
+    for name, count in zip(("ash", "oak"), blank, strict=True):
+        first = 0 if name == "ash" else 50
+        others = whole if count else 30
+        paint(tmp_path, *[f"{name}/{i}.png" for i in range(others)], first=first)
+        for i in range(count):
+            colour = (i, 10 * i, 7) if name == "ash" else (200, i, 10 * i)
+            Image.new("RGB", (48, 40), colour).save(tmp_path / name / f"blank{i}.png")
+
+    check = results(tmp_path)["FT125"]
+
+    assert check.status == status
+    assert check.numbers["images"] == sum(blank)
+    assert ("most of ash" in check.text) == (blank[0] > whole)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "hidden"),
+    [
+        ("RGBA", "noise", True),
+        ("LA", "noise", True),
+        ("RGBA", "white", False),
+        ("RGB", "white", False),
+    ],
+)
+def test_what_transparency_hides_is_told_from_what_is_blank(
+    tmp_path: Path, mode: str, colour: str, hidden: bool
+) -> None:
+    """Colours under full transparency are hidden; a white page is only blank."""
+    root = sound(tmp_path)
+    shown = picture(95).convert(mode) if colour == "noise" else Image.new(mode, (48, 40), "white")
+    if "A" in mode:
+        shown.putalpha(0 if hidden else 255)
+    shown.save(root / "ash" / "icon.png")
+
+    found = results(root)
+
+    assert found["FT125"].paths == ("ash/icon.png",)
+    assert found["FT126"].status == ("warning" if hidden else "passed")
+
+
+def test_a_bounded_number_of_images_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more are read ahead than the limit, and what was seen keeps the order of the images."""
+    monkeypatch.setattr(health, "IN_FLIGHT", 3)
+    taken, most, lock = 0, 0, threading.Lock()
+
+    def attempt(number: int) -> int:
+        nonlocal most
+        with lock:
+            most = max(most, number - taken)
+        return -number
+
+    with batches.threads(8) as pool:
+        for number, seen in health._in_order(pool, attempt, range(200)):
+            assert (number, seen) == (taken, -taken)
+            taken += 1
+
+    assert taken == 200
+    assert most <= 3
 
 
 def test_reasons_are_given_file_by_file(tmp_path: Path) -> None:

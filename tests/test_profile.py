@@ -569,10 +569,13 @@ def test_the_order_of_the_parts_does_not_matter(order: tuple[int, ...]) -> None:
 # --- classes that are ImageNet's ------------------------------------------------------------------
 
 
-def called(*numbers: int) -> np.ndarray:
+KNOWN = [f"thing{i}" for i in range(1000)]
+
+
+def called(*numbers: int, sure: float = 0.8) -> np.ndarray:
     """Softmax whose likeliest class is given, float32[N, 1000]."""
-    rows = np.full((len(numbers), 1000), 0.0004, np.float32)
-    rows[np.arange(len(numbers)), numbers] = 0.6
+    rows = np.full((len(numbers), 1000), (1 - sure) / 999, np.float32)
+    rows[np.arange(len(numbers)), numbers] = sure
     return rows
 
 
@@ -580,9 +583,9 @@ def test_a_class_under_another_name_is_found() -> None:
     """A class nearly all of which is called by one ImageNet class is that class; others are not."""
     seen = called(*[985] * 9, 3, *range(100, 110))
 
-    assert profile.overlap(seen, labels_of(10, 10), ("gänseblümchen", "other")) == {
-        "gänseblümchen": 985
-    }
+    assert profile.overlap(
+        seen, labels_of(10, 10), ("gänseblümchen", "other"), KNOWN, photographs=True
+    ) == {"gänseblümchen": 985}
 
 
 @pytest.mark.parametrize(
@@ -602,7 +605,9 @@ def test_an_overlap_takes_half_of_the_class_and_of_the_calls(
     """At least half and five of the images, and more than half of all that are called so."""
     labels = labels_of(len(own), len(other))
 
-    overlaps = profile.overlap(called(*own, *other), labels, ("own", "other"))
+    overlaps = profile.overlap(
+        called(*own, *other), labels, ("own", "other"), KNOWN, photographs=True
+    )
 
     assert ("own" in overlaps) == found
     assert OVERLAP_IMAGES == 5
@@ -612,12 +617,65 @@ def test_two_classes_are_not_one_of_imagenets() -> None:
     """Where ImageNet has one name for two classes neither overlaps with it."""
     seen = called(*[7] * 20)
 
-    assert profile.overlap(seen, labels_of(10, 10), ("red", "blue")) == {}
+    assert profile.overlap(seen, labels_of(10, 10), ("red", "blue"), KNOWN, photographs=True) == {}
 
 
 def test_a_class_without_images_overlaps_with_nothing() -> None:
     """No image, no call, no overlap."""
-    assert profile.overlap(called(*[7] * 10), labels_of(10), ("own", "none")) == {"own": 7}
+    names = ("own", "none")
+
+    assert profile.overlap(called(*[7] * 10), labels_of(10), names, KNOWN, photographs=True) == {
+        "own": 7
+    }
+
+
+@pytest.mark.parametrize(
+    ("sure", "name", "photographs", "found"),
+    [
+        (0.13, "own", True, False),  # noise and blank pictures
+        (0.24, "own", False, False),  # drawn shapes, called "face powder"
+        (0.61, "own", False, False),  # strokes of a pen, called "corkscrew"
+        (0.32, "own", True, True),  # crops of a palace
+        (0.72, "own", True, True),  # photographs of trousers, called "jean"
+        (0.78, "daisy", True, True),
+        (0.47, "daisy", False, True),  # the name says that it is no accident
+        (0.31, "bottle", False, False),  # line drawings of bottles
+    ],
+)
+def test_an_imagenet_class_has_to_be_in_the_pictures(
+    sure: float, name: str, photographs: bool, found: bool
+) -> None:
+    """All images called by one class say little; its certainty does, with its name or without."""
+    known = [*KNOWN[:7], "daisy" if name != "bottle" else "pop bottle, soda bottle", *KNOWN[8:]]
+    seen, labels = called(*[7] * 10, *[20] * 10, sure=sure), labels_of(10, 10)
+
+    overlaps = profile.overlap(seen, labels, (name, "x"), known, photographs=photographs)
+
+    assert (name in overlaps) == found
+
+
+def test_a_named_class_may_share_its_name_with_others() -> None:
+    """Daisies are daisies though sunflowers are called so as well; sunflowers are none."""
+    known = [*KNOWN[:7], "daisy", *KNOWN[8:]]
+
+    seen, labels = called(*[7] * 20), labels_of(10, 10)
+
+    found = profile.overlap(seen, labels, ("Daisies", "sun"), known, photographs=True)
+
+    assert found == {"Daisies": 7}
+
+
+@pytest.mark.parametrize(
+    ("name", "synonyms", "same"),
+    [
+        *(("t-shirt", "jersey, T-shirt, tee shirt", True), ("tshirt", "jersey, T-shirt", True)),
+        *(("bananas", "banana", True), ("Bottle", "pop bottle, soda bottle", True)),
+        *(("sea", "sea lion", False), ("7", "daisy", False), ("glass", "hourglas", False)),
+    ],
+)
+def test_names_are_compared_by_their_nouns(name: str, synonyms: str, same: bool) -> None:
+    """Case, hyphens and a plural s do not count, and the last word of a name is what it is."""
+    assert profile._same_name(name, synonyms) == same
 
 
 # --- symbols --------------------------------------------------------------------------------------

@@ -287,4 +287,4 @@ def test_the_report_of_a_thousand_classes_can_be_opened() -> None:
     source = report.to_html(FACTS, result, PROFILE, (), strategy.actions())
 
     assert len(source) < 5e6
-    assert "true answered images c1 c0 1 c0 c1 1" in Page(source).words
+    assert "true answered images c0 c1 1 of 1 c1 c0 1 of 1" in Page(source).words

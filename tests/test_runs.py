@@ -12,14 +12,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from examples import FACTS, HISTORY, RESULT, SPLITS
 from safetensors.numpy import load_file, save_file
 
-from finetune import inference, runs
-from finetune.errors import RunError
-from finetune.records import SCHEMA_VERSION, EpochRecord, Finding, RunFacts, RunResult, from_json
+from finetune import evaluate, inference, runs
+from finetune.errors import DataError, RunError
+from finetune.records import (
+    MOST_CLASSES,
+    SCHEMA_VERSION,
+    EpochRecord,
+    Finding,
+    RunFacts,
+    RunResult,
+    Sample,
+    Splits,
+    WrongAnswer,
+    from_json,
+)
 
 FILES = {
     "run.json",
@@ -301,6 +313,101 @@ def test_what_was_saved_is_what_is_read(tmp_path: Path) -> None:
     lines = (run / "history.jsonl").read_bytes().splitlines()
     assert tuple(from_json(line, EpochRecord) for line in lines) == HISTORY
     assert (run / "report.html").read_text("utf-8") == "<!doctype html>± ü"
+
+
+def large_result(classes: int, images: int) -> RunResult:
+    """A result of many classes with the longest names, answered by chance."""
+    names = tuple(f"{i:05d}" + "ü" * 125 for i in range(classes))
+    rng = np.random.default_rng(0)
+    labels, called = rng.integers(0, classes, (2, images))
+    sure = rng.random(images)
+    metrics = evaluate.summary(evaluate.Answers(labels, called, sure, -np.log(sure)), names)
+    errors = tuple(
+        WrongAnswer(f"{names[k]}/{i:08d}.jpg", names[k], names[j], float(p))
+        for i, (k, j, p) in enumerate(zip(labels, called, sure, strict=True))
+        if k != j
+    )
+    paths = tuple(f"{names[k]}/{i:08d}.jpg" for i, k in enumerate(labels.tolist()))
+    finding = Finding("FT134", "warning", f"{images} images are tiny", "Nothing.", paths)
+    return replace(
+        RESULT,
+        classes=names,
+        test=metrics,
+        estimate=metrics,
+        errors=errors,
+        findings=(finding,) * 3,
+    )
+
+
+def save_result(path: Path, result: RunResult) -> RunResult:
+    """Write a run with a result, and read that back."""
+    runs.save(
+        path,
+        FACTS,
+        result,
+        tensors=runs.pack({}, np.zeros((2, 7), np.float32), np.zeros(2, np.float32)),
+        history=HISTORY,
+        splits=SPLITS,
+        report="",
+        aside=path.with_name(".aside"),
+    )
+    return runs.load_result(path)
+
+
+def test_a_result_of_ten_thousand_classes_can_be_read(tmp_path: Path) -> None:
+    """With the most classes a run may have, and answers all over, it is read as it was."""
+    result = large_result(MOST_CLASSES, 2_000)
+
+    assert save_result(tmp_path / "run", result) == result
+
+
+def test_a_result_that_is_too_long_is_cut_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists that grow with the images are cut to what is read of a file, the figures are kept."""
+    monkeypatch.setattr(runs, "_MOST_FACTS_BYTES", 600_000)
+    result = large_result(200, 8_000)
+
+    found = save_result(tmp_path / "run", result)
+
+    assert (tmp_path / "run" / "result.json").stat().st_size <= 600_000
+    assert found.errors == result.errors[: len(found.errors)] != ()
+    assert found.findings[0].title == "8000 images are tiny"
+    assert found.test is not None
+    assert result.test is not None
+    assert set(found.test.cells) <= set(result.test.cells)
+    assert replace(found.test, cells=()) == replace(result.test, cells=())
+
+
+def test_a_list_of_images_that_could_not_be_read_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More images than `splits.json` may hold are told with a way on; one byte less is not."""
+    splits = Splits(tuple(Sample(f"a/{i}.png", 0, "d" * 64) for i in range(100)), (), ())
+    size = len(json.dumps(msgspec.to_builtins(splits), separators=(",", ":")))
+    monkeypatch.setattr(runs, "_MOST_SPLITS_BYTES", size)
+
+    runs.require_room(splits)
+    monkeypatch.setattr(runs, "_MOST_SPLITS_BYTES", size - 200)
+    with pytest.raises(DataError, match="100 images are too many") as caught:
+        runs.require_room(splits)
+
+    assert "--max-per-class" in caught.value.hint
+
+
+def test_a_result_without_the_newer_fields_is_read(tmp_path: Path) -> None:
+    """A run of an older version has no wrong answers, no verdict, and the whole matrix."""
+    run = save(tmp_path / "run")
+    old = json.loads((run / "result.json").read_text("utf-8"))
+    for name in ("errors", "better_than_commonest", "verdict"):
+        del old[name]
+    for metrics in (old["test"], old["estimate"]):
+        del metrics["cells"]
+    (run / "result.json").write_text(json.dumps(old), "utf-8")
+
+    found = runs.load_result(run)
+
+    assert found == replace(RESULT, errors=(), better_than_commonest=None, verdict="")
 
 
 def test_tensors_come_back_bit_by_bit(tmp_path: Path) -> None:

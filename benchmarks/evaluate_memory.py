@@ -1,0 +1,131 @@
+"""Peak memory and time of `finetune evaluate` on many images of many classes.
+
+    python benchmarks/evaluate_memory.py [--images 50000] [--classes 1000]
+
+Images are small pictures of noise and the network is a stand-in that gives random scores, so that
+what is measured is everything around it: listing, digests, decoding, scores, metrics, wrong answers
+and the JSON of the answer. Its peak is that of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from finetune import apply, inference, predict, runs
+from finetune.records import (
+    Augment,
+    BackboneFacts,
+    HeadFacts,
+    Plan,
+    Preprocess,
+    Reason,
+    RunFacts,
+    Splits,
+    to_json,
+)
+
+SIDE_PX = 16
+
+
+class Silent:
+    """A listener that hears nothing."""
+
+    def step(self, name: str) -> None:
+        """Nothing."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def epoch(self, record: object) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+
+def draw(root: Path, images: int, classes: int) -> None:
+    """Pictures of noise, the same number of each class."""
+    rng = np.random.default_rng(0)
+    for i in range(images):
+        folder = root / f"class {i % classes:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:06d}.bmp")
+
+
+def facts(classes: int) -> RunFacts:
+    """A run of so many classes, as far as `evaluate` reads it."""
+    about = Preprocess(SIDE_PX, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    plan = Plan(
+        *("linear-probe", ("top",), (), SIDE_PX, 0, 1, "adamw", 0.0, 0.0, 1.0, 0.0, 0.0, 0, 0.0),
+        *(0.0, False, Augment(1.0, 0.0, 0.0, 0.0, 0.0, 0.0), {}),
+    )
+    return RunFacts(
+        created="2026-01-01T00:00:00+00:00",
+        strategy="linear-probe",
+        classes=tuple(f"class {i:05d}" for i in range(classes)),
+        backbone=BackboneFacts("none", "none", "none", about, ("top",), 0, False, ""),
+        preprocess=about,
+        head=HeadFacts(("top",), 1.0),
+        plan=plan,
+        seed=0,
+        command="",
+        data_root="",
+        data_fingerprint="",
+        versions={},
+        accuracy=None,
+        accuracy_source="",
+    )
+
+
+def engine(classes: int) -> inference.Engine:
+    """Random scores."""
+    rng = np.random.default_rng(1)
+
+    def forward(pixels: np.ndarray) -> np.ndarray:
+        return rng.normal(0, 2, (len(pixels), classes)).astype(np.float32)
+
+    return inference.Engine(forward, {"scores": (0, classes)}, "none", Reason("none", "none"))
+
+
+def main() -> None:
+    """Draw, evaluate, print one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--classes", type=int, default=1000)
+    given = parser.parse_args()
+    predict._quick = lambda *_: engine(given.classes)
+    runs.load_facts = lambda _: facts(given.classes)
+    runs.load_splits = lambda _: Splits((), (), ())
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place) / "images"
+        draw(root, given.images, given.classes)
+        before, began = peak_mb(), time.perf_counter()
+        found = apply.run_evaluation(
+            root, Path(place), device="cpu", unseen=False, listener=Silent()
+        )
+        seconds, after = time.perf_counter() - began, peak_mb()
+        size = len(to_json(found))
+    print(
+        f"{given.images} images of {given.classes} classes: peak {after:.0f} MB ({before:.0f} MB "
+        f"before), {seconds:.1f} s; the answer has {size / 1e6:.1f} MB of JSON, its peak "
+        f"{peak_mb():.0f} MB; accuracy {found.metrics.accuracy:.2%}"
+    )
+
+
+def peak_mb() -> float:
+    """The most memory this process has had."""
+    unit = 1e6 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+if __name__ == "__main__":
+    main()
