@@ -300,8 +300,8 @@ def as_start(weights: str | None, backbone: str | None = None) -> Origin | None:
     if weights is None:
         return None
     given = Path(weights)
-    file = given / MODEL if (given / RUN).is_file() else given
-    if file.name != MODEL or not (file.parent / RUN).is_file():
+    file = given / MODEL if _has_facts(given) else given
+    if file.name != MODEL or not _has_facts(file.parent):
         return None
     facts = load_facts(file.parent)
     about = facts.backbone
@@ -314,6 +314,10 @@ def as_start(weights: str | None, backbone: str | None = None) -> Origin | None:
     source = safe_name(f"run {name} ({facts.strategy}), from {about.weights}")[:_MOST_SOURCE]
     licence = safe_name(about.licence)[:_MOST_SOURCE]
     return Origin(str(file), about.name, source, licence)
+
+
+def _has_facts(folder: Path) -> bool:
+    return os.path.isfile(folder / RUN)  # noqa: PTH113 - raises for no name, nor where it is closed
 
 
 def load_result(path: Path) -> RunResult:

@@ -570,8 +570,8 @@ def resolve(
         "label_smoothing": "as measured (docs/log.md)",
         "dropout": "on the top features",
         "progressive": "off: what is believed of tuning was measured at one size (docs/log.md)",
-        "class_weights": f"the largest class is {imbalance:.1f} times the smallest; "
-        "1/sqrt of the count from 3 times on",
+        "class_weights": f"off: the largest class is {imbalance:.1f} times the smallest; weights "
+        "made nothing better that shows, at 10 times and at 40 (docs/log.md, 2026-11-25)",
     }
     plan = Plan(
         strategy=strategy,
@@ -589,7 +589,7 @@ def resolve(
         patience=max(6, epochs // 2),
         label_smoothing=0.1,
         dropout=0.1,
-        class_weights=imbalance >= 3,
+        class_weights=False,
         augment=augment,
         why={},
     )

@@ -138,3 +138,26 @@ def test_a_measured_process_is_timed_and_read(speed: ModuleType) -> None:
     assert (found.code, found.out, found.err) == (0, "b\n", "")
     assert 0.5 < found.seconds < 30
     assert found.peak_mb > 50
+
+
+def test_thinned_classes_are_scored_by_how_frequent_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Six images of one class and two of the other to fit, the rest a test; accuracy by share."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import imbalance  # noqa: PLC0415 - it lies beside the package
+
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(9):
+            (tmp_path / label / f"{i}.png").touch()
+
+    thin = imbalance.Thinned.of(tmp_path, (6, 2), 0, 2)
+    always_a = np.tile([1.0, 0.0], (len(thin.test), 1))
+    figures = thin._figures(always_a)
+
+    assert thin.counts.tolist() == [6, 2]
+    assert not set(thin.fit) & set(thin.test)
+    assert np.bincount(thin.test_labels).tolist() == [3, 3]
+    assert np.bincount(thin.labels[thin.held]).tolist() == [2, 1]
+    assert figures[:5] == pytest.approx((0.75, 0.5, 1.0, 0.0, 0.25))
