@@ -24,8 +24,9 @@ from finetune.records import Scale
 from finetune.wide import Wide
 
 Pixels = npt.NDArray[np.uint8]
-# The modules on which the pixels depend: keys of what is kept of pictures name them.
-SOURCES = ("batches", "wide", "opening", "mend", "kinds")
+# Raised with any change that gives a picture other pixels, here or in what reads its file: what was
+# kept of pictures is not used then.
+PIXELS_VERSION = 1
 Box = tuple[float, float, float, float]
 HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
 WHITE = (255, 255, 255, 255)

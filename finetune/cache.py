@@ -282,11 +282,16 @@ def clear() -> CacheUsage:
     return before
 
 
-def key(*parts: str, modules: Sequence[str] = ()) -> str:
-    """A key of several texts and of the source of modules, whose change makes another key."""
-    here = Path(__file__).parent
-    sources = [(here / f"{module}.py").read_text("utf-8") for module in modules]
-    return hashlib.sha256("\0".join([*parts, *sources, PIL.__version__]).encode()).hexdigest()
+def key(*parts: str, versions: Sequence[int] = ()) -> str:
+    """A key of several texts and of the versions of the code that made what is kept.
+
+    Args:
+        parts: What it is of, and what it depends on.
+        versions: Such as `batches.PIXELS_VERSION`. Whoever changes what that code makes raises its
+            number: tests/test_cache_versions.py finds out where that was forgotten.
+    """
+    texts = [*parts, *map(str, versions), PIL.__version__]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _opened(place: Path, *, make: bool = True) -> sqlite3.Connection:

@@ -152,7 +152,7 @@ def look(
     small = looked.small
     # why a cache cannot be used is told when features are taken
     store = None if small is None else cache.Features(lambda _: None)
-    key = cache.key("glance", str(side_px), modules=batches.SOURCES)
+    key = cache.key("glance", str(side_px), versions=(batches.PIXELS_VERSION,))
     if store is not None and small is not None and side_px is not None:
         new, width = looked.missing(samples), batches.packed_width(side_px)
         for at, row in store.find(key, [samples[i].digest for i in new], width):

@@ -120,7 +120,9 @@ def _quick(run: Path, facts: RunFacts, listener: Listener) -> inference.Engine |
         name = str(run / inference.FILES[0])
         try:
             made = inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
-            return replace(made, key=cache.key(*facts.inference.values(), modules=batches.SOURCES))
+            return replace(
+                made, key=cache.key(*facts.inference.values(), versions=(batches.PIXELS_VERSION,))
+            )
         except RunError:
             raise
         except Exception as error:  # no OpenVINO, one too old, or no such CPU

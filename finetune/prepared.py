@@ -46,8 +46,9 @@ TUNED_BODY = (
 # Images of noise whose BatchNorm inputs give the scale of the drift.
 NOISE_IMAGES = 16
 EXAMPLES = 4  # of the user's own images, on which the runtimes must agree
-# A change of these may change a feature, so it makes another key.
-SOURCES = (*batches.SOURCES, "backbones", "engine", "inference", "weights")
+# Raised with any change that gives an image other features: how stages are cut and pooled, how a
+# network is converted and run. Kept features and networks of other versions are not used.
+FEATURES_VERSION = 1
 PACKAGES = ("openvino", "timm", "torch")
 
 
@@ -341,7 +342,9 @@ def _drop(key: str, folder: Path, error: Exception, listener: Listener) -> None:
 def _key(name: str, identity: str) -> str:
     """All that features depend on beside the image and the runtime."""
     versions = [importlib.metadata.version(package) for package in PACKAGES]
-    return cache.key(name, identity, *versions, modules=SOURCES)
+    return cache.key(
+        *(name, identity, *versions), versions=(batches.PIXELS_VERSION, FEATURES_VERSION)
+    )
 
 
 def _example(paths: Sequence[Path], scales: Sequence[Scale] | None, side_px: int) -> Pixels | None:
