@@ -142,7 +142,7 @@ _PLAN_NAMES = frozenset(
     {
         *("epochs", "batch_size", "optimiser", "lr", "patience", "side_px", "label_smoothing"),
         *("dropout", "weight_decay", "class_weights", "crop", "flip", "rotation_deg"),
-        *("translation", "stretch", "colour", "progressive"),
+        *("translation", "stretch", "colour"),
     }
 )
 
@@ -200,9 +200,6 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
         int | None, _by_rule("Stop after so many epochs without a better one")
     ] = None,
     side_px: Annotated[int | None, _by_rule("Resolution of tuning")] = None,
-    progressive: Annotated[
-        float | None, _by_rule("Share of the steps, the first, at 3/4 of that: try 0.6")
-    ] = None,
     label_smoothing: Annotated[
         float | None, _by_rule("Share of the label spread over all classes")
     ] = None,

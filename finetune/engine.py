@@ -205,7 +205,7 @@ def shifts(backbone: Backbone, device: torch.device, made: Engine) -> Forward:
     return _in_torch(backbone, device, _norm_shifts)
 
 
-@functools.lru_cache(maxsize=2)  # progressive resizing has two sizes
+@functools.lru_cache(maxsize=1)
 def front(
     backbone: Backbone, stage: str, side_px: int
 ) -> tuple[Callable[[Tensor], Tensor] | None, Reason]:

@@ -447,7 +447,5 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
     shown = ("tuned_stages", "side_px", "epochs", "batch_size", "optimiser", "lr")
     values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
-    if plan.progressive:
-        values["progressive"] = f"{plan.progressive:g} at {strategy.first_side_px(plan)} px"
     for name, value in values.items():
         listener.note(f"{name.replace('_', ' ')} {value}: {plan.why[name]}")

@@ -353,8 +353,7 @@ class Plan:
     """Every hyper-parameter resolved; `why` says for each whether a rule or the user set it.
 
     `lr` is the rate of the last tuned stage, `head_lr` of the head, per step; `stage_decay`
-    multiplies the rate once per stage toward the stem. `progressive` is the share of the steps, the
-    first ones, that see smaller pictures than `side_px`: `strategy.first_side_px`.
+    multiplies the rate once per stage toward the stem.
     """
 
     strategy: Strategy
@@ -375,7 +374,6 @@ class Plan:
     class_weights: bool
     augment: Augment
     why: dict[str, str]
-    progressive: float = 0.0  # runs of older versions have none
 
 
 @dataclass(frozen=True)

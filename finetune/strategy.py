@@ -164,9 +164,6 @@ TUNE_SIDE_PX = 128
 # Where the budget does not allow the backbone's own size these are tried: the truth table was made
 # at them, and deep tuning beat the probe there all the same (docs/log.md).
 BUDGET_SIDES_PX = (160, 128)
-# Progressive resizing (fast.ai's entry to DAWNBench, 2018): the first steps see pictures of three
-# quarters of the side, a number of pixels that the usual five halvings leave whole.
-FIRST_SIDE, SIDE_STEP_PX, LEAST_SIDE_PX = 0.75, 32, 64
 AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
 
 # Smallest and largest value an option may have.
@@ -179,7 +176,6 @@ _RANGES = {
     "label_smoothing": (0.0, 0.9),
     "dropout": (0.0, 0.9),
     "weight_decay": (0.0, 10.0),
-    "progressive": (0.0, 0.9),
     "crop": (0.05, 1.0),
     "flip": (0.0, 1.0),
     "rotation_deg": (0.0, 180.0),
@@ -432,28 +428,7 @@ def short(plan: Plan, images: int, *, one_size: bool = False) -> Plan:
     steps = math.ceil(images / plan.batch_size)
     epochs = min(plan.epochs, max(1, round(TRIAL_STEPS / steps)))
     side = plan.side_px if one_size else min(plan.side_px, TUNE_SIDE_PX)
-    return replace(plan, epochs=epochs, side_px=side, warmup=TRIAL_WARMUP, progressive=0.0)
-
-
-def first_side_px(plan: Plan) -> int:
-    """Side of the pictures in the first `plan.progressive` of the steps."""
-    if plan.progressive == 0:
-        return plan.side_px
-    smaller = SIDE_STEP_PX * round(FIRST_SIDE * plan.side_px / SIDE_STEP_PX)
-    return min(plan.side_px, max(LEAST_SIDE_PX, smaller))
-
-
-def sides(plan: Plan) -> dict[int, float]:
-    """Each side that pictures have in a training, with its share of the steps."""
-    first = first_side_px(plan)
-    if first == plan.side_px:
-        return {first: 1.0}
-    return {plan.side_px: 1 - plan.progressive, first: plan.progressive}
-
-
-def mean_pixels(plan: Plan) -> float:
-    """Pixels of a picture in a step of a training, on average."""
-    return sum(share * side**2 for side, share in sides(plan).items())
+    return replace(plan, epochs=epochs, side_px=side, warmup=TRIAL_WARMUP)
 
 
 def slower(plan: Plan, times: int) -> Plan:
@@ -569,7 +544,6 @@ def resolve(
         "patience": "half of the epochs, at least 6: a cosine schedule gains most near its end",
         "label_smoothing": "as measured (docs/log.md)",
         "dropout": "on the top features",
-        "progressive": "off: what is believed of tuning was measured at one size (docs/log.md)",
         "class_weights": f"off: the largest class is {imbalance:.1f} times the smallest; weights "
         "made nothing better that shows, at 10 times and at 40 (docs/log.md, 2026-11-25)",
     }
@@ -596,23 +570,7 @@ def resolve(
     direct = {f.name for f in fields(Plan)} & set(user)
     known = direct | ({f.name for f in fields(Augment)} & set(user))
     why |= dict.fromkeys(known, "user")
-    plan = replace(plan, why=why, **{name: user[name] for name in direct})
-    _require_smaller(plan, fixed=facts.fixed_side)
-    return plan
-
-
-def _require_smaller(plan: Plan, *, fixed: bool) -> None:
-    """Refuse progressive resizing where there is no smaller size.
-
-    Raises:
-        UsageError: names the size.
-    """
-    if plan.progressive > 0 and (fixed or first_side_px(plan) == plan.side_px):
-        reason = "the only size of this backbone" if fixed else "which is small already"
-        raise UsageError(
-            f"--progressive is {plan.progressive:g}, but tuning is at {plan.side_px} px, {reason}",
-            hint="Leave out --progressive.",
-        )
+    return replace(plan, why=why, **{name: user[name] for name in direct})
 
 
 def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan:

@@ -140,10 +140,9 @@ def _attempt(
     if not history and val is not None and start is not None:
         best.offer(0, _forward(loop, val.pixels), val.labels, loop)
     stopped = None
-    small = math.floor(plan.progressive * plan.epochs)  # the larger pictures are still to come
     try:
         for epoch in range(len(history) + 1, plan.epochs + 1):
-            if val is not None and epoch - 1 - max(best.epoch, small) >= plan.patience:
+            if val is not None and epoch - 1 - best.epoch >= plan.patience:
                 listener.note(f"stopped: no better for {plan.patience} epochs")
                 break
             began = time.perf_counter()
@@ -212,8 +211,8 @@ def seconds_per_step(
 ) -> float:
     """Time a few training steps of a plan on noise, after one that is not counted.
 
-    With pictures of two sizes it is the mean. Nothing that is given is changed. On a GPU the clock
-    waits for the work to be done, since each step reads its loss.
+    Nothing that is given is changed. On a GPU the clock waits for the work to be done, since each
+    step reads its loss.
     """
     torch.manual_seed(0)
     side = canvas_px(plan.side_px)
@@ -224,18 +223,13 @@ def seconds_per_step(
     loop = _loop(plan, backbone, None, noise, classes, device, seed=0)
     loop.train_mode()
     labels = torch.from_numpy(noise.labels)
-
-    def least(side_px: int) -> float:
-        loop.side_px = side_px
+    loop.step(batch, labels)
+    took = []
+    for _ in range(steps):
+        began = time.perf_counter()
         loop.step(batch, labels)
-        took = []
-        for _ in range(steps):
-            began = time.perf_counter()
-            loop.step(batch, labels)
-            took.append(time.perf_counter() - began)
-        return min(took)  # what else the machine does only adds to it
-
-    return sum(share * least(side) for side, share in strategy.sides(plan).items())
+        took.append(time.perf_counter() - began)
+    return min(took)  # what else the machine does only adds to it
 
 
 class _Head(nn.Module):
@@ -263,7 +257,7 @@ def _loop(
 ) -> _Loop:
     """Everything that a step needs; a copy of the backbone has its parameters frozen as planned."""
     keep_memory()
-    fronts = {side: frozen(plan, backbone, device, side) for side in strategy.sides(plan)}
+    run, last, _ = frozen(plan, backbone, device, plan.side_px)
     backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
@@ -273,9 +267,8 @@ def _loop(
     # float16 has no room for small gradients
     scaler = torch.amp.GradScaler(device.type, enabled=half(device) == torch.float16)
     generator = torch.Generator().manual_seed(seed)
-    features = {side: _features(backbone, *front[:2]) for side, front in fronts.items()}
     parts = (optimiser, base, criterion, scaler, device, generator)
-    return _Loop(plan, backbone, head, features, *parts, side_px=plan.side_px)
+    return _Loop(plan, backbone, head, _features(backbone, run, last), *parts)
 
 
 def _features(
@@ -307,21 +300,19 @@ class _Loop:
     """One epoch of steps; the schedule's position is `done`.
 
     A batch goes through the network in `parts`: more than one where memory is short. `features` is
-    the backbone by the side of its pictures, wherever its frozen stages run; `side_px` that side in
-    a step.
+    the backbone, wherever its frozen stages run.
     """
 
     plan: Plan
     backbone: Backbone
     head: _Head
-    features: Mapping[int, Callable[[Tensor], Tensor]]
+    features: Callable[[Tensor], Tensor]
     optimiser: torch.optim.Optimizer
     base: list[float]
     criterion: losses.Loss
     scaler: torch.amp.GradScaler
     device: torch.device
     generator: torch.Generator
-    side_px: int
     done: int = 0
     factor: float = 0.0
     parts: int = 1
@@ -330,7 +321,7 @@ class _Loop:
 
     def scores(self, x: Tensor) -> Tensor:
         """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
-        out: Tensor = self.head(self.features[x.shape[-1]](x))
+        out: Tensor = self.head(self.features(x))
         return out
 
     def epoch(self, number: int, train: Split, listener: Listener) -> float:
@@ -339,11 +330,9 @@ class _Loop:
         order = torch.randperm(len(train.labels), generator=self.generator).numpy()
         chunks = np.array_split(order, math.ceil(len(order) / self.plan.batch_size))
         total = len(chunks) * self.plan.epochs
-        small, first = self.plan.progressive * total, strategy.first_side_px(self.plan)
         loss_sum = 0.0
         for chunk in chunks:
             self.factor = schedule(self.done, total, self.plan.warmup)
-            self.side_px = first if self.done < small else self.plan.side_px
             parts = self.parts
             loss = self.step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
             if not math.isfinite(loss):
@@ -388,7 +377,7 @@ class _Loop:
         for group, rate in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = rate * self.factor
         images = to_device(pixels, self.device)
-        x = augment(images, self.plan.augment, self.side_px, self.generator)
+        x = augment(images, self.plan.augment, self.plan.side_px, self.generator)
         loss = self._gradients(self.backbone.normalise(x), labels.to(self.device))
         self.scaler.unscale_(self.optimiser)
         tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
@@ -412,8 +401,8 @@ class _Loop:
                     raise
                 if self.parts >= len(labels):
                     raise TrainingError(
-                        f"out of memory at a single image of {self.side_px} px",
-                        hint=f"Give a smaller --side-px than {self.side_px}, or free memory.",
+                        f"out of memory at a single image of {self.plan.side_px} px",
+                        hint=f"Give a smaller --side-px than {self.plan.side_px}, or free memory.",
                     ) from error
             self.parts = min(2 * self.parts, len(labels))
 

@@ -227,13 +227,10 @@ def seconds(survey: Survey, plan: Plan) -> tuple[float, str]:
         half = min(images, probe.RANKING_IMAGES) // 2
         tried = short(survey, plan, half)
         again = TRIALS * tried.epochs * math.ceil(half / plan.batch_size)
-        again *= strategy.mean_pixels(tried) / strategy.mean_pixels(plan)
+        again *= (tried.side_px / plan.side_px) ** 2
     judging = images / plan.batch_size * FORWARD_SHARE
     total = step * (full + again + judging) + images * survey.seconds_per_image
-    small = ""
-    if plan.progressive:
-        small = f" (the first {plan.progressive:.0%} at {strategy.first_side_px(plan)} px)"
-    text = f"{full} steps of {batch} images at {plan.side_px} px{small}, {step:.2f} s each "
+    text = f"{full} steps of {batch} images at {plan.side_px} px, {step:.2f} s each "
     return total, text + f"(two timed), and {again:.0f} more to prove it"
 
 

@@ -323,30 +323,6 @@ def test_the_forecast_is_of_what_will_be_done(
     assert 3 <= seconds < 5
 
 
-def test_the_forecast_knows_of_smaller_pictures_first(
-    image_folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says so, and scales a step's mean to the one size of the trials."""
-    root = image_folder({"a": 12, "b": 12}, size=(300, 300))
-    asked = Request(root=str(root), options={"progressive": 0.5}, test_fraction=0.0)
-    data, probes, measured, _ = looked_at(asked)
-    data = replace(data, seconds_per_image=0.0)
-    plan = survey.plan_for(data, measured, probes, "deep")
-    mean = strategy.mean_pixels(plan)
-    monkeypatch.setattr("finetune.train.seconds_per_step", lambda *_: mean / 1e6)
-
-    seconds, text = trials.seconds(data, plan)
-    at_one_size = replace(plan, progressive=0.0)
-    monkeypatch.setattr("finetune.train.seconds_per_step", lambda *_: 224**2 / 1e6)
-    whole, plain = trials.seconds(data, at_one_size)
-
-    steps = plan.epochs * 2
-    assert f"{steps} steps of 12 images at 224 px (the first 50% at 160 px)" in text
-    assert f"{steps} steps of 12 images at 224 px, " in plain
-    # only the training itself is shorter: the trial and the judging are not
-    assert whole - seconds == pytest.approx(steps * (224**2 - mean) / 1e6, rel=0.02)
-
-
 def test_the_probe_is_judged_as_it_would_be_kept(
     seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:

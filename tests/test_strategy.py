@@ -79,7 +79,6 @@ USER: dict[str, Any] = {
     "translation": 0.011,
     "stretch": 0.022,
     "colour": 0.055,
-    "progressive": 0.66,
 }
 RANGE_ENDS = [(name, *ends) for name, ends in strategy._RANGES.items()]
 
@@ -631,37 +630,6 @@ def test_a_side_that_the_backbone_does_not_take_is_refused() -> None:
     with pytest.raises(UsageError, match="--side-px is 96"):
         resolve("deep", fixed, {"side_px": 96})
     assert resolve("deep", fixed, {"side_px": 224}).side_px == 224
-
-
-@pytest.mark.parametrize(("side", "first"), [(224, 160), (160, 128), (128, 96), (96, 64), (65, 64)])
-def test_the_first_pictures_have_about_three_quarters_of_the_side(side: int, first: int) -> None:
-    """Their side is a multiple of 32; without progressive resizing all have the plan's."""
-    plan = resolve("deep", facts(), {"side_px": side, "progressive": 0.6})
-
-    assert strategy.first_side_px(plan) == first
-    assert strategy.first_side_px(replace(plan, progressive=0.0)) == side
-    assert strategy.mean_pixels(plan) == pytest.approx(0.6 * first**2 + 0.4 * side**2)
-
-
-@pytest.mark.parametrize(
-    ("fixed", "side", "told"), [(True, 224, "only size"), (False, 64, "small")]
-)
-def test_no_progressive_resizing_where_there_is_no_smaller_size(
-    *, fixed: bool, side: int, told: str
-) -> None:
-    """Asked for all the same, it is refused with the size and the reason."""
-    look = facts(fixed_side=fixed, side_px=side)
-
-    with pytest.raises(UsageError, match=f"--progressive is 0.5, .* {side} px, .*{told}"):
-        resolve("deep", look, {"progressive": 0.5})
-    assert resolve("deep", look, {"progressive": 0.0}).progressive == 0
-
-
-def test_a_trial_has_pictures_of_one_size() -> None:
-    """What is believed of short trials was measured so."""
-    plan = resolve("deep", facts(), {"progressive": 0.6})
-
-    assert short(plan, 100).progressive == 0
 
 
 @pytest.mark.parametrize("stages", [("stem", "1", "2", "3", "4", "5"), ("stem", "1")])

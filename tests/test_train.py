@@ -138,25 +138,9 @@ def sides_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-@pytest.mark.parametrize("kind", ["deep", "scratch"])
-def test_progressive_resizing_sees_smaller_pictures_first(
-    tiny: Backbone, monkeypatch: pytest.MonkeyPatch, kind: Strategy
-) -> None:
-    """The planned share of the steps is at the smaller side, the rest and judging at the full."""
-    plan = plan_for(kind, tiny, side_px=128, epochs=5, progressive=0.5)
-    data, val, start = pictures(side=train.canvas_px(128)), pictures(2, side=128), start_head(tiny)
-    seen = sides_seen(monkeypatch)
-
-    fit(plan, tiny, data=data, val=val, start=None if kind == "scratch" else start)
-
-    # two steps an epoch, then the validation images; before, the probe's scores or the head's width
-    before = [128]
-    assert seen == before + 2 * [96, 96, 128] + [96, 128, 128] + 2 * [128, 128, 128]
-
-
-def test_frozen_stages_run_in_the_fast_engine_at_both_sizes(tiny: Backbone) -> None:
-    """Smaller pictures first is the training that torch alone has, in `partial`, too."""
-    plan = plan_for("partial", tiny, side_px=128, epochs=4, progressive=0.5)
+def test_frozen_stages_run_in_the_fast_engine(tiny: Backbone) -> None:
+    """What `partial` learns is what it learns where torch runs all stages."""
+    plan = plan_for("partial", tiny, side_px=128, epochs=4)
     data = pictures(side=train.canvas_px(128))
     fast = fit(plan, tiny, data=data)
 
@@ -167,25 +151,6 @@ def test_frozen_stages_run_in_the_fast_engine_at_both_sizes(tiny: Backbone) -> N
     for one, two in zip(fast.history, plain.history, strict=True):
         assert one.train_loss == pytest.approx(two.train_loss, rel=1e-4)
     np.testing.assert_allclose(fast.head.weight, plain.head.weight, rtol=1e-3, atol=1e-5)
-
-
-def test_patience_waits_for_the_larger_pictures(
-    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Epochs of smaller pictures alone are not counted: what they lead to is still to come."""
-    losses = iter([0.1, *[9.0] * 20])
-    monkeypatch.setattr(probe, "log_loss", lambda *_: next(losses))
-    plan = plan_for("deep", tiny, side_px=128, epochs=10, patience=2, progressive=0.6)
-
-    tuned = fit(
-        plan,
-        tiny,
-        data=pictures(side=train.canvas_px(128)),
-        val=pictures(2, side=128),
-        start=start_head(tiny),
-    )
-
-    assert len(tuned.history) == 8
 
 
 def test_the_backbone_given_is_not_changed(tiny: Backbone) -> None:
@@ -588,23 +553,6 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bits(
     assert np.array_equal(again.head.weight, whole.head.weight)
 
 
-@pytest.mark.parametrize("killed", [1, 3])
-def test_a_fit_with_smaller_pictures_first_goes_on_where_it_was_killed(
-    tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int
-) -> None:
-    """Before the pictures grow and after it, the end is the same to the bit."""
-    monkeypatch.setattr(resume, "PAUSE", 0)
-    plan = plan_for("deep", tiny, side_px=128, epochs=4, progressive=0.5)
-    data = pictures(side=train.canvas_px(128))
-    whole = fit(plan, tiny, data=data)
-    with pytest.raises(GeneratorExit):
-        fit(plan, tiny, data=data, listener=Mortal(killed), slot=Slot(tmp_path / "fit"))
-
-    again = fit(plan, tiny, data=data, slot=Slot(tmp_path / "fit"))
-
-    assert backbones.digest(again.backbone.state()) == backbones.digest(whole.backbone.state())
-
-
 def test_a_fit_that_was_finished_is_read_back(tiny: Backbone, tmp_path: Path) -> None:
     """Nothing is trained twice: no step is made, and the result is the same."""
     plan, slot = plan_for("deep", tiny), Slot(tmp_path / "fit")
@@ -679,21 +627,6 @@ def test_the_step_that_is_timed_is_the_one_that_is_trained(
     side = train.canvas_px(96)
     assert seen == [(5, side, side, 3, 5, 2)] * 4
     assert seconds == pytest.approx(2.0)
-
-
-def test_steps_of_two_sizes_are_timed_at_both(
-    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The mean by their share: 3 s for six in ten at 96 px, 8 s for the others at 128."""
-    plan = plan_for("deep", tiny, side_px=128, progressive=0.6)
-    seen = sides_seen(monkeypatch)
-    clock = iter([10.0, 18.0, 20.0, 23.0])
-    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock))
-
-    seconds = train.seconds_per_step(plan, tiny, 2, torch.device("cpu"), steps=1)
-
-    assert seen[-4:] == [128, 128, 96, 96]
-    assert seconds == pytest.approx(0.4 * 8 + 0.6 * 3)
 
 
 def test_timing_a_step_does_not_change_the_training_after_it(tiny: Backbone) -> None:
