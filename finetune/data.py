@@ -216,11 +216,6 @@ def _named_as_image(path: Path) -> bool:
     return path.suffix.lower() in kinds.suffixes()
 
 
-def _is_picture(path: Path) -> bool:
-    """Is it one whatever its name says? A pipe is not asked: it would be waited for."""
-    return path.is_file() and kinds.is_picture(kinds.head(path))
-
-
 def _list_below(folder: Path, found: Listed) -> None:
     before, notes = len(found.files), defaultdict[str, list[str]](list)
     files = list(_descend(folder, notes, folder))
@@ -232,7 +227,7 @@ def _list_below(folder: Path, found: Listed) -> None:
             )
         elif why := kinds.foreign(path):
             found.faults[len(found.files)] = ImageError(str(path), why).message
-        elif not _named_as_image(path) and not _is_picture(path):
+        elif not _named_as_image(path) and not kinds.is_picture(kinds.head(path)):
             found.others += 1
             continue
         # a link to nothing is an image that cannot be read, which the answer tells
@@ -440,7 +435,7 @@ def _unread(listing: _Listing, folder: Path) -> str:
 def _kind_of(path: Path) -> str:
     if why := kinds.foreign(path):
         return why
-    kind = kinds.of(kinds.head(path)) if path.is_file() else None
+    kind = kinds.of(kinds.head(path))
     return "" if kind is None else kind.reason
 
 
