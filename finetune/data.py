@@ -54,11 +54,6 @@ def named_as_image(path: Path) -> bool:
     return path.suffix.lower() in kinds.suffixes()
 
 
-def _is_picture(path: Path) -> bool:
-    """Is it one whatever its name says? A pipe is not asked: it would be waited for."""
-    return path.is_file() and kinds.is_picture(kinds.head(path))
-
-
 def _list_below(folder: Path, found: Listed) -> None:
     before, notes = len(found.files), defaultdict[str, list[str]](list)
     files = list(descend(folder, notes, folder))
@@ -70,7 +65,7 @@ def _list_below(folder: Path, found: Listed) -> None:
             )
         elif why := kinds.foreign(path):
             found.faults[len(found.files)] = ImageError(str(path), why).message
-        elif not named_as_image(path) and not _is_picture(path):
+        elif not named_as_image(path) and not kinds.is_picture(kinds.head(path)):
             found.others += 1
             continue
         # a link to nothing is an image that cannot be read, which the answer tells

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,12 +91,10 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x00\x05\x16\x07", Kind("what a Mac keeps beside a picture (AppleDouble)", "remove it")),
 )
 # Brands of the ISO media family (ISO/IEC 14496-12, 23008-12), by the word after `ftyp`.
+AVIF = Kind("an AVIF picture", f"update Pillow to 11.3 or later, or {CONVERT}", picture=True)
 _BRANDS: dict[bytes, Kind] = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC),
-    **dict.fromkeys(
-        (b"avif", b"avis"),
-        Kind("an AVIF picture", f"update Pillow to 11.3 or later, or {CONVERT}", picture=True),
-    ),
+    **dict.fromkeys((b"avif", b"avis"), AVIF),
     b"crx ": Kind("a camera's raw file (CR3)", _DEVELOP, picture=True),
 }
 _VIDEO = Kind("a video (MP4 or QuickTime)", "save its frames as JPEG")
@@ -179,8 +178,10 @@ def foreign(path: Path) -> str:
 
 
 def head(path: Path) -> bytes:
-    """The first bytes; none where the file cannot be read."""
+    """The first bytes; none where it is no file (a pipe would be waited for) or cannot be read."""
     try:
+        if not os.path.isfile(path):  # noqa: PTH113 - `Path.is_file` raises where it may not look
+            return b""
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except OSError:
@@ -190,18 +191,24 @@ def head(path: Path) -> bytes:
 def is_picture(start: bytes) -> bool:
     """Do the first bytes say that it is a picture, be it read here or not?"""
     kind = of(start)
-    return bool(_READ.match(start)) or (kind is not None and kind.picture)
+    known = start[4:8] == b"ftyp" and kind is None
+    return known or bool(_READ.match(start)) or (kind is not None and kind.picture)
 
 
 def of(start: bytes) -> Kind | None:
-    """What a file that no decoder takes is by its first bytes; None where they say nothing."""
+    """What a file that no decoder takes is by its first bytes; None where they say nothing.
+
+    None as well of what is read here: where that fails, it is damaged.
+    """
     for place, magic, kind in _MAGIC:
         if start[place : place + len(magic)] == magic:
             return kind
     if start[4:8] == b"ftyp":
         brands = (start[8:12], *(start[i : i + 4] for i in range(16, 40, 4)))
-        return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), _VIDEO)
-    return _text(start)
+        kind = next((_BRANDS[brand] for brand in brands if brand in _BRANDS), _VIDEO)
+        known = {"HEIF": HEIC, "AVIF": AVIF}
+        return None if kind in [known.get(name) for name in load()] else kind
+    return None if _READ.match(start) else _text(start)
 
 
 def _text(start: bytes) -> Kind | None:

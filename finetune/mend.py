@@ -22,8 +22,9 @@ MOST_MISSING = 0.05
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf")
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's kind of colour
-_ROWS = (b"BM", b"P5", b"P6")  # BMP, grey and colour of the PPM family
+_PLAIN = (b"BM", b"P5", b"P6")  # BMP, grey and colour of the PPM family
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
+MAGICS = (_PNG, _SOI, b"RIFF", *_PLAIN)  # how files begin that may be helped
 # Markers without a length: padding, restart marks, start of image (ITU T.81, table B.1).
 _BARE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD9)}
 _SOS, _END, _DHT, _JPG, _DAC = 0xDA, 0xD9, 0xC4, 0xC8, 0xCC
@@ -36,7 +37,7 @@ def mended(content: bytes) -> bytes | None:
     """The same picture without its metadata; None for kinds or damage that cannot be helped."""
     if len(content) > MOST_BYTES:
         return None
-    ways = ((_PNG, _png), (_SOI, _jpeg), (b"RIFF", _webp), *((m, _rows) for m in _ROWS))
+    ways = ((_PNG, _png), (_SOI, _jpeg), (b"RIFF", _webp), (_PLAIN, _rows))
     way = next((way for magic, way in ways if content.startswith(magic)), None)
     try:
         return None if way is None else way(content)

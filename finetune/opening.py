@@ -137,6 +137,8 @@ def bounded(image: Image.Image, pixels: int) -> Iterator[None]:
 
 def _again(source: Source, work: Callable[[Source], T]) -> tuple[bool, T | None]:
     """Whether the work could be done on the pixels alone, and its result."""
+    if not source.head().startswith(mend.MAGICS):
+        return False, None
     source.file.seek(0)
     content = mend.mended(source.file.read(mend.MOST_BYTES + 1))
     if content is None:

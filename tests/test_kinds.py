@@ -89,3 +89,19 @@ def test_first_bytes_tell_pictures_from_other_files(tmp_path: Path) -> None:
         assert not kinds.is_picture(OTHERS[words]), words
     assert not kinds.is_picture(b"BMI,weight\n20,70\n")
     assert not kinds.is_picture(b"")
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "PPM"])
+def test_a_damaged_picture_of_a_kind_that_is_read_is_damaged(tmp_path: Path, kind: str) -> None:
+    """Its first bytes are no reason: they are those of a picture that would be read."""
+    if kind not in kinds.load():
+        pytest.skip("this Pillow reads no AVIF")
+    path = tmp_path / "x.jpg"
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(path, format=kind)
+    start = path.read_bytes()[:40] if kind == "AVIF" else b"P3 16 16 255\n1 2 3\n"
+    path.write_bytes(start)
+
+    with pytest.raises(ImageError) as caught:
+        batches.decode(path, 8)
+
+    assert not any(words in caught.value.reason for words in ("Pillow", "a text", "picture:"))
