@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import finetune
-from finetune import checks, errors
+from finetune import checks, errors, keep
 
 PACKAGE = Path(finetune.__file__).parent
 PAGE = Path(__file__).with_name("errors.md")
@@ -25,6 +25,14 @@ FINDINGS = """
 ## Findings about the data
 `finetune check DIR` shows all of them with numbers and files; `train`, `recommend` and `compare`
 what did not pass. With `--strict` a warning or an error ends the command with exit code 3.
+
+| code | severity | what | what to do |
+| --- | --- | --- | --- |
+"""
+LATE = """
+## Findings after a training
+The model is finished and kept. Exit code 3 where it was not tested (FT201) or is not where it was
+to go (FT204), 1 for a bug of ours (FT209), else 0.
 
 | code | severity | what | what to do |
 | --- | --- | --- | --- |
@@ -135,7 +143,9 @@ def page() -> str:
         _row(str(r.exit_code), f"`{r.kind}` in `{r.module}`", r.message, r.hint) for r in rows
     ]
     found = [_row(k.code, k.severity, k.title, k.hint) for k, _ in checks.CHECKS]
-    return HEAD + "\n".join(lines) + "\n" + FINDINGS + "\n".join(sorted(found)) + "\n"
+    late = [_row(k.code, k.severity, k.title, k.hint) for k in keep.KINDS]
+    parts = ["\n".join(lines), FINDINGS + "\n".join(sorted(found)), LATE + "\n".join(late)]
+    return HEAD + "\n".join(parts) + "\n"
 
 
 def _row(*cells: str) -> str:
