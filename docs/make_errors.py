@@ -30,6 +30,14 @@ the training where the images show it; FT21x are about a result, and the run is 
 | code | severity | what | what to do |
 | --- | --- | --- | --- |
 """
+LATE = """
+## Findings after a training
+The model is finished and kept. Exit code 3 where it was not tested (FT201) or is not where it was
+to go (FT204), 1 for a bug of ours (FT209), else 0.
+
+| code | severity | what | what to do |
+| --- | --- | --- | --- |
+"""
 
 
 @dataclass(frozen=True)
@@ -137,9 +145,11 @@ def page() -> str:
     lines += [
         _row(str(r.exit_code), f"`{r.kind}` in `{r.module}`", r.message, r.hint) for r in rows
     ]
-    shown = [*(kind for kind, _ in checks.CHECKS), data.SCALED, *verdict.KINDS, *keep.KINDS]
-    found = [_row(k.code, k.severity, k.title, k.hint) for k in shown]
-    return HEAD + "\n".join(lines) + "\n" + FINDINGS + "\n".join(sorted(found)) + "\n"
+    kinds = [*(kind for kind, _ in checks.CHECKS), data.SCALED, *verdict.KINDS]
+    found = [_row(k.code, k.severity, k.title, k.hint) for k in kinds]
+    late = [_row(k.code, k.severity, k.title, k.hint) for k in keep.KINDS]
+    parts = ["\n".join(lines), FINDINGS + "\n".join(sorted(found)), LATE + "\n".join(late)]
+    return HEAD + "\n".join(parts) + "\n"
 
 
 def _row(*cells: str) -> str:

@@ -250,14 +250,14 @@ def show_comparison(found: Comparison) -> None:
     out.print(table)
     for c in found.contenders:
         if c.untried is not None:
-            out.print(f"{c.strategy} was not started: {escape(c.untried)}")
+            out.print(f"{c.strategy} has no figures: {escape(c.untried)}")
     out.print(found.verdict)
 
 
 def _figures(c: Contender, *, table: str) -> list[str]:
-    """The cells of one strategy in a comparison; of one that was not started none."""
+    """The cells of one strategy in a comparison; of one that was not tested none."""
     if c.accuracy is None or c.interval is None or c.log_loss is None or c.seconds is None:
-        return ["not started", "", "", "", "", ""]
+        return ["–", "", "", "", "", ""]
     lead = ["", ""]
     gain, low, high = c.difference, c.low, c.high
     if c.strategy != table and gain is not None and low is not None and high is not None:

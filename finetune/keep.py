@@ -340,14 +340,15 @@ class Keeper:
 
     def _lost(self, fault: RunError) -> RunError:
         """What to tell where the run can be written nowhere."""
-        if not self.progress.fits:
-            hint = "Make room and give the same command again: features are known, it is quick."
-            return RunError(fault.message, hint=hint)
-        hint = (
-            "Make room and give the same command with --resume: the training is kept in "
-            f"{self.progress.folder} and is not done again."
+        if self.progress.fits:
+            return RunError(
+                f"{fault.message}; the training is kept in {self.progress.folder}",
+                hint="Make room and give the same command with --resume: nothing is trained again.",
+            )
+        return RunError(
+            f"{fault.message}; nor could it be written elsewhere",
+            hint="Make room and give the same command again: features are known, so it is quick.",
         )
-        return RunError(fault.message, hint=hint)
 
 
 def place(

@@ -56,6 +56,7 @@ def _by_sqlite(file: Path) -> Release:
     connection = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         try:
+            connection.execute("PRAGMA journal_mode = MEMORY")  # else a file beside it
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:

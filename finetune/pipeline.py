@@ -40,6 +40,17 @@ from finetune.survey import Clock, Probes, Survey
 
 # A recommendation looks at no more: 4,000 tell the probe's accuracy to within one point.
 RECOMMEND_IMAGES = 4000
+# Options with which a repetition has other images or weights anyway.
+_OTHER_IMAGES = (
+    "--seed",
+    "--max-per",
+    "--val-",
+    "--test-",
+    "--group",
+    "--near",
+    "--backbone",
+    "--wei",
+)
 
 
 def run_training(request: Request, listener: Listener, like: Path | None = None) -> RunResult:
@@ -91,7 +102,7 @@ def repetition(run: Path, request: Request, given: Collection[str] = ()) -> Requ
             f"{run} does not say what was asked for: it is of an older version",
             hint=f"Give its options yourself; it was made by: {facts.command}",
         )
-    known = {f.name for f in fields(Request)}
+    known = {f.name for f in fields(Request)} - {"root", "out", "resume", "command", "options"}
     options = {name: value for name, value in request.options.items() if name in given}
     return replace(
         facts.request,
@@ -144,9 +155,14 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
             untried[name] = why
             continue
         part = Clock(listener)
-        model = _plainly(seen, probes, measured, name, part)
-        if model.stopped is not None:
-            raise model.stopped  # half a training says nothing about its strategy
+        try:
+            model = _plainly(seen, probes, measured, name, part)
+            if model.stopped is not None:
+                raise model.stopped  # half a training says nothing about its strategy
+        except TrainingError as fault:
+            untried[name] = f"its training failed: {fault.message}"
+            listener.note(f"{name}: {untried[name]}")
+            continue
         tests[name] = realise.examine(seen, model, part)
         if not len(tests[name].labels):
             raise DataError(
@@ -309,10 +325,10 @@ def _verdict(rows: Sequence[Contender], advice: Recommendation) -> str:
     taken = next(c for c in rows if c.strategy == advice.strategy)
     said = f"The table said {advice.table}"
     if best.difference is None or best.low is None or best.high is None:
-        said += f", which did not fit the budget; best of the others was {best.strategy}"
+        said += f", which has no figures; best of the others was {best.strategy}"
     else:
         untried = ", ".join(c.strategy for c in rows if c.untried is not None)
-        of = f" (without {untried}, which did not fit the budget)" if untried else ""
+        of = f" (of those with figures: not {untried})" if untried else ""
         said += (
             f", best was {best.strategy}{of}: the table cost {100 * best.difference:.1f} points "
             f"(95 % interval {100 * best.low:.1f} to {100 * best.high:.1f})"
@@ -409,9 +425,10 @@ def _follow(like: Path, seen: Survey, progress: Progress) -> bool:
         for name, version in now.items()
         if facts.versions.get(name) != version
     ]
-    if data.fingerprint(seen.splits.fitting) != facts.data_fingerprint:
+    same = not any(text.startswith(_OTHER_IMAGES) for text in other)
+    if same and data.fingerprint(seen.splits.fitting) != facts.data_fingerprint:
         differing.append("the images are others")
-    if seen.facts.digest != facts.backbone.digest:
+    if same and seen.facts.digest != facts.backbone.digest:
         differing.append("the backbone's weights are others")
     if differing:
         seen.listener.note(f"not as for {like}, so the numbers may differ: {'; '.join(differing)}")

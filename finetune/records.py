@@ -732,8 +732,8 @@ class Contender:
     """One strategy in a comparison; differences are to the table's choice, fractions of 1.
 
     `low` and `high` bound the difference of the accuracies with 95 % confidence, on the same test
-    images. One that did not fit the budget has no figures and the reason in `untried`; there are no
-    differences where that is the table's choice.
+    images. One that did not fit the budget, or failed, has no figures but the reason in `untried`;
+    there are no differences where that is the table's choice.
     """
 
     strategy: Strategy

@@ -303,7 +303,7 @@ def _unread(listing: _Listing) -> str:
 def _kind_of(path: Path) -> str:
     if why := kinds.foreign(path):
         return why
-    kind = kinds.of(kinds.head(path)) if path.is_file() else None
+    kind = kinds.of(kinds.head(path))
     return "" if kind is None else kind.reason
 
 

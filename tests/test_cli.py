@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -155,6 +156,23 @@ def test_compare_trains_all_and_says_what_the_table_cost(
         assert row["seconds"] > 0
     assert answer["verdict"].startswith(f"The table said {answer['table']}, best was ")
     assert rows[answer["best"]]["accuracy"] == max(r["accuracy"] for r in rows.values())
+
+
+def test_compare_starts_only_what_fits_the_budget(run_cli, image_folder) -> None:
+    """The rest stands in the answer without figures and with the reason."""
+    root = image_folder({"a": 14, "b": 14}, size=(32, 32))
+    tiny = ("--backbone", "test_resnet", "--weights", "random", "--budget", "0.1s")
+
+    done = run_cli("compare", root, "--json", *tiny)
+    shown = run_cli("compare", root, *tiny)
+
+    rows = {c["strategy"]: c for c in json.loads(done.out)["contenders"]}
+    for name in ("partial", "deep"):
+        assert "0 s of the budget of 0.1 s are left" in rows[name].pop("untried")
+        assert set(rows[name].values()) == {name, None}
+        assert f"{name} has no figures: it takes about" in shown.out
+    assert rows["linear-probe"]["accuracy"] is not None
+    assert json.loads(done.out)["best"] in ("linear-probe", "stage-probe")
 
 
 def test_check_json_has_every_check(run_cli, image_folder) -> None:
@@ -713,12 +731,45 @@ def test_signals_that_are_ignored_stay_so(tmp_path: Path, monkeypatch, run_cli) 
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_repetition_takes_no_other_options(run_cli, run_folder: Path) -> None:
-    """What would make it another training is refused by name."""
-    done = run_cli("train", "--from-run", run_folder, "--seed", 3)
+def test_a_repetition_takes_other_options(run_cli, image_folder, tmp_path: Path) -> None:
+    """What is given beside --from-run counts, be it a default; the rest is the run's."""
+    root = image_folder({"a": 8, "b": 8})
+    tiny = ("--backbone", "test_resnet", "--weights", "random")
+    probe = ("--strategy", "linear-probe", "--test-fraction", "0.3", "--seed", "3")
+    assert run_cli("train", root, *tiny, *probe, "--out", tmp_path / "one").code == 0
 
-    assert done.code == 2
-    assert "--seed and --from-run" in done.err
+    done = run_cli(
+        *("train", "--from-run", tmp_path / "one", "--seed", 0, "--epochs", 4),
+        *("--budget", "1h30", "--out", tmp_path / "two"),
+    )
+
+    assert done.code == 0
+    assert "--seed was 3 and is 0" in done.err
+    assert "bit for bit" not in done.err
+    asked = runs.load_facts(tmp_path / "two").request
+    assert asked is not None
+    assert (asked.seed, asked.budget_s, asked.options) == (0, 5400, {"epochs": 4})
+    assert (asked.test_fraction, asked.backbone) == (0.3, "test_resnet")
+
+
+def test_resuming_a_finished_run_says_so_and_how_to_go_on(
+    run_cli, image_folder, tmp_path: Path
+) -> None:
+    """The same request is done; another is refused with a command that works as it stands."""
+    root, out = image_folder({"a": 8, "b": 8}), tmp_path / "one"
+    probe = ("--strategy", "linear-probe", "--backbone", "test_resnet", "--weights", "random")
+    assert run_cli("train", root, *probe, "--out", out).code == 0
+
+    same = run_cli("train", root, *probe, "--out", out, "--resume")
+    more = run_cli("train", root, *probe, "--out", out, "--resume", "--epochs", 4)
+
+    assert (same.code, more.code) == (0, 3)
+    assert f"{out} is finished (linear-probe, " in same.err
+    assert "--epochs was by rule and is 4" in more.err
+    command = more.err.partition("from the start: ")[2].strip()
+    assert command == f"finetune train --from-run {out} --epochs 4 --out {out}-2"
+    assert run_cli(*shlex.split(command)[1:]).code == 0
+    assert runs.load(tmp_path / "one-2")
 
 
 def test_a_repetition_says_whether_it_is_the_same(run_cli, image_folder, tmp_path: Path) -> None:

@@ -527,6 +527,88 @@ def test_two_trainings_into_one_place_do_not_collide(ask) -> None:
     assert run(request).stopped is None
 
 
+def test_the_same_twice_at_once_without_a_place_are_two_runs(ask, tmp_path, monkeypatch) -> None:
+    """Each has its own progress; one that was killed is found again by --resume."""
+    monkeypatch.chdir(tmp_path)
+    request = replace(ask("x", strategy="linear-probe"), out=None)
+    first = folder_of(request)
+
+    with disk.held(first):
+        one = run(request)
+        with pytest.raises(RunError, match="under way"):
+            run(replace(request, resume=True))
+    two = run(request)
+    killed(replace(request, strategy="scratch"), Stopper(1))
+    again = run(replace(request, strategy="scratch", resume=True), rest := Recorder())
+
+    assert len({one.run, two.run, again.run}) == 3
+    assert len(rest.epochs) == 2
+    assert sorted(r.run for r in runs.rows()) == sorted({one.run, two.run, again.run})
+
+
+def test_a_finished_run_without_a_place_is_found_again(ask, tmp_path, monkeypatch) -> None:
+    """--resume answers with the newest run of the same request; without it there is another."""
+    monkeypatch.chdir(tmp_path)
+    request = replace(ask("x", strategy="linear-probe"), out=None)
+    first = run(request)
+
+    again = run(replace(request, resume=True), recorder := Recorder())
+    other = run(replace(request, resume=True, seed=1))
+
+    assert again.run == first.run != other.run
+    assert f"{first.run} is finished (linear-probe, " in recorder.notes[-1]
+
+
+def test_a_training_is_listed_from_its_beginning_on(ask, tmp_path, monkeypatch) -> None:
+    """It is no run: `runs` shows it as unfinished, and the newest run is another."""
+    monkeypatch.chdir(tmp_path)
+    request = replace(ask("x", strategy="linear-probe"), out=None, command="finetune train me")
+    done = run(request)
+    seen = []
+
+    class Looks(Recorder):
+        def step(self, name: str) -> None:
+            super().step(name)
+            seen.append(([r.error for r in runs.rows() if r.error], str(runs.latest())))
+
+    run(replace(request, seed=1), Looks())
+
+    assert set(map(str, seen)) == {str((["unfinished: finetune train me"], done.run))}
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link"])
+def test_a_link_is_no_place_for_a_run(ask, tmp_path: Path, kind: str) -> None:
+    """A rename could not replace it: that is told before the work, with a place that works."""
+    target = tmp_path / "elsewhere"
+    if kind == "link":
+        target.mkdir()
+    Path(ask("run").out).symlink_to(target)
+
+    with pytest.raises(RunError, match="is a link") as caught:
+        run(ask("run"), Stopper(step="reading"))
+
+    assert str(Path(ask("run").out) / "run") in caught.value.hint
+
+
+def test_the_last_epoch_need_not_be_kept(ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full when the model is trained, the model is kept all the same."""
+    request = ask("run", strategy="scratch")
+    put, count = disk.put, iter(range(100))
+
+    def fill(file: Path, content: bytes) -> None:
+        if file.suffix == resume.FIT and next(count) == 2:
+            raise OSError(28, "No space left on device")
+        put(file, content)
+
+    monkeypatch.setattr(disk, "put", fill)
+
+    result = run(request, recorder := Recorder())
+
+    assert (result.stopped, result.failed) == (None, None)
+    assert any("No space left on device; going on" in note for note in recorder.notes)
+    assert runs.load(Path(request.out))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder, through links too, with their bytes."""
     return {
