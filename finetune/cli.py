@@ -30,7 +30,7 @@ from finetune.errors import (
 )
 
 if TYPE_CHECKING:
-    from finetune.records import Finding
+    from finetune.records import Finding, RunResult
 
 app = typer.Typer(
     name="finetune",
@@ -245,7 +245,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
         result = pipeline.run_training(request, listener, from_run)
     _answer(result, console.show_result, json=json)
     if errors is not None:
-        tables.write_errors(errors, result.errors)
+        _write_errors(errors, result)
     if result.stopped is not None:
         console.show_stop(result.stopped)
         raise typer.Exit(result.stopped.exit_code)
@@ -630,6 +630,18 @@ def _backbone(named: str | None, weights: str | None) -> str:
         return named
     origin = as_start(weights)
     return DEFAULT if origin is None else origin.backbone
+
+
+def _write_errors(path: Path, result: RunResult) -> None:
+    """`--errors` of a training; what is not in the file is told."""
+    from finetune import console, mistakes, tables  # noqa: PLC0415
+
+    tables.write_errors(path, result.errors)
+    if result.test is None:
+        console.show_line(f"no test images: {path} lists no wrong answer", error=True)
+    elif (wrong := mistakes.count(result.test)) > len(result.errors):
+        text = f"{path} lists {len(result.errors)} of {wrong} wrong answers: the run has no more"
+        console.show_line(text, error=True)
 
 
 def _require_no_warning(findings: Sequence[Finding], run: str) -> None:

@@ -451,12 +451,9 @@ def _print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics)
         if not wrong:
             out.print(f"No wrong answer on {metrics.n} images.")
         return  # runs of older versions do not say which
-    table = Table(
-        title=f"{wrong} of {metrics.n} answers are wrong, the surest first",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
+    # no title of the table: it would be broken where the table is narrow
+    out.print(f"{wrong} of {metrics.n} answers are wrong, the surest first")
+    table = Table(box=None, pad_edge=False)
     table.add_column("image", overflow="fold")
     table.add_column("truth")
     table.add_column("answer", style="bold")

@@ -56,10 +56,10 @@ _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 # The most that is read of a file: ten thousand classes with long names take 3 MB, one and a half
 # million images 250 MB.
 _MOST_FACTS_BYTES, _MOST_SPLITS_BYTES = 32_000_000, 256_000_000
-# Where a result is too long: at most so many entries of each list, tried in turn. A cell of a
-# confusion matrix takes a tenth of the bytes of a path.
+# Where a result is too long: at most so many entries of each list, tried in turn. Cells of a
+# confusion matrix have few bytes, and are worth more.
 MOST_LISTED = (30_000, 10_000, 3_000, 1_000, 100)
-CELLS_PER_ENTRY = 10
+CELLS_PER_ENTRY = 100
 SAMPLE_BYTES = 60  # of a sample in `splits.json` beside its texts
 PRETTY_CHARS = 1_000_000
 RUN = "run.json"
@@ -425,7 +425,8 @@ def _fitting(result: RunResult) -> str:
     of a finding, and at last the rarest cells of the confusion matrices. Their numbers stand in the
     figures and titles.
     """
-    for most in (None, *MOST_LISTED):
+    longest = max(map(len, (result.errors, *(f.paths for f in result.findings))))
+    for most in (*([None] if longest <= MOST_LISTED[0] else []), *MOST_LISTED):
         text = _pretty(_cut(result, most))
         if len(text.encode(errors="backslashreplace")) <= _MOST_FACTS_BYTES:
             break

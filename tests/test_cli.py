@@ -1129,3 +1129,16 @@ def test_most_pictures_blank_are_not_tuned_on(run_cli, tmp_path: Path) -> None:
     assert strict.code == 3
     assert "FT125" in strict.err
     assert not (tmp_path / "strict").exists()
+
+
+def test_without_a_test_no_wrong_answer_is_listed_and_that_is_said(
+    run_cli, image_folder, tmp_path: Path
+) -> None:
+    """`--errors` with `--test-fraction 0` writes the head alone and tells why."""
+    options = ("--strategy", "linear-probe", "--test-fraction", "0", "--out", tmp_path / "run")
+
+    done = run_cli("train", image_folder(), *options, "--errors", tmp_path / "e.csv")
+
+    assert done.code == 0
+    assert (tmp_path / "e.csv").read_text().split() == ["path,truth,answer,probability"]
+    assert "no test images" in done.err

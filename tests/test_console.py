@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from examples import CHECK, RESULT
+from examples import CHECK, RESULT, WRONG
 from rich.console import Console
 
-from finetune import console
-from finetune.records import Health, RunRow
+from finetune import console, evaluate, verdict
+from finetune.records import Evaluation, Health, RunRow
 
 LONG = (
     "runs/20261124-220651-" + "flowers photographed in summer".replace(" ", "-") + "-linear-probe"
@@ -108,3 +109,68 @@ def test_what_check_found_is_the_last_that_is_seen(capsys) -> None:
     assert "FT120 warning  1 image cannot be read" in out
     assert out.splitlines()[-1] == "1 passed, 1 not applicable; --json lists them."
     assert "FT101" not in out
+
+
+def evaluated(classes: int) -> Evaluation:
+    """Every class has two images; of all but the first and last one is called by the first."""
+    labels = np.repeat(np.arange(classes), 2)
+    called = labels.copy()
+    called[2:-2:2] = 0
+    names = [f"class{i}" for i in range(classes)]
+    metrics = evaluate.measure(np.eye(classes)[called] * 0.9 + 0.1 / classes, labels, names)
+    wrong = tuple(replace(WRONG, path=f"x/{i}.png") for i in range(classes - 2))
+    return Evaluation("runs/one", "/data", metrics, (), wrong, True, "better")
+
+
+def test_a_table_that_is_cut_says_so(capsys) -> None:
+    """Twenty of sixty classes, five of the wrong answers, five pairs: and where the rest is."""
+    console.show_evaluation(evaluated(60))
+
+    out = capsys.readouterr().out
+    assert "20 of 60 classes shown; all in --json" in out
+    assert "58 of 120 answers are wrong, the surest first" in out
+    assert "5 of 58 shown; all in --json, or --errors FILE.csv" in out
+    assert "and 53 more pairs (--json)" in " ".join(out.split())
+    assert "x/4.png" in out
+    assert "x/5.png" not in out
+    assert "class59 " not in out  # all right: not among those that need attention
+
+
+def test_a_table_that_is_whole_says_nothing(capsys) -> None:
+    """Six classes and four wrong answers fit: no word of a rest."""
+    console.show_evaluation(evaluated(6))
+
+    out = capsys.readouterr().out
+    assert "shown" not in out
+    assert "more pairs" not in out
+    assert "4 of 12 answers are wrong" in out
+    assert out.index("class1 ") < out.index("class0 ")  # the least recall first
+
+
+def test_names_of_wrong_answers_cannot_draw(capsys) -> None:
+    """Markup and control characters of a path or class are shown as they are spelt."""
+    metrics = evaluated(3).metrics
+    wrong = replace(WRONG, path="a\x1b[2J.png", truth="[red]b")
+
+    console.show_evaluation(Evaluation("runs/one", "/data", metrics, (), (wrong,), True, ""))
+
+    out = capsys.readouterr().out
+    assert "a\\x1b[2J.png" in out
+    assert "[red]b" in out
+    assert "\x1b" not in out
+
+
+def test_a_result_no_better_is_said_beside_its_figures(capsys) -> None:
+    """FT210 stands after the accuracy, once; where nothing can be said that is said."""
+    finding = verdict.NO_BETTER.finding("no better than always answering 'ash'", ())
+    poor = replace(RESULT, findings=(finding,), better_than_commonest=False)
+
+    console.show_result(poor)
+
+    out = capsys.readouterr().out
+    assert out.count("FT210") == 1
+    assert out.index("accuracy on") < out.index("FT210")
+
+    console.show_result(replace(RESULT, better_than_commonest=None, verdict="all are of 'ash'"))
+
+    assert "all are of 'ash'" in capsys.readouterr().out

@@ -341,3 +341,14 @@ def test_the_floor_says_what_the_lead_says() -> None:
 
     assert f"{100 * gain:+.1f} ± {100 * noise:.1f} points" in reason
     assert f"log loss {-less:+.3f} ± {less_noise:.3f})" in reason
+
+
+@given(seed=st.integers(0, 1000), cut=st.integers(1, 39))
+def test_parts_give_what_the_whole_gives(seed: int, cut: int) -> None:
+    """Probabilities that come some at a time are measured to the same bits."""
+    rows, labels = random_case(40, 5, seed)
+    names = [str(c) for c in range(5)]
+
+    parts = evaluate.summary(evaluate.answers([rows[:cut], rows[cut:]], labels), names)
+
+    assert parts == evaluate.measure(rows, labels, names)

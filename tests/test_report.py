@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from examples import AUGMENT, FACTS, FLOOR, HISTORY, PLAN, PROFILE, RESULT
+from examples import AUGMENT, FACTS, FLOOR, HISTORY, PLAN, PROFILE, RESULT, WRONG
 
 from finetune import evaluate, report, strategy
 from finetune.records import (
@@ -288,3 +288,31 @@ def test_the_report_of_a_thousand_classes_can_be_opened() -> None:
 
     assert len(source) < 5e6
     assert "true answered images c0 c1 1 of 1 c1 c0 1 of 1" in Page(source).words
+
+
+def test_wrong_answers_are_listed_and_cut() -> None:
+    """The first two hundred, with their names escaped, and how many there are in all."""
+    wrong = tuple(replace(WRONG, path=f"{EVIL}/{i}") for i in range(300))
+    assert RESULT.test is not None
+    test = replace(RESULT.test, n=600, confusion=((300, 300), (0, 0)))
+
+    source = report.to_html(
+        FACTS, replace(RESULT, test=test, errors=wrong), PROFILE, (), strategy.actions()
+    )
+
+    words = Page(source).words
+    assert "<script" not in source
+    assert "200 of 300 wrong answers shown; more are in result.json" in words
+    assert "62.5%" in words
+    assert source.count("onerror=alert(2)") == 200
+
+
+def test_the_report_says_what_is_no_better_than_the_commonest_class() -> None:
+    """In bold beside the figure; a result that is better needs no word."""
+    text = "no better than always answering 'ash'"
+
+    poor = page(result=replace(RESULT, better_than_commonest=False, verdict=text))
+    good = page(result=replace(RESULT, better_than_commonest=True, verdict="better than …"))
+
+    assert "No better than always answering 'ash'." in poor.words
+    assert "etter than" not in good.words

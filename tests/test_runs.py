@@ -366,6 +366,7 @@ def test_a_result_that_is_too_long_is_cut_and_read(
 ) -> None:
     """Lists that grow with the images are cut to what is read of a file, the figures are kept."""
     monkeypatch.setattr(runs, "_MOST_FACTS_BYTES", 600_000)
+    monkeypatch.setattr(runs, "PRETTY_CHARS", 0)
     result = large_result(200, 8_000)
 
     found = save_result(tmp_path / "run", result)
