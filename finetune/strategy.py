@@ -152,6 +152,8 @@ SURE = 2.0  # spreads; about one chance in forty beyond
 # as often worse than the probe as better (docs/log.md, 2026-11-25).
 SETTLED = 0.5
 LEAST_STAKE = 0.03  # below this a share is a share of one or two images
+# Largest class by smallest; measured at 10 and 40 (docs/log.md, 2026-11-25), below it is a guess.
+WEIGHED_FROM = 3.0
 TRIAL_STEPS = 100
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
 WARMUP = 0.1
@@ -544,8 +546,7 @@ def resolve(
         "patience": "half of the epochs, at least 6: a cosine schedule gains most near its end",
         "label_smoothing": "as measured (docs/log.md)",
         "dropout": "on the top features",
-        "class_weights": f"off: the largest class is {imbalance:.1f} times the smallest; weights "
-        "made nothing better that shows, at 10 times and at 40 (docs/log.md, 2026-11-25)",
+        "class_weights": _weights_why(imbalance),
     }
     plan = Plan(
         strategy=strategy,
@@ -563,7 +564,7 @@ def resolve(
         patience=max(6, epochs // 2),
         label_smoothing=0.1,
         dropout=0.1,
-        class_weights=False,
+        class_weights=imbalance >= WEIGHED_FROM,
         augment=augment,
         why={},
     )
@@ -711,6 +712,16 @@ def _epochs(strategy: Strategy, images: int, batch: int) -> tuple[int, str]:
     return epochs, f"about {TARGET_STEPS} steps of {batch} images, {EPOCHS['fewest']} to " + str(
         EPOCHS["most"]
     ) + " epochs"
+
+
+def _weights_why(imbalance: float) -> str:
+    times = f"the largest class is {imbalance:.1f} times the smallest"
+    if imbalance < WEIGHED_FROM:
+        return f"{times}, less than {WEIGHED_FROM:g}"
+    return (
+        f"{times}, {WEIGHED_FROM:g} or more: 1/sqrt of the count, which found more of the rare "
+        "classes and on average cost no accuracy (docs/log.md, 2026-11-25)"
+    )
 
 
 def _augmentation(facts: Facts, user: Mapping[str, Any]) -> tuple[Augment, dict[str, str]]:

@@ -698,19 +698,19 @@ def test_from_scratch_everything_learns_at_one_rate() -> None:
     assert "smaller rates" not in plan.why["stage_decay"]
 
 
-@pytest.mark.parametrize("commonest", [10, 30, 4000])
-def test_classes_are_weighed_only_if_the_user_wants(commonest: int) -> None:
-    """Measured, weights made nothing better: off, with the imbalance and the log as the reason."""
+@pytest.mark.parametrize(("commonest", "expected"), [(29, False), (30, True), (4000, True)])
+def test_classes_are_weighed_from_three_times_imbalance_on(commonest: int, expected: bool) -> None:
+    """Class weights come on where the largest class has three times the smallest, not before."""
     skewed = facts(rarest=10, commonest=commonest)
 
     plan = resolve("deep", skewed, {})
 
-    assert not plan.class_weights
+    assert plan.class_weights is expected
     assert f"{commonest / 10:.1f} times" in plan.why["class_weights"]
-    assert "docs/log.md" in plan.why["class_weights"]
-    wanted = resolve("deep", skewed, {"class_weights": True})
-    assert wanted.class_weights
-    assert wanted.why["class_weights"] == "user"
+    assert ("docs/log.md" in plan.why["class_weights"]) is expected
+    other = resolve("deep", skewed, {"class_weights": not expected})
+    assert other.class_weights is not expected
+    assert other.why["class_weights"] == "user"
 
 
 def test_patience_is_half_of_the_epochs_but_at_least_six() -> None:
