@@ -139,10 +139,19 @@ def is_hidden(name: str) -> bool:
 
 def children_of(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, by name; none where it may not be listed."""
+
+    def is_folder(entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError:  # a link that leads to itself
+            return False
+
     try:
-        return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
+        with os.scandir(folder) as entries:  # asks the system about links only, not every file
+            found = [e.name for e in entries if not is_hidden(e.name) and is_folder(e)]
     except PermissionError:
         return []
+    return [folder / name for name in sorted(found)]
 
 
 def pictures_in(folder: Path) -> Iterable[Path]:
