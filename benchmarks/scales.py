@@ -66,6 +66,11 @@ def full(values: Array, path: Path, _: np.random.Generator) -> None:
     save_16(grey(values) * 65535, path)
 
 
+def raw(values: Array, path: Path, _: np.random.Generator) -> None:
+    """14 bits, one exposure for all."""
+    save_16(grey(values) * 16383, path)
+
+
 def camera(values: Array, path: Path, rng: np.random.Generator) -> None:
     """14 bits, the brightest of each picture evenly from an eighth to all of it."""
     seen = grey(values)
@@ -99,6 +104,7 @@ def colour_12(values: Array, path: Path, _: np.random.Generator) -> None:
 KINDS: dict[str, Callable[[Array, Path, np.random.Generator], None]] = {
     "8 bits, grey": eight,
     "16 bits, one scale": full,
+    "14 bits, one exposure": raw,
     "14 bits, peaks": camera,
     "14 bits, three stops": exposed,
     "narrow band": thermal,
@@ -109,7 +115,7 @@ KINDS: dict[str, Callable[[Array, Path, np.random.Generator], None]] = {
 
 def write(source: Path, target: Path, kind: str, seed: int) -> None:
     """Some images of each class, written anew into `train` and `test`."""
-    rng = np.random.default_rng(seed)
+    rng, light = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     for folder in sorted(p for p in source.iterdir() if p.is_dir()):
         files = sorted(folder.iterdir())
         chosen = rng.permutation(len(files))[: PER_CLASS + TESTED]
@@ -119,7 +125,7 @@ def write(source: Path, target: Path, kind: str, seed: int) -> None:
             with Image.open(files[number]) as image:
                 small = image.convert("RGB")
             small.thumbnail((MOST_SIDE, MOST_SIDE))
-            KINDS[kind](np.asarray(small) / 255.0, place / f"{i:03d}", rng)
+            KINDS[kind](np.asarray(small) / 255.0, place / f"{i:03d}", light)
 
 
 def tested(folder: Path, out: Path) -> tuple[int, int]:
