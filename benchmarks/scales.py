@@ -77,6 +77,12 @@ def camera(values: Array, path: Path, rng: np.random.Generator) -> None:
     save_16(seen / seen.max() * 16383 * rng.uniform(0.125, 1), path)
 
 
+def straddling(values: Array, path: Path, rng: np.random.Generator) -> None:
+    """14 bits, the brightest of each picture on either side of 4,095, a usual white."""
+    seen = grey(values)
+    save_16(seen / seen.max() * rng.uniform(3000, 6000), path)
+
+
 def exposed(values: Array, path: Path, rng: np.random.Generator) -> None:
     """The same, as often in the lower half of it as in the lower quarter: three stops of light."""
     seen = grey(values)
@@ -106,6 +112,7 @@ KINDS: dict[str, Callable[[Array, Path, np.random.Generator], None]] = {
     "16 bits, one scale": full,
     "14 bits, one exposure": raw,
     "14 bits, peaks": camera,
+    "14 bits, peaks about 4,095": straddling,
     "14 bits, three stops": exposed,
     "narrow band": thermal,
     "float, a bright pixel": bright,
