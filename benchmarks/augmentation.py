@@ -12,8 +12,8 @@ import time
 import torch
 from torchvision.transforms import v2
 
-from finetune import strategy, train
-from finetune.augment import augment
+from finetune.training import recipe, setup
+from finetune.training.augment import augment
 
 BATCH, ROUNDS = 16, 15
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=128)
     side = parser.parse_args().side
-    large = train.canvas_px(side)
+    large = setup.canvas_px(side)
     images = torch.randint(0, 256, (BATCH, large, large, 3), dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
     chain = v2.Compose(
@@ -38,7 +38,7 @@ def main() -> None:
     ours, theirs = [], []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        augment(images, strategy.AUGMENT, side, generator)
+        augment(images, recipe.AUGMENT, side, generator)
         middle = time.perf_counter()
         torch.stack([chain(image.permute(2, 0, 1)) for image in images])
         ours.append((middle - began) / BATCH * 1000)

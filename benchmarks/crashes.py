@@ -21,8 +21,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune import resume, runs
-from finetune.errors import RunError
+from finetune.records.errors import RunError
+from finetune.runs import places, run_folder
 
 LEAVES = Path(__file__).parents[1] / "sample_data" / "leaves"
 SMALL = ("--backbone", "test_resnet", "--weights", "random")
@@ -82,9 +82,9 @@ def state(place: Path) -> str:
     if not run.exists():
         return "absent"
     try:
-        runs.load_network(run, runs.load(run).facts)
-        runs.load_splits(run)
-        return "whole" if runs.load_result(run).stopped is None else "STOPPED"
+        run_folder.load_network(run, run_folder.load(run).facts)
+        run_folder.load_splits(run)
+        return "whole" if run_folder.load_result(run).stopped is None else "STOPPED"
     except RunError as error:
         return f"CORRUPTED: {error.message}"
 
@@ -98,7 +98,7 @@ def left(place: Path) -> list[str]:
 
 def kept(place: Path) -> int:
     """How many fits have been kept."""
-    return len(list((place / "out" / f"run{resume.SUFFIX}").glob(f"[!.]*{resume.FIT}")))
+    return len(list((place / "out" / f"run{places.SUFFIX}").glob(f"[!.]*{places.FIT}")))
 
 
 def point(kind: Kind, place: Path, delay: float, model: bytes) -> tuple[str, bool]:
@@ -115,8 +115,8 @@ def point(kind: Kind, place: Path, delay: float, model: bytes) -> tuple[str, boo
         line += f"  resumed in {second.seconds:4.1f} s"
         if second.code:
             line += f" exit {second.code}: {second.text.strip()[-300:]}"
-    same = (place / "out" / "run" / runs.MODEL).exists() and (
-        (place / "out" / "run" / runs.MODEL).read_bytes() == model
+    same = (place / "out" / "run" / run_folder.MODEL).exists() and (
+        (place / "out" / "run" / run_folder.MODEL).read_bytes() == model
     )
     beside = left(place)
     line += "  same bytes" if same else "  OTHER BYTES"
@@ -142,7 +142,7 @@ def main() -> None:
             if not kind.cold:
                 shutil.copytree(base / "cache", place / "cache")
             delay = rng.uniform(0.1, 1.0) * whole[kind.name].seconds
-            model = (base / "out" / "run" / runs.MODEL).read_bytes()
+            model = (base / "out" / "run" / run_folder.MODEL).read_bytes()
             line, fine = point(kind, place, delay, model)
             corrupted += not fine
             print(f"{number + 1:3}  {line}", flush=True)

@@ -19,18 +19,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from finetune import apply, inference, predict, runs
-from finetune.records import (
-    Augment,
-    BackboneFacts,
-    HeadFacts,
-    Plan,
-    Preprocess,
-    Reason,
-    RunFacts,
-    Splits,
-    to_json,
-)
+from finetune.backbones import inference
+from finetune.deploy import predictor
+from finetune.records.analysis import Reason
+from finetune.records.backbone import BackboneFacts, Preprocess
+from finetune.records.codec import to_json
+from finetune.records.dataset import Splits
+from finetune.records.decision import Augment, Plan
+from finetune.records.run import HeadFacts, RunFacts
+from finetune.runs import run_folder
+from finetune.workflows import evaluate
 
 SIDE_PX = 16
 
@@ -102,14 +100,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--classes", type=int, default=1000)
     given = parser.parse_args()
-    predict._quick = lambda *_: engine(given.classes)
-    runs.load_facts = lambda _: facts(given.classes)
-    runs.load_splits = lambda _: Splits((), (), ())
+    predictor._quick = lambda *_: engine(given.classes)
+    run_folder.load_facts = lambda _: facts(given.classes)
+    run_folder.load_splits = lambda _: Splits((), (), ())
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "images"
         draw(root, given.images, given.classes)
         before, began = peak_mb(), time.perf_counter()
-        found = apply.run_evaluation(
+        found = evaluate.run_evaluation(
             root, Path(place), device="cpu", unseen=False, listener=Silent()
         )
         seconds, after = time.perf_counter() - began, peak_mb()

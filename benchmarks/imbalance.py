@@ -25,8 +25,13 @@ import numpy as np
 import torch
 from truth import SETS, Quiet
 
-from finetune import backbones, batches, data, probe, strategy, train, tune
-from finetune.records import Plan
+from finetune.backbones import load
+from finetune.data import decoding
+from finetune.data.files import named_as_image
+from finetune.decision import table
+from finetune.heads import calibration, ridge
+from finetune.records.decision import Plan
+from finetune.training import holdout, loop, recipe
 
 ROWS = Path(__file__).with_name("imbalance.csv")
 TEST_MOST, VAL_SHARE, BINS = 100, 0.2, 15
@@ -90,7 +95,7 @@ def fill(asked: argparse.Namespace, cell: Cell) -> Iterator[Row]:
     if not wanted:
         return
     thin = Thinned.of(asked.data / name, ratio, seed, asked.classes)
-    made: tune.Material | None = None
+    made: holdout.Material | None = None
     for way, kind in wanted:
         plan = planned(thin, way, SETS[name], asked.side_px, kind)
         made = made or thin.material(plan, seed)
@@ -113,7 +118,7 @@ class Thinned:
         rng = np.random.default_rng(seed)
         parts = []
         for number, place in enumerate(sorted(p for p in folder.iterdir() if p.is_dir())[:classes]):
-            files = sorted(p for p in place.iterdir() if data.named_as_image(p))
+            files = sorted(p for p in place.iterdir() if named_as_image(p))
             files = [files[i] for i in rng.permutation(len(files))]
             count = ratio[number % 2]
             parts.append((files[:count], files[count:]))
@@ -134,10 +139,10 @@ class Thinned:
         """Images of each class to fit on."""
         return np.bincount(self.labels)
 
-    def material(self, plan: Plan, seed: int) -> tune.Material:
+    def material(self, plan: Plan, seed: int) -> holdout.Material:
         """Decoded, with the default backbone."""
-        body, _ = backbones.build("tf_efficientnet_lite0")
-        return tune.prepare(
+        body, _ = load.build("tf_efficientnet_lite0")
+        return holdout.prepare(
             self.fit,
             plan,
             body,
@@ -149,7 +154,7 @@ class Thinned:
             listener=Quiet(),
         )
 
-    def row(self, made: tune.Material, plan: Plan, key: tuple[str, str, int, str, str]) -> Row:
+    def row(self, made: holdout.Material, plan: Plan, key: tuple[str, str, int, str, str]) -> Row:
         """Tune as planned and test."""
         rows, held = np.flatnonzero(~self.held), np.flatnonzero(self.held)
         assert made.top is not None
@@ -161,11 +166,11 @@ class Thinned:
             labels=made.labels[rows],
             groups=[made.groups[i] for i in rows],
         )
-        tuned = tune.on_everything(part, plan)
+        tuned = holdout.on_everything(part, plan)
         scores = _scores(tuned, made, made.plain[held])
-        temperature = probe.fit_temperature(scores, self.labels[held])
-        found = _scores(tuned, made, batches.load(self.test, plan.side_px, 1))
-        figures = self._figures(probe.probabilities(found, temperature))
+        temperature = calibration.fit_temperature(scores, self.labels[held])
+        found = _scores(tuned, made, decoding.load(self.test, plan.side_px, 1))
+        figures = self._figures(calibration.probabilities(found, temperature))
         sizes = (len(self.counts), plan.side_px, len(tuned.history))
         return Row(*key, len(self.test), *figures, *sizes)
 
@@ -187,20 +192,20 @@ class Thinned:
         )
 
 
-def _scores(tuned: train.Tuned, made: tune.Material, pixels: np.ndarray) -> np.ndarray:
-    return probe.score(tuned.head, tune.top_features(tuned.backbone, made.device, pixels))
+def _scores(tuned: loop.Tuned, made: holdout.Material, pixels: np.ndarray) -> np.ndarray:
+    return ridge.score(tuned.head, holdout.top_features(tuned.backbone, made.device, pixels))
 
 
 def planned(thin: Thinned, way: str, similarity: str, side_px: int, kind: str) -> Plan:
     """The plan's own rules, at a size that is the same for all."""
-    facts = strategy.Facts(
+    facts = recipe.Facts(
         images=len(thin.labels),
         similarity=similarity,  # type: ignore[arg-type]
         rarest=int(thin.counts.min()),
         commonest=int(thin.counts.max()),
     )
     options = {"side_px": side_px, "class_weights": kind != "none"}
-    return strategy.resolve(strategy.named(way), facts, options)
+    return recipe.resolve(table.named(way), facts, options)
 
 
 def _calibration(top: np.ndarray, right: np.ndarray, weight: np.ndarray) -> float:

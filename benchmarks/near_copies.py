@@ -1,4 +1,4 @@
-"""How near copies and other images lie: what `alike.ALIKE` was chosen by (docs/log.md, 2026-11-23).
+"""How near copies and other images lie: `near_duplicates.ALIKE` was chosen by it (docs/log.md).
 
 For each data set: the share of copies made here (of up to 80 images, drawn with a fixed seed) that
 is recognised, the nearest pairs of different files as they are, and what the looking costs.
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
-from finetune import alike, batches
+from finetune.data import decoding, near_duplicates
 
 SAMPLE = 80
 THRESHOLDS = (0.985, 0.99, 0.992, 0.993, 0.994, 0.995, 0.996, 0.998)
@@ -63,10 +63,10 @@ COPIES: dict[str, Callable[[Image.Image], bytes]] = {
 }
 
 
-def thumbs(paths: list[Path]) -> alike.Thumbs:
+def thumbs(paths: list[Path]) -> near_duplicates.Thumbs:
     """Small pictures of files, uint8[N, 32, 32, 3]."""
     with ThreadPoolExecutor() as pool:
-        seen = pool.map(lambda p: batches.glance(p, alike.SIDE_PX).thumb, paths)
+        seen = pool.map(lambda p: decoding.glance(p, near_duplicates.SIDE_PX).thumb, paths)
         return np.stack([t for t in seen if t is not None])
 
 
@@ -78,12 +78,14 @@ def recognised(paths: list[Path], make: Callable[[Image.Image], bytes], folder: 
         with Image.open(path) as image:
             copy.write_bytes(make(image.convert("RGB")))
         pairs.append(thumbs([path, copy]))
-    return float(np.mean([len(set(alike.families(pair).tolist())) == 1 for pair in pairs]))
+    return float(
+        np.mean([len(set(near_duplicates.families(pair).tolist())) == 1 for pair in pairs])
+    )
 
 
-def nearest(small: alike.Thumbs) -> npt.NDArray[np.float32]:
+def nearest(small: near_duplicates.Thumbs) -> npt.NDArray[np.float32]:
     """Correlations of all pairs above the least threshold."""
-    units = alike._unit(small)
+    units = near_duplicates._unit(small)
     found = []
     for i in range(0, len(units), 512):
         likeness = np.triu(units[i : i + 512] @ units[i:].T, k=1)
@@ -91,7 +93,7 @@ def nearest(small: alike.Thumbs) -> npt.NDArray[np.float32]:
     return np.concatenate(found)
 
 
-def made(count: int) -> alike.Thumbs:
+def made(count: int) -> near_duplicates.Thumbs:
     """Pictures of coloured blocks under noise, no two alike."""
     rng = np.random.default_rng(0)
     blocks = rng.normal(128, 50, (count, 4, 4, 3)).clip(0, 255).astype(np.uint8)
@@ -110,7 +112,7 @@ def many(count: int) -> None:
         ("all the same", made(1).repeat(count, axis=0)),
     ):
         began = time.process_time()
-        families = len(set(alike.families(small).tolist()))
+        families = len(set(near_duplicates.families(small).tolist()))
         print(f"{count} pictures, {name}: {families} families in", end=" ")
         print(f"{time.process_time() - began:.1f} s of CPU", flush=True)
 
@@ -136,7 +138,7 @@ def table(root: Path) -> None:
         began = time.perf_counter()
         small = thumbs(paths)
         looked = time.perf_counter()
-        alike.families(small)
+        near_duplicates.families(small)
         matched = time.perf_counter()
         chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE]
         with tempfile.TemporaryDirectory() as place:

@@ -24,14 +24,16 @@ import numpy as np
 import truth
 from truth import SETS, SIZES, STRATEGIES, Cell, Evidence, Row
 
-from finetune import strategy, tune
-from finetune.records import Similarity, Strategy, TrialResult
-from finetune.trials import PROOF
+from finetune.decision import prior, table
+from finetune.decision.timing import PROOF
+from finetune.records.choices import Similarity, Strategy
+from finetune.records.decision import TrialResult
+from finetune.training import holdout
 
 TUNED: tuple[Strategy, ...] = ("partial", "deep")
 TRIALS: dict[Strategy, tuple[str, ...]] = {"partial": truth.PARTIAL_TRIALS, "deep": truth.TRIALS}
 # From so many images on, a fifth of them (the default validation share) is enough to judge.
-SPLIT_FROM = 5 * tune.TELLING_IMAGES
+SPLIT_FROM = 5 * holdout.TELLING_IMAGES
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,16 @@ def load() -> Known:
     return Known(whole, {c: found[c] for c in whole})
 
 
-def fitted(known: Known) -> dict[Similarity, dict[Strategy, strategy.Belief]]:
-    """What `strategy.BELIEFS` should be, from these cells."""
+def fitted(known: Known) -> dict[Similarity, dict[Strategy, prior.Belief]]:
+    """What `prior.BELIEFS` should be, from these cells."""
     columns: tuple[Similarity, ...] = ("similar", "different")
     return {c: {k: belief(known, c, k, TRIALS[k]) for k in TUNED} for c in columns}
 
 
-def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -> strategy.Belief:
+def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -> prior.Belief:
     """Means and deviations of shares of the probe's stake, by the logarithm of the images."""
     cells = [c for c in known.rows if known.evidence[c].column == column]
-    scale = np.array([strategy.stake(known.evidence[c].error) for c in cells])
+    scale = np.array([prior.headroom(known.evidence[c].error) for c in cells])
     rows = [known.rows[c] for c in cells]
     lead = np.array([r[kind].accuracy - r["stage-probe"].accuracy for r in rows]) / scale
     decades = np.log10([known.evidence[c].images / 100 for c in cells])
@@ -96,13 +98,13 @@ def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -
     around = float((lead - middle - slope * decades).std(ddof=2))
     tried = [i for i, r in enumerate(rows) if trials[0] in r]
     if not tried:
-        return strategy.Belief(float(middle), float(slope), around, 0.0, around)
+        return prior.Belief(float(middle), float(slope), around, 0.0, around)
     pairs = [
-        strategy.pooled([result(rows[i][k], kind) for k in trials if k in rows[i]]) for i in tried
+        prior.pooled([result(rows[i][k], kind) for k in trials if k in rows[i]]) for i in tried
     ]
     gain, noise = np.array(pairs).T / scale[tried]
     handicap, off = random_effects(lead[tried] - gain, noise)
-    return strategy.Belief(float(middle), float(slope), around, handicap, off)
+    return prior.Belief(float(middle), float(slope), around, handicap, off)
 
 
 def random_effects(values: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
@@ -139,7 +141,7 @@ def by_table(size: Callable[[Evidence], str], column: Callable[[Evidence], str])
 
     def policy(known: Known, cell: Cell) -> tuple[str, float]:
         seen = known.evidence[cell]
-        kind = strategy.rule_for(size(seen), column(seen)).strategy  # type: ignore[arg-type]
+        kind = table.rule_for(size(seen), column(seen)).strategy  # type: ignore[arg-type]
         return kind, known.seconds(cell, kind)
 
     return policy
@@ -149,18 +151,18 @@ def measured(known: Known, cell: Cell, *, short: bool = True) -> tuple[str, floa
     """What `--policy measured` does, with beliefs fitted on the other data sets."""
     seen, rows = known.evidence[cell], known.rows[cell]
     beliefs = fitted(known.without(cell[0]))[seen.column]  # type: ignore[index]
-    tuning = strategy.candidate(beliefs, seen.images, seen.error)
+    tuning = prior.candidate(beliefs, seen.images, seen.error)
     tried: list[TrialResult] = []
     seconds = 0.0
-    lead = strategy.weigh(beliefs[tuning], seen.images, seen.error, tried)
-    worth = strategy.worth_trying(lead, seen.error)
+    lead = prior.weigh(beliefs[tuning], seen.images, seen.error, tried)
+    worth = prior.worth_trying(lead, seen.error)
     if short and worth:
         for kind in TRIALS[tuning]:
-            if kind in rows and not (tried and strategy.settled(lead)):
+            if kind in rows and not (tried and prior.settled(lead)):
                 tried.append(result(rows[kind], tuning))
                 seconds += tried[-1].seconds
-                lead = strategy.weigh(beliefs[tuning], seen.images, seen.error, tried)
-    if worth and strategy.wins(lead):
+                lead = prior.weigh(beliefs[tuning], seen.images, seen.error, tried)
+    if worth and prior.wins(lead):
         return tuning, seconds + known.seconds(cell, tuning, 0.0 if tried else None)
     return "stage-probe", seconds + known.seconds(cell, "stage-probe")
 

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetune import resume, runs
+from finetune.runs import listing, places, run_folder
 
 LEAVES = Path(__file__).parents[1] / "sample_data" / "leaves"
 KILLS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
@@ -60,7 +60,7 @@ class Soak:
         name = self.rng.choice(
             ("train", "train", "predict", "evaluate", "runs", "recommend", "cache")
         )
-        done = [r.run for r in runs.rows(self.home / "runs") if r.error is None]
+        done = [r.run for r in listing.rows(self.home / "runs") if r.error is None]
         if name == "train" and self.pending and self.rng.random() < 0.5:
             place = self.rng.randrange(len(self.pending))
             return [*self.pending.pop(place), "--resume"]
@@ -126,15 +126,15 @@ class Soak:
             place = self.home / arguments[arguments.index("--out") + 1]
             if code != 0 and "exists already" not in err:
                 self.faults.append(f"exit {code} of {' '.join(arguments)} --resume: {err[-500:]}")
-            elif not (place / runs.MODEL).exists():
+            elif not (place / run_folder.MODEL).exists():
                 self.faults.append(f"no run at {place}")
-        for row in runs.rows(self.home / "runs"):
+        for row in listing.rows(self.home / "runs"):
             if row.error is not None:
                 self.faults.append(f"{row.run}: {row.error}")
             else:
-                runs.load(Path(row.run))
+                run_folder.load(Path(row.run))
         odd = [
-            p for p in (self.home / "runs").iterdir() if p.name[0] == "." or resume.SUFFIX in p.name
+            p for p in (self.home / "runs").iterdir() if p.name[0] == "." or places.SUFFIX in p.name
         ]
         odd += [p for p in (self.home / "tmp").iterdir() if "torchinductor" not in p.name]
         self.faults += [f"left behind: {p}" for p in odd]

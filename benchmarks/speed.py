@@ -212,7 +212,7 @@ def said(out: str) -> dict[str, object]:
 
 def warm_up() -> None:
     """Bring the files that every run of ours reads into the disk cache."""
-    modules = "finetune.pipeline, torch, torchvision, timm, openvino"
+    modules = "finetune.workflows.train, torch, torchvision, timm, openvino"
     subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
 
 

@@ -16,8 +16,12 @@ from pathlib import Path
 import numpy as np
 from truth import SETS, Quiet
 
-from finetune import backbones, features, prepared, probe, scan, survey
-from finetune.records import StageScore
+from finetune.analysis import analyze, probes
+from finetune.backbones import features, prepared, registry
+from finetune.data import scan
+from finetune.heads import cross_validation, ridge
+from finetune.heads.kernels import combined, stage_kernels
+from finetune.records.analysis import StageScore
 
 SIZES = (5, 10, 20, 40)
 MARGINS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -36,13 +40,13 @@ class Known:
         )
         paths = [root / listed[i].path for i in chosen]
         body = prepared.prepare(
-            backbones.DEFAULT, None, device="cpu", seed=0, paths=paths, listener=Quiet()
+            registry.DEFAULT, None, device="cpu", seed=0, paths=paths, listener=Quiet()
         )
         facts = body.facts
         side = facts.backbone.preprocess.side_px
         self.table = features.extract(paths, body.engine, side, Quiet())
         self.labels = labels[chosen][self.table.kept]
-        self.sets = survey.stage_sets(facts.backbone.stages, facts.probed_top)
+        self.sets = probes.stage_sets(facts.backbone.stages, facts.probed_top)
 
     def draw(self, size: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Rows to learn from and to test on; none where half of the images would not be left."""
@@ -61,9 +65,9 @@ class Known:
         """Points over the top features for each margin."""
         labels, layout = self.labels[learn], self.table.layout
         used = {tap: layout[tap] for taps in self.sets.values() for tap in taps}
-        kernels = probe.kernels(self.table.rows[learn], used)
+        kernels = stage_kernels(self.table.rows[learn], used)
         found = [
-            probe.leave_out(name, taps, probe.combined(kernels, taps), labels, 0)
+            cross_validation.leave_out(name, taps, combined(kernels, taps), labels, 0)
             for name, taps in self.sets.items()
         ]
         top, best = found[0], min(found, key=lambda c: c.score.log_loss)
@@ -76,10 +80,10 @@ class Known:
 
     def accuracy(self, score: StageScore, learn: np.ndarray, test: np.ndarray) -> float:
         """On other images, of a head as the stage table has it."""
-        blocks = survey.blocks_of(self.table, score.taps, learn)
+        blocks = analyze.blocks_of(self.table, score.taps, learn)
         classes = int(self.labels.max()) + 1
-        head = probe.fit(blocks, self.labels[learn], classes, score.penalty, 1.0)
-        scores = probe.score(head, self.table.columns(score.taps, test))
+        head = ridge.fit(blocks, self.labels[learn], classes, score.penalty, 1.0)
+        scores = ridge.score(head, self.table.columns(score.taps, test))
         return float((scores.argmax(axis=1) == self.labels[test]).mean())
 
 

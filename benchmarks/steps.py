@@ -16,7 +16,8 @@ import sys
 
 import torch
 
-from finetune import backbones, strategy, train
+from finetune.backbones import engine, load, registry
+from finetune.training import recipe, setup
 
 
 def main() -> None:
@@ -40,12 +41,12 @@ def main() -> None:
 def row(side: int, steps: int, how: str) -> str:
     """Time steps with memory kept or not."""
     if how == "given back":
-        train.keep_memory = lambda: None
-    backbone, about = backbones.build(backbones.DEFAULT)
-    facts = strategy.Facts(images=200, similarity="different", stages=about.stages, side_px=224)
-    plan = strategy.resolve("deep", facts, {"side_px": side, "batch_size": 16})
+        engine.keep_memory = lambda: None
+    backbone, about = load.build(registry.DEFAULT)
+    facts = recipe.Facts(images=200, similarity="different", stages=about.stages, side_px=224)
+    plan = recipe.resolve("deep", facts, {"side_px": side, "batch_size": 16})
     before = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = train.seconds_per_step(plan, backbone, 10, torch.device("cpu"), steps)
+    seconds = setup.seconds_per_step(plan, backbone, 10, torch.device("cpu"), steps)
     after = resource.getrusage(resource.RUSAGE_SELF)
     system = 1000 * (after.ru_stime - before.ru_stime) / (steps + 1)
     faults = (after.ru_minflt - before.ru_minflt) / (steps + 1)

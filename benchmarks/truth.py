@@ -17,9 +17,23 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from finetune import batches, evaluate, features, probe, strategy, survey, trials, tune
-from finetune.records import DatasetProfile, EpochRecord, Plan, Request, Similarity, Strategy
-from finetune.survey import Clock, Probes, Survey
+from finetune.analysis import analyze, axes
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes, fit_probes
+from finetune.backbones import features
+from finetune.data import decoding
+from finetune.decision import trials
+from finetune.decision.planning import plan_for
+from finetune.decision.table import named
+from finetune.heads import calibration, cross_validation, ridge
+from finetune.metrics import classification
+from finetune.records.analysis import DatasetProfile
+from finetune.records.choices import Similarity, Strategy
+from finetune.records.decision import Plan
+from finetune.records.options import Request
+from finetune.records.training import EpochRecord
+from finetune.training import holdout
 
 T = TypeVar("T")
 Cell = tuple[str, int, int]
@@ -195,7 +209,7 @@ class Bench:
     """One cell looked at, with its test images."""
 
     cell: Cell
-    seen: Survey
+    seen: Analysis
     probes: Probes
     measured: DatasetProfile
     clock: Clock
@@ -208,8 +222,8 @@ class Bench:
         """Look at a cell as the program does."""
         name, _, seed = cell
         seen, clock = look(root, cell), Clock(Quiet())
-        probes = survey.fit_probes(seen, clock, all_stages=True)
-        measured = survey.measure(seen, probes, clock)
+        probes = fit_probes(seen, clock, all_stages=True)
+        measured = axes.measure(seen, probes, clock)
         rng = np.random.default_rng(seed)
         some = sorted(rng.permutation(len(seen.splits.test))[:TEST_MOST].tolist())
         tests = [seen.splits.test[i] for i in some]
@@ -235,53 +249,53 @@ class Bench:
         """Measure some kinds of row."""
         for kind, chosen in (("linear-probe", self.probes.top), ("stage-probe", self.probes.best)):
             if kind in kinds:
-                yield self.probed(strategy.named(kind), chosen)
+                yield self.probed(named(kind), chosen)
         if kinds & {*PARTIAL_TRIALS}:
             yield from self.tried("partial", PARTIAL_TRIALS)
         if kinds & {*TRIALS}:
             yield from self.tried("deep", TRIALS if TRIALS[1] in kinds else TRIALS[:1])
         for kind in ("partial", "deep"):
             if kind in kinds:
-                yield self.tuned(strategy.named(kind))
+                yield self.tuned(named(kind))
 
-    def probed(self, kind: Strategy, chosen: probe.LeftOut) -> Row:
+    def probed(self, kind: Strategy, chosen: cross_validation.LeftOut) -> Row:
         """A linear classifier on the test images."""
         head = self.seen.head(chosen)
-        scores = probe.score(head, self.test_table.columns(chosen.score.taps))
-        plan = survey.plan_for(self.seen, self.measured, self.probes, kind)
-        scaled = probe.probabilities(scores, head.temperature)
+        scores = ridge.score(head, self.test_table.columns(chosen.score.taps))
+        plan = plan_for(self.seen, self.measured, self.probes, kind)
+        scaled = calibration.probabilities(scores, head.temperature)
         return self._row(kind, scaled, plan, self.clock.seconds["probes"])
 
     def tried(self, tuning: Strategy, names: Sequence[str]) -> Iterator[Row]:
         """Short trials of tuning, as the program runs them."""
         began = time.process_time()
         known = (self.seen, self.probes, self.measured, self.clock)
-        tried = trials.attempt(*known, tuning, most=len(names))
+        tried = trials.run_trials(*known, tuning, most=len(names))
         seconds = (time.process_time() - began) / len(tried.results)
-        full = survey.plan_for(self.seen, self.measured, self.probes, tuning)
+        full = plan_for(self.seen, self.measured, self.probes, tuning)
         start = 0
         for kind, part in zip(names, tried.trial.parts, strict=True):
             learn, held = part
             scores = tried.trial.scores[start : start + len(held)]
             start += len(held)
-            lead = trials.lead(self.seen, self.probes, tune.Trial((part,), scores, None, ""))
+            lead = trials.lead(self.seen, self.probes, holdout.Trial((part,), scores, None, ""))
             labels = self.seen.labels[held]
-            scaled = probe.probabilities(scores, probe.fit_temperature(scores, labels))
+            scaled = calibration.probabilities(scores, calibration.fit_temperature(scores, labels))
             plan = trials.short(self.seen, full, len(learn))
             yield self._row(kind, scaled, plan, seconds, len(learn), labels, lead)
 
     def tuned(self, kind: Strategy) -> Row:
         """Tuned on every training image, for all epochs of the plan."""
-        plan = survey.plan_for(self.seen, self.measured, self.probes, kind)
+        plan = plan_for(self.seen, self.measured, self.probes, kind)
         began = time.process_time()
         made = trials.material(self.seen, plan, self.clock)
-        outcome = tune.on_everything(made, plan)
+        outcome = holdout.on_everything(made, plan)
         seconds = time.process_time() - began
-        pixels = batches.load(self.test_paths, plan.side_px, 1)
-        top = tune.top_features(outcome.backbone, torch.device("cpu"), pixels)
-        scores = probe.score(outcome.head, top)
-        temperature = probe.fit_temperature(scores, self.test_labels)
-        return self._row(kind, probe.probabilities(scores, temperature), plan, seconds)
+        pixels = decoding.load(self.test_paths, plan.side_px, 1)
+        top = holdout.top_features(outcome.backbone, torch.device("cpu"), pixels)
+        scores = ridge.score(outcome.head, top)
+        temperature = calibration.fit_temperature(scores, self.test_labels)
+        return self._row(kind, calibration.probabilities(scores, temperature), plan, seconds)
 
     def _row(
         self,
@@ -294,7 +308,7 @@ class Bench:
         lead: tuple[float, float, float, float] | None = None,
     ) -> Row:
         truth = self.test_labels if labels is None else labels
-        found = evaluate.measure(probabilities, truth, self.seen.dataset.classes)
+        found = classification.measure(probabilities, truth, self.seen.dataset.classes)
         return Row(
             *(*self.cell, kind, learnt or len(self.seen.labels), found.n),
             *(found.accuracy, found.log_loss, *(lead or (None,) * 4)),
@@ -302,7 +316,7 @@ class Bench:
         )
 
 
-def look(root: Path, cell: Cell) -> Survey:
+def look(root: Path, cell: Cell) -> Analysis:
     """A survey of one cell; the program's cache holds features that another cell has needed."""
     name, per_class, seed = cell
     side = NEAR_SIDE_PX if SETS[name] == "similar" else FAR_SIDE_PX
@@ -315,7 +329,7 @@ def look(root: Path, cell: Cell) -> Survey:
         options={"side_px": side},
     )
     torch.set_num_threads(1)
-    return survey.look(request, Quiet(), Clock(Quiet()))
+    return analyze.analyze(request, Quiet(), Clock(Quiet()))
 
 
 class Quiet:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import finetune
-from finetune import checks, data, errors, keep, verdict
+from finetune.data import checks, findings
+from finetune.metrics import verdict
+from finetune.records import errors
+from finetune.workflows import faults
 
 PACKAGE = Path(finetune.__file__).parent
 PAGE = Path(__file__).with_name("errors.md")
@@ -66,7 +69,12 @@ def kinds() -> set[str]:
 def raised() -> Iterator[Raised]:
     """Every error that is made in the package, in the order of modules and lines."""
     names = kinds()
-    trees = {path.stem: ast.parse(path.read_text("utf-8")) for path in PACKAGE.glob("*.py")}
+    trees = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(
+            path.read_text("utf-8")
+        )
+        for path in PACKAGE.rglob("*.py")
+    }
     shared = {n: v for tree in trees.values() for n, v in _constants(tree).items() if n.isupper()}
     for module, tree in sorted(trees.items()):
         known = shared | _constants(tree)
@@ -80,9 +88,9 @@ def raised() -> Iterator[Raised]:
 
 
 def _kind(call: ast.Call, module: str) -> str:
-    """The class that a call makes; `ImageError` words its message itself, in `errors`."""
+    """The class that a call makes; `ImageError` words its message itself, in `records.errors`."""
     name = ast.unparse(call.func)
-    return "ImageError" if module == "errors" and name == "super().__init__" else name
+    return "ImageError" if module == "records.errors" and name == "super().__init__" else name
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:
@@ -145,9 +153,9 @@ def page() -> str:
     lines += [
         _row(str(r.exit_code), f"`{r.kind}` in `{r.module}`", r.message, r.hint) for r in rows
     ]
-    kinds = [*(kind for kind, _ in checks.CHECKS), data.SCALED, *verdict.KINDS]
+    kinds = [*(kind for kind, _ in checks.CHECKS), findings.SCALED, *verdict.KINDS]
     found = [_row(k.code, k.severity, k.title, k.hint) for k in kinds]
-    late = [_row(k.code, k.severity, k.title, k.hint) for k in keep.KINDS]
+    late = [_row(k.code, k.severity, k.title, k.hint) for k in faults.KINDS]
     parts = ["\n".join(lines), FINDINGS + "\n".join(sorted(found)), LATE + "\n".join(late)]
     return HEAD + "\n".join(parts) + "\n"
 

@@ -25,7 +25,7 @@ def main() -> None:
     gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
-    from finetune.cli import run  # noqa: PLC0415 - nothing is imported before it is asked for
+    from finetune.cli.process import run  # noqa: PLC0415 - nothing is imported before it is asked for
 
     code = run()
     for stream in (sys.stdout, sys.stderr):

@@ -22,9 +22,13 @@ import torch
 from helpers import SAMPLE, train
 from PIL import Image, ImageDraw
 
-from finetune import backbones, cli, evaluate
-from finetune.backbones import Backbone
-from finetune.records import BackboneFacts, Floor, RunResult
+from finetune.backbones import load, registry
+from finetune.backbones.stages import Backbone
+from finetune.cli import process
+from finetune.decision import baseline
+from finetune.records.backbone import BackboneFacts
+from finetune.records.metrics import Baseline
+from finetune.records.run import RunResult
 
 # Started in the background by a shell, a process and its children ignore Ctrl-C: tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -135,7 +139,7 @@ def _shape(label: int, size: tuple[int, int], rng: np.random.Generator) -> Image
 @pytest.fixture(scope="session")
 def default_backbone() -> tuple[Backbone, BackboneFacts]:
     """The default backbone with its real weights, built once: a test must not change it."""
-    return backbones.build(backbones.DEFAULT)
+    return load.build(registry.DEFAULT)
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def run_cli(
         words = [str(a) for a in arguments]
         monkeypatch.setattr("sys.argv", ["finetune", *words])  # a run records the command
         capsys.readouterr()
-        code = cli.run(words)
+        code = process.run(words)
         out, err = capsys.readouterr()
         return Outcome(code, out, err)
 
@@ -174,7 +178,7 @@ def closed_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 @pytest.fixture
 def tiny() -> Backbone:
     """A small real network with BatchNorm, random weights."""
-    return backbones.build("test_resnet", backbones.RANDOM)[0]
+    return load.build("test_resnet", registry.RANDOM)[0]
 
 
 @pytest.fixture(scope="session")
@@ -188,8 +192,8 @@ def leaves_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Pat
 def tuned_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
     """A tuned model on the sample data, kept whether or not it beats the probe."""
     out = tmp_path_factory.mktemp("runs") / "deep"
-    keep_tuned = Floor("tuned", 100, 0.9, 0.5, 1.0, 1.0, "made up by a test")
+    keep_tuned = Baseline("tuned", 100, 0.9, 0.5, 1.0, 1.0, "made up by a test")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "floor", lambda *_, **_options: keep_tuned)
+        patch.setattr(baseline, "judge", lambda *_, **_options: keep_tuned)
         options = {"epochs": 2, "side_px": 64}
         return train(SAMPLE, out, strategy="deep", max_per_class=10, options=options), out

@@ -4,54 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from finetune.records import (
+from finetune.records.analysis import (
+    CurvePoint,
+    DatasetProfile,
+    Part,
+    Reason,
+    SimilarityProfile,
+    SizeProfile,
+    StageScore,
+)
+from finetune.records.answers import (
     Advice,
-    Augment,
-    BackboneFacts,
-    BackboneRow,
-    Begun,
     CacheUsage,
-    Check,
-    ClassMetrics,
     ClassProbability,
     Comparison,
     Contender,
-    CurvePoint,
-    Dataset,
-    DatasetProfile,
-    EpochRecord,
     Evaluation,
     Expectation,
-    Finding,
-    FitProgress,
-    Floor,
-    Forecast,
-    HeadFacts,
     Health,
-    Lead,
-    Metrics,
-    NormLayer,
-    Part,
-    Plan,
     Prediction,
+)
+from finetune.records.backbone import (
+    BackboneFacts,
+    BackboneRow,
+    NormLayer,
     PreparedFacts,
     Preprocess,
-    Reason,
-    Recommendation,
-    Request,
-    RunFacts,
-    RunResult,
-    RunRow,
-    Sample,
-    SimilarityProfile,
-    SizeProfile,
-    Splits,
-    StageScore,
-    Standing,
-    Stop,
-    TrialResult,
-    WrongAnswer,
 )
+from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
+from finetune.records.decision import Augment, Forecast, Gain, Plan, Recommendation, TrialResult
+from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
+from finetune.records.options import Request
+from finetune.records.run import HeadFacts, RunFacts, RunResult, RunRow, Stop
+from finetune.records.training import Begun, EpochRecord, FitProgress
 
 CLASSES = ("ash", "bäy & co")
 SAMPLE = Sample("ash/1.png", 0, "d1")
@@ -104,7 +89,7 @@ REASONS = (
     Reason("similarity", "the parts say similar"),
     Reason("T3", "fine-tune a few layers"),
 )
-LEAD = Lead(prior=0.0, prior_spread=0.06, mean=0.031, spread=0.02)
+LEAD = Gain(prior=0.0, prior_spread=0.06, mean=0.031, spread=0.02)
 TRIAL = TrialResult("deep", 600, 600, 128, 5, 0.04, 0.015, 33.5)
 FORECASTS = (
     Forecast(
@@ -159,7 +144,7 @@ METRICS = Metrics(
     confusion=((4, 1), (0, 3)),
 )
 WRONG = WrongAnswer("bäy & co/3.png", "bäy & co", "ash", 0.625)
-FLOOR = Floor("tuned", 40, 0.9, 0.8, 0.3, 0.5, "on 40 images: tuned model kept")
+FLOOR = Baseline("tuned", 40, 0.9, 0.8, 0.3, 0.5, "on 40 images: tuned model kept")
 RESULT = RunResult(
     run="runs/one",
     strategy="partial",

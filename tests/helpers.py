@@ -9,8 +9,14 @@ import numpy as np
 import torch
 from examples import CLASSES, FACTS, HISTORY, RESULT, SPLITS
 
-from finetune import backbones, engine, export, pipeline, probe, runs
-from finetune.records import EpochRecord, HeadFacts, Request, RunResult
+from finetune.backbones import engine, load, registry
+from finetune.deploy import inference_file
+from finetune.heads import ridge
+from finetune.records.options import Request
+from finetune.records.run import HeadFacts, RunResult
+from finetune.records.training import EpochRecord
+from finetune.runs import run_folder
+from finetune.workflows.train import run_training
 
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "leaves"
 
@@ -39,31 +45,31 @@ class Recorder:
 def train(root: Path, out: Path, **options: object) -> RunResult:
     """The main job by the table's letter, which costs no trials, unless the options say else."""
     options = {"policy": "table", **options}
-    return pipeline.run_training(Request(root=str(root), out=str(out), **options), Recorder())  # type: ignore[arg-type]
+    return run_training(Request(root=str(root), out=str(out), **options), Recorder())  # type: ignore[arg-type]
 
 
 def small_run(path: Path, *, network: bool = True) -> Path:
     """A whole run of an untrained LeNet-5 for two classes, with or without its inference file."""
     torch.manual_seed(0)
-    backbone, about = backbones.build("lenet5", backbones.RANDOM)
+    backbone, about = load.build("lenet5", registry.RANDOM)
     side = about.preprocess.side_px
     weight = np.random.default_rng(0).normal(size=(len(CLASSES), 84)).astype(np.float32)
     bias = np.zeros(len(CLASSES), np.float32)
     made = engine.make(backbone, torch.device("cpu"), side, 1)
-    files, why = export.inference_file(
+    files, why = inference_file.inference_file(
         lambda: engine.convert(backbone, side),
-        probe.Head(weight.astype(np.float64), bias.astype(np.float64), 1.0),
+        ridge.Head(weight.astype(np.float64), bias.astype(np.float64), 1.0),
         ("top",),
         side,
         made,
     )
     assert files is not None, why
     tensors = {name: tensor.numpy() for name, tensor in backbone.state().items()}
-    runs.save(
+    run_folder.save(
         path,
         replace(FACTS, backbone=about, preprocess=about.preprocess, head=HeadFacts(("top",), 1.0)),
         RESULT,
-        tensors=runs.pack(tensors, weight, bias),
+        tensors=run_folder.pack(tensors, weight, bias),
         history=HISTORY,
         splits=SPLITS,
         report="<!doctype html>",

@@ -1,3 +1,5 @@
+"""Promises of the house: rooms stand in an order, imports go down only, files stay small."""
+
 from __future__ import annotations
 
 import ast
@@ -13,55 +15,36 @@ import finetune
 
 PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
-LAYERS = {
-    12: {"cli"},
-    11: {"pipeline"},
-    10: {"decide"},
-    9: {"keep", "trials"},
-    8: {"realise"},
-    7: {"apply", "survey"},
-    6: {"health", "tune"},
-    5: {"predict", "prepared", "scan", "train"},
-    4: {"checks", "console", "engine", "features", "layout", "scales"},
-    3: {"backbones", "batches", "export", "mistaken", "runs", "unclear", "verdict"},
-    2: {"alike", "data", "probe", "report", "resume", "tables", "weights", "wide"},
-    1: {
-        "augment",
-        "cache",
-        "disk",
-        "durations",
-        "evaluate",
-        "inference",
-        "matrix",
-        "mistakes",
-        "names",
-        "opening",
-        "profile",
-        "split",
-        "strategy",
-    },
-    0: {"checkpoint", "errors", "kinds", "locks", "losses", "mend", "records", "strangers"},
-}
-LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
-MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("__"))
-TORCH_FREE = (
-    *("errors", "records", "data", "strategy", "profile", "probe", "evaluate", "report"),
-    *("batches", "inference", "features", "runs", "predict", "apply", "console", "cli"),
-    *("weights", "matrix", "cache", "export", "prepared", "survey", "realise", "decide"),
-    *("kinds", "mend", "opening", "wide", "scales"),
-    *("alike", "checks", "health", "pipeline", "strangers", "disk", "resume"),
-    *("layout", "mistaken", "names", "scan", "split", "unclear"),
+# From the ground to the roof. A room imports from rooms before it, never from one after it.
+ROOMS = (
+    *("records", "storage", "metrics", "heads", "data", "backbones", "runs", "training"),
+    *("deploy", "analysis", "decision", "report", "workflows", "cli"),
 )
-STATEMENTS = 40
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name != "__init__.py" and path.parent != PACKAGE
+}
+# These wait for torch only inside a function that needs it.
+HEAVY = {
+    *("backbones.architectures", "backbones.engine", "backbones.load", "backbones.stages"),
+    *("backbones.tensors", "training.augment", "training.checkpoint", "training.holdout"),
+    *("training.loop", "training.setup", "training.state", "training.losses"),
+    *("decision.baseline", "decision.timing", "decision.trials"),
+}
+LIGHT = sorted(FILES.keys() - HEAVY)
+STATEMENTS, LINES, FIELDS = 40, 400, 12
+# Records whose fields are all read together: what a file on disk holds, or one row of a table.
+WHOLE = {"Plan", "RunFacts", "RunResult", "Request", "Metrics"}
 
 
-def tree(name: str) -> ast.Module:
-    """A module's syntax tree."""
-    return ast.parse((PACKAGE / f"{name}.py").read_text("utf-8"))
+def tree(path: Path) -> ast.Module:
+    """A file's syntax tree."""
+    return ast.parse(path.read_text("utf-8"))
 
 
 def imported(node: ast.AST) -> Iterator[str]:
-    """Full names that an import statement brings in, such as `finetune.records.Plan`."""
+    """Full names that an import statement brings in, such as `finetune.records.decision.Plan`."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -69,20 +52,25 @@ def imported(node: ast.AST) -> Iterator[str]:
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imports(name: str) -> set[str]:
-    """Everything that a module imports, inside functions too."""
-    return {full for node in ast.walk(tree(name)) for full in imported(node)}
+def imports(path: Path) -> set[str]:
+    """Everything that a file imports, inside functions too."""
+    return {full for node in ast.walk(tree(path)) for full in imported(node)}
 
 
-def own_imports(name: str) -> set[str]:
-    """The modules of this package that a module imports."""
-    parts = [full.split(".") for full in imports(name) if full.startswith("finetune.")]
-    return {p[1] for p in parts if p[1] in MODULES}
+def own(names: set[str]) -> set[str]:
+    """The files of this package among imported names."""
+    below = [full.removeprefix("finetune.") for full in names if full.startswith("finetune.")]
+    return {name for name in FILES if any(f"{full}.".startswith(f"{name}.") for full in below)}
 
 
-def functions(name: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Every function and method of a module."""
-    for node in ast.walk(tree(name)):
+def room(name: str) -> str:
+    """The folder of a file."""
+    return name.partition(".")[0]
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method of a file."""
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -93,19 +81,19 @@ def count_statements(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return inside - (ast.get_docstring(function) is not None)
 
 
-def calls_to(name: str, function: str) -> list[int]:
-    """Lines where a module calls the function of that (dotted) name."""
+def calls_to(path: Path, function: str) -> list[int]:
+    """Lines where a file calls the function of that (dotted) name."""
     return [
         node.lineno
-        for node in ast.walk(tree(name))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == function
     ]
 
 
 def code_map(text: str) -> dict[str, str]:
-    """The rows of the table in a README's section "Code map": module → what it does."""
+    """The rows of the table in a README's section "Code map": room → what lives there."""
     section = text.partition("\n## Code map\n")[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\| `(\w+)` \| (.+?) \|$", section, re.MULTILINE))
+    return dict(re.findall(r"^\| `(\w+)/` \| (.+?) \|$", section, re.MULTILINE))
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -115,55 +103,76 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_module_has_its_layer() -> None:
-    """No module of the package is missing from the list of layers, none stands in two."""
-    assert set(MODULES) <= set(LAYER)
-    assert sum(map(len, LAYERS.values())) == len(LAYER)
+def test_every_folder_is_a_room_and_every_file_has_one() -> None:
+    """No folder is missing from the order, and beside the rooms lie only the entry points."""
+    assert {path.parent.name for path in FILES.values()} == set(ROOMS)
+    assert {path.stem for path in PACKAGE.glob("*.py")} <= {"__init__", "__main__", "api"}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_imports_go_down_only(name: str) -> None:
-    """A module imports from lower layers, never from its own or a higher one."""
-    wrong = {other for other in own_imports(name) if LAYER[other] >= LAYER[name]}
+    """A file imports from its own room and from rooms below, never from one above."""
+    order = ROOMS.index(room(name))
 
-    assert wrong == set()
+    assert {
+        other for other in own(imports(FILES[name])) if ROOMS.index(room(other)) > order
+    } == set()
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Inside a room, too, imports have an order; those for types alone and late ones count."""
+    left = {name: own(imports(path)) - {name} for name, path in FILES.items()}
+    while done := {name for name, others in left.items() if not others & left.keys()}:
+        left = {name: others for name, others in left.items() if name not in done}
+
+    assert left == {}
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_every_room_says_what_it_is_for(name: str) -> None:
+    """A room's `__init__` says what lives there, what it may import and what it must not know."""
+    text = ast.get_docstring(tree(PACKAGE / name / "__init__.py")) or ""
+    first, _, rest = text.partition("\n\n")
+
+    assert re.fullmatch(r"\S.{5,120}\.", first)
+    assert re.fullmatch(r"May import: .+\.\nMust not know: .+\.", rest)
 
 
 @pytest.mark.parametrize("name", ["__init__", "__main__"])
 def test_the_entry_points_import_only_the_command_line(name: str) -> None:
     """`import finetune` and `python -m finetune` bring in nothing else by themselves."""
-    assert own_imports(name) <= {"cli"}
+    assert {room(other) for other in own(imports(PACKAGE / f"{name}.py"))} <= {"cli"}
 
 
-@pytest.mark.parametrize("name", [m for m in MODULES if m != "console"])
-def test_only_console_imports_rich_and_prints(name: str) -> None:
+@pytest.mark.parametrize("name", [n for n in FILES if room(n) != "cli"])
+def test_only_the_command_line_imports_rich_and_prints(name: str) -> None:
     """What people see is made in one place."""
-    assert not {full for full in imports(name) if full.split(".")[0] == "rich"}
-    assert calls_to(name, "print") == []
+    assert not {full for full in imports(FILES[name]) if full.split(".")[0] == "rich"}
+    assert calls_to(FILES[name], "print") == []
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_foreign_weights_are_read_in_one_place(name: str) -> None:
-    """Only `backbones` calls `torch.load`, only for weights; nothing is unpickled anywhere."""
-    source = (PACKAGE / f"{name}.py").read_text("utf-8")
+    """Only `backbones.load` calls `torch.load`, only for weights; nothing is unpickled anywhere."""
+    source = FILES[name].read_text("utf-8")
 
-    lines = calls_to(name, "torch.load")
-    assert name == "backbones" or lines == []
+    lines = calls_to(FILES[name], "torch.load")
+    assert name == "backbones.load" or lines == []
     assert all("weights_only=True" in source.splitlines()[line - 1] for line in lines)
-    assert not {f for f in imports(name) if f.split(".")[0] in {"pickle", "dill", "joblib"}}
+    forbidden = {"pickle", "dill", "joblib"}
+    assert not {f for f in imports(FILES[name]) if f.split(".")[0] in forbidden}
 
 
-@pytest.mark.parametrize("name", TORCH_FREE)
-def test_light_modules_do_not_name_torch_at_their_top(name: str) -> None:
-    """No import of torch stands outside a function, nor of a module that imports it."""
-    top = {full for node in tree(name).body for full in imported(node)}
-    heavy = {m for m in MODULES if m not in TORCH_FREE}
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_files_do_not_name_torch_at_their_top(name: str) -> None:
+    """No import of torch stands outside a function, nor of a file that imports it."""
+    top = {full for node in tree(FILES[name]).body for full in imported(node)}
 
     assert not {f for f in top if f.split(".")[0] in {"torch", "torchvision", "timm", "openvino"}}
-    assert not {f for f in top if f.startswith("finetune.") and f.split(".")[1] in heavy}
+    assert not own(top) & HEAVY
 
 
-def test_light_modules_do_not_load_torch() -> None:
+def test_light_files_do_not_load_torch() -> None:
     """Importing all of them in a fresh interpreter leaves torch, scipy and OpenVINO unloaded."""
     script = (
         "import importlib, sys\n"
@@ -173,7 +182,7 @@ def test_light_modules_do_not_load_torch() -> None:
         "        assert heavy not in sys.modules, (name, heavy)\n"
     )
 
-    done = python("-c", script, *TORCH_FREE)
+    done = python("-c", script, *LIGHT)
 
     assert done.returncode == 0, done.stderr
 
@@ -191,7 +200,7 @@ def test_quick_answers_do_not_wait_for_torch(arguments: list[str], answer: str) 
     """Help and the decision table come without loading torch."""
     script = (
         "import sys\n"
-        "from finetune.cli import run\n"
+        "from finetune.cli.app import run\n"
         "code = run(sys.argv[1:])\n"
         "assert 'torch' not in sys.modules\n"
         "sys.exit(code)\n"
@@ -203,34 +212,46 @@ def test_quick_answers_do_not_wait_for_torch(arguments: list[str], answer: str) 
     assert answer in done.stdout
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_functions_are_short(name: str) -> None:
-    """No function has more statements than fit on a screen."""
-    sizes = {f.name: count_statements(f) for f in functions(name)}
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_functions_and_files_are_short(name: str) -> None:
+    """No function has more statements than fit on a screen, no file more lines than one job has."""
+    sizes = {f.name: count_statements(f) for f in functions(FILES[name])}
 
     assert {f: n for f, n in sizes.items() if n > STATEMENTS} == {}
+    assert len(FILES[name].read_text("utf-8").splitlines()) <= LINES
 
 
-@pytest.mark.parametrize("name", ["__init__", "__main__", *MODULES])
-def test_every_module_says_what_it_is_for(name: str) -> None:
-    """The first line of a module is one sentence that ends with a full stop."""
-    first = (ast.get_docstring(tree(name)) or "").partition("\n")[0]
+@pytest.mark.parametrize("name", [n for n in FILES if room(n) == "records"])
+def test_records_are_small_and_keyword_only(name: str) -> None:
+    """A record has few fields unless they are read together, and each is given by its name."""
+    for node in ast.walk(tree(FILES[name])):
+        if isinstance(node, ast.ClassDef) and node.decorator_list:
+            fields = [f for f in node.body if isinstance(f, ast.AnnAssign)]
+            assert len(fields) <= FIELDS or node.name in WHOLE, node.name
 
-    assert re.fullmatch(r"\S.{5,120}\.", first)
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_every_file_says_what_it_is_for(name: str) -> None:
+    """The first line of a file is one sentence that ends with a full stop."""
+    first = (ast.get_docstring(tree(FILES[name])) or "").partition("\n")[0]
+
+    assert re.fullmatch(r"\S.{5,120}[.?]", first)
 
 
 def test_the_readmes_code_map_is_the_code() -> None:
-    """Each module has its row in the README, in the words of its docstring, and no other has."""
-    docstrings = {name: str(ast.get_docstring(tree(name))).partition("\n")[0] for name in MODULES}
+    """Each room has its row in the README, in the words of its docstring, and no other has."""
+    rooms = {r: str(ast.get_docstring(tree(PACKAGE / r / "__init__.py"))) for r in ROOMS}
 
-    assert code_map(README.read_text("utf-8")) == docstrings
+    said = code_map(README.read_text("utf-8"))
+
+    assert said == {name: text.partition("\n")[0] for name, text in rooms.items()}
 
 
 def test_the_code_map_is_read_as_it_is_written() -> None:
     """The reader of the table finds its rows, and none of other sections or of the heading."""
     text = (
-        "# x\n| `a` | no. |\n## Code map\nWords.\n\n| module | what |\n| --- | --- |\n"
-        "| `cli` | Options → `x | y`. |\n| `errors` | Faults. |\n\n## Next\n| `b` | no. |\n"
+        "# x\n| `a/` | no. |\n## Code map\nWords.\n\n| folder | what |\n| --- | --- |\n"
+        "| `cli/` | Options → `x | y`. |\n| `data/` | Faults. |\n\n## Next\n| `b/` | no. |\n"
     )
 
-    assert code_map(text) == {"cli": "Options → `x | y`.", "errors": "Faults."}
+    assert code_map(text) == {"cli": "Options → `x | y`.", "data": "Faults."}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune import strategy
+from finetune.decision import prior
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -33,7 +33,7 @@ def test_beliefs_are_those_of_the_committed_rows(regret: ModuleType) -> None:
 
     for column, beliefs in fitted.items():
         for name, belief in beliefs.items():
-            kept = asdict(strategy.BELIEFS[column][name])
+            kept = asdict(prior.BELIEFS[column][name])
             assert kept == pytest.approx(asdict(belief), abs=0.0051), (column, name)
 
 

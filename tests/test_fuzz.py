@@ -30,8 +30,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
-from finetune import backbones, batches, cli, inference, predict, runs
-from finetune.errors import BackboneError, FinetuneError, ImageError, RunError
+from finetune.backbones import inference, load, registry
+from finetune.cli import process
+from finetune.data import decoding
+from finetune.deploy import predictor
+from finetune.records.errors import BackboneError, FinetuneError, ImageError, RunError
+from finetune.runs import listing, run_folder
 
 SIDE = 32
 MOST_SECONDS = 5.0
@@ -78,7 +82,7 @@ def _nothing_is_said(
     """
     passed_over = "run_cli" in request.fixturenames or "TIFF" in request.node.name
     written = None if passed_over else request.getfixturevalue("capfd")
-    cli.quieten()
+    process.quieten()
     yield
     said = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
     assert said == []
@@ -150,7 +154,7 @@ def encoded(form: str, mode: str = "RGB", **options: Any) -> bytes:
 
 def exif() -> Image.Exif:
     found = Image.Exif()
-    found[batches.ORIENTATION] = 6
+    found[decoding.ORIENTATION] = 6
     found[0x010E] = "a description"
     return found
 
@@ -196,9 +200,9 @@ def test_a_damaged_image_is_pixels_or_a_fault(tmp_path: Path, form: str, example
     @trying(examples, which=st.integers(0, 99), edits=EDITS)
     def check(which: int, edits: list[tuple[str, int, int, bytes]]) -> None:
         path.write_bytes(damaged(IMAGES[form][which % len(IMAGES[form])], edits))
-        batches.size_of(path)
+        decoding.size_of(path)
         try:
-            pixels = batches.decode(path, SIDE)
+            pixels = decoding.decode(path, SIDE)
         except ImageError as error:
             well_told(error, path)
         else:
@@ -222,9 +226,11 @@ def run(whole: Path, tmp_path: Path) -> Path:
 def used(run: Path, picture: Path) -> None:
     """What `predict` and `evaluate` do with a run; only a fault of the run may come of it."""
     with contextlib.suppress(RunError, BackboneError):
-        facts = runs.load_facts(run)
-        runs.load_splits(run)
-        (answer,) = predict.predict(run, facts, [picture], top=3, device="cpu", listener=Recorder())
+        facts = run_folder.load_facts(run)
+        run_folder.load_splits(run)
+        (answer,) = predictor.predict(
+            run, facts, [picture], top=3, device="cpu", listener=Recorder()
+        )
         assert answer.label in facts.classes
         assert 0 <= float(answer.probability or 0) <= 1
 
@@ -382,7 +388,7 @@ def test_a_forged_network_is_used_or_a_fault(run: Path, picture: Path) -> None:
 def test_a_damaged_checkpoint_is_read_or_a_fault(tmp_path: Path, form: str, examples: int) -> None:
     """Any bytes end in weights that fit or in a fault that names the file."""
     torch.manual_seed(0)
-    net = backbones.build("lenet5", backbones.RANDOM)[0]
+    net = load.build("lenet5", registry.RANDOM)[0]
     path = tmp_path / ("x.safetensors" if form == "safetensors" else "x.pth")
     if form == "safetensors":
         save_file(net.state(), path)
@@ -394,7 +400,7 @@ def test_a_damaged_checkpoint_is_read_or_a_fault(tmp_path: Path, form: str, exam
     def check(edits: list[tuple[str, int, int, bytes]]) -> None:
         path.write_bytes(damaged(original, edits))
         try:
-            backbones._load_file(net.net, path)
+            load._load_file(net.net, path)
         except BackboneError as error:
             well_told(error, path)
 
@@ -403,7 +409,7 @@ def test_a_damaged_checkpoint_is_read_or_a_fault(tmp_path: Path, form: str, exam
 def test_a_damaged_pickle_is_read_or_a_fault(tmp_path: Path, examples: int) -> None:
     """The same where only the pickle inside an archive is damaged, its check sum made anew."""
     torch.manual_seed(0)
-    net = backbones.build("lenet5", backbones.RANDOM)[0]
+    net = load.build("lenet5", registry.RANDOM)[0]
     path = tmp_path / "x.pth"
     torch.save(net.state(), path)
     with zipfile.ZipFile(path) as archive:
@@ -416,7 +422,7 @@ def test_a_damaged_pickle_is_read_or_a_fault(tmp_path: Path, examples: int) -> N
             for other, content in parts.items():
                 archive.writestr(other, damaged(content, edits) if other == name else content)
         try:
-            backbones._load_file(net.net, path)
+            load._load_file(net.net, path)
         except BackboneError as error:
             well_told(error, path)
 
@@ -550,8 +556,6 @@ def test_a_fault_can_be_printed_whatever_is_in_it(
     run_cli, monkeypatch: pytest.MonkeyPatch, examples: int
 ) -> None:
     """Any text in a message comes out on one line, with nothing that moves the cursor."""
-    from finetune import runs as store  # noqa: PLC0415
-
     text = st.text(st.characters(blacklist_categories=()), max_size=30)
 
     @trying(examples, message=text, hint=text | st.sampled_from(["[/]", "[bold", "\\", "[/x]\\"]))
@@ -559,7 +563,7 @@ def test_a_fault_can_be_printed_whatever_is_in_it(
         def fail(_: Path) -> None:
             raise FinetuneError(message, hint=hint)
 
-        monkeypatch.setattr(store, "rows", fail)
+        monkeypatch.setattr(listing, "rows", fail)
         done = run_cli("runs")
 
         assert done.code == 3

@@ -15,7 +15,8 @@ from helpers import small_run
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from finetune import backbones, inference
+from finetune.backbones import inference, load
+from finetune.records import errors
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31m[bold red]x[/][/nothing]\r\n\u202e"
 
@@ -248,5 +249,5 @@ def test_a_backbone_of_that_name_is_not_loaded_from_a_folder(
     (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
 
     for name in (".", "local-dir:.", f"local-dir:{tmp_path}", "hf-hub:a/b", "hf_hub:a/b"):
-        with pytest.raises(backbones.BackboneError, match="unknown backbone"):
-            backbones.build(name, "random")
+        with pytest.raises(errors.BackboneError, match="unknown backbone"):
+            load.build(name, "random")

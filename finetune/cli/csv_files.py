@@ -1,0 +1,134 @@
+"""Answers as a CSV file: refused before the work where it cannot be written, whole or as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from finetune.data import file_kinds
+from finetune.records.answers import Prediction
+from finetune.records.errors import UsageError
+from finetune.records.metrics import WrongAnswer
+from finetune.storage import atomic_files
+
+_OTHER = "Give a file that you may write, in a folder that is there."
+
+
+def require(flag: str, path: Path, inputs: Sequence[Path], *, folder: Path | None = None) -> None:
+    """Find out before anything is classified whether the answers may go to a file.
+
+    Args:
+        flag: The option that names it: `--csv`.
+        path: The file.
+        inputs: What is read, which is not to be overwritten.
+        folder: The folder of images, into which nothing is ever written; None where single images
+            are read.
+
+    Raises:
+        UsageError: it is an image (`--csv photos/*.jpg` names the first of them), lies among the
+            images, or cannot be written.
+    """
+    here = Path(os.path.realpath(path))
+    named = path.suffix.lower() in file_kinds.suffixes() | file_kinds.FOREIGN_SUFFIXES
+    if named or here in {Path(os.path.realpath(given)) for given in inputs}:
+        raise UsageError(
+            f"{flag} {path} is {'an image' if named else 'also to be classified'}: it would be "
+            "overwritten",
+            hint=f"Name a file for the answers after {flag}: {flag} out.csv.",
+        )
+    if folder is not None and any(here.is_relative_to(f) for f in _image_folders(folder)):
+        raise UsageError(
+            f"{flag} {path} lies in {folder}, the folder of images: nothing is written there",
+            hint="Name a file in another folder.",
+        )
+    try:
+        fault = _fault(path, here)
+    except OSError as error:  # a folder on the way that may not be entered
+        fault = str(error.strerror)
+    if fault:
+        raise UsageError(f"cannot write {flag} {path}: {fault}", hint=_OTHER)
+
+
+def _image_folders(root: Path) -> list[str]:
+    """The data folder, and where links in it that stand for a class lead to."""
+    folders = [os.path.realpath(root)]
+    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
+        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
+    return folders
+
+
+def _fault(path: Path, here: Path) -> str:
+    """Why a file, whose links end `here`, cannot be written; empty where it can."""
+    if path.is_dir():
+        return "it is a folder"
+    if _is_pipe(path):
+        return ""
+    if not here.parent.is_dir():
+        return f"there is no folder {here.parent}"
+    if here.exists() and not os.access(here, os.W_OK):
+        return "no right to overwrite it"
+    return "" if os.access(here.parent, os.W_OK | os.X_OK) else f"no right in {here.parent}"
+
+
+def write_answers(path: Path, answers: Sequence[Prediction], *, listed: int = 1) -> None:
+    """`--csv`: one row per image with its `listed` likeliest classes.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    ranks = range(1, min(listed, max((len(a.top) for a in answers), default=0)))
+    further = [f"{name}_{rank + 1}" for rank in ranks for name in ("label", "probability")]
+    rows: list[Sequence[object]] = []
+    for a in answers:
+        name, label, fault = (_no_formula(t or "") for t in (a.path, a.label, a.error))
+        rest = [x for c in a.top[1:listed] for x in (_no_formula(c.label), c.probability)]
+        row = [name, label, "" if a.probability is None else a.probability, fault, *rest]
+        rows.append(row + [""] * (4 + len(further) - len(row)))
+    _write("--csv", path, ["path", "label", "probability", "error", *further], rows)
+
+
+def write_errors(path: Path, errors: Iterable[WrongAnswer]) -> None:
+    """`--errors`: one row per wrong answer, the surest first.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    rows = [
+        (*(_no_formula(text) for text in (e.path, e.truth, e.answer)), e.probability)
+        for e in errors
+    ]
+    _write("--errors", path, ["path", "truth", "answer", "probability"], rows)
+
+
+def _write(flag: str, path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """The file is whole, or as it was."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(head)
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    try:
+        if _is_pipe(path):
+            path.write_bytes(content)
+        else:
+            atomic_files.put(path.resolve(), content)  # a link stays one
+    except OSError as error:
+        raise UsageError(f"cannot write {flag} {path}: {error.strerror}", hint=_OTHER) from error
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether it is there and no file, such as /dev/stdout: nothing can be renamed to it."""
+    return path.exists() and not path.is_file()
+
+
+def _no_formula(text: str) -> str:
+    """A text that a spreadsheet shows and does not compute; numbers stay as they are."""
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return text

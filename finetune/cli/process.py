@@ -1,0 +1,117 @@
+"""The process around a command: signals, faults, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import typer
+
+from finetune.cli import app
+from finetune.records.errors import INTERRUPTED, FinetuneError, first_line, out_of_memory, safe_name
+
+# The base of all usage errors, taken from typer: recent ones carry their own copy of click.
+ClickException: Any = typer.BadParameter.__mro__[2]
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    0 done · 1 our bug · 2 usage · 3 a fault the user can mend · 130 interrupted.
+    """
+    quieten()
+    try:
+        with _signals():
+            code = app.app(args=arguments, standalone_mode=False)
+            with contextlib.suppress(BrokenPipeError):
+                sys.stdout.flush()  # a full disk is told now, or never
+    except FinetuneError as error:
+        return _tell(error)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except ClickException as error:
+        error.message = safe_name(error.message)  # a word of the command line need not be UTF-8
+        error.show()
+        return int(error.exit_code)
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        return _unforeseen(error)
+    return int(code or 0)
+
+
+def _unforeseen(error: Exception) -> int:
+    """Tell what the machine refused as a fault, all else with its traceback as a bug of ours."""
+    if out_of_memory(error):
+        return _tell(
+            FinetuneError(
+                first_line(error),
+                hint="Give a smaller --side-px or --max-per-class, or end other programs; "
+                "finetune train --resume goes on.",
+            )
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return _tell(_refused(error))
+    traceback.print_exc()
+    sys.stderr.write("This is a bug in finetune; please report it with the lines above.\n")
+    return 1
+
+
+def _refused(error: OSError) -> FinetuneError:
+    """What the system would not do with a file, or with the answer, which has no name."""
+    if error.filename is None:
+        return FinetuneError(
+            f"the answer, or a file, cannot be written or read: {error.strerror}",
+            hint="Make room where it goes, or send it elsewhere.",
+        )
+    return FinetuneError(
+        f"cannot use {os.fsdecode(error.filename)}: {error.strerror}",
+        hint="Check that it is there, that you may use it, and that its disk has room.",
+    )
+
+
+def _tell(fault: FinetuneError) -> int:
+    """One line and what to try on stderr, where that can be written; returns the exit code."""
+    from finetune.cli import style  # noqa: PLC0415
+
+    with contextlib.suppress(OSError):
+        style.show_error(fault)
+    return fault.exit_code
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM raises KeyboardInterrupt, which saves; a second ends at once.
+
+    A signal that is ignored stays so (`nohup`).
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {n: h for n in kinds if (h := signal.getsignal(n)) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def quieten() -> None:
+    """Pillow warns of and logs what is odd in images: of no concern here, or told by a fault."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)

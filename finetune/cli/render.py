@@ -1,0 +1,223 @@
+"""Answers on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from finetune.cli import render_findings, style
+from finetune.cli.style import QUIET, STATUS
+from finetune.metrics import mistakes
+from finetune.records.answers import CacheUsage, Evaluation, Health, Prediction
+from finetune.records.backbone import BackboneRow
+from finetune.records.dataset import Check
+from finetune.records.errors import printable
+from finetune.records.metrics import Metrics
+from finetune.records.run import RunRow
+
+_FILES_SHOWN = 5
+_CLASSES_SHOWN, _MATRIX_SHOWN = 20, 20
+
+
+def show_health(health: Health) -> None:
+    """The answer of `check`: what was found with what to do, the worst first; the rest counted."""
+    out = style.out()
+    ranked = sorted(health.checks, key=lambda c: (list(STATUS).index(c.status), c.code))
+    for check in ranked:
+        if check.status not in QUIET:
+            _print_check(out, check)
+    counts = health.counts
+    alarms = sum(c.alarming for c in health.checks)
+    out.print(
+        f"{sum(counts.values())} images of {len(health.classes)} classes: {counts['train']} train, "
+        f"{counts['val']} validation, {counts['test']} test. "
+        f"{alarms or 'No'} warning{'' if alarms == 1 else 's'}. Took {health.seconds:.1f} s."
+    )
+    numbers = {word: sum(c.status == word for c in health.checks) for word in QUIET}
+    quiet = ", ".join(f"{n} {STATUS[word][1]}" for word, n in numbers.items() if n)
+    out.print(f"{quiet}; --json lists them.", style="dim")
+
+
+def show_predictions(predictions: Sequence[Prediction]) -> None:
+    """The answer of `predict`, one line per image."""
+    out = style.out()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("label", style="bold")
+    table.add_column("probability", justify="right")
+    table.add_column("then", style="dim")
+    for p in predictions:
+        if p.error is not None:
+            table.add_row(style.shown(p.path), "[red]error[/]", "", style.shown(p.error))
+            continue
+        rest = ", ".join(f"{c.label} {c.probability:.1%}" for c in p.top[1:])
+        table.add_row(
+            style.shown(p.path),
+            style.shown(p.label or ""),
+            f"{p.probability:.1%}",
+            style.shown(rest),
+        )
+    out.print(table)
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """The answer of `evaluate`."""
+    out = style.out()
+    metrics = evaluation.metrics
+    render_findings.print_findings(out, evaluation.findings)
+    out.print(_class_table(metrics))
+    classes = len(metrics.per_class)
+    if classes > _CLASSES_SHOWN:
+        out.print(f"{_CLASSES_SHOWN} of {classes} classes shown; all in --json", style="dim")
+    if classes <= _MATRIX_SHOWN:
+        out.print(_confusion_table(metrics))
+    render_findings.print_confused(out, metrics)
+    render_findings.print_errors(out, evaluation.errors, metrics)
+    low, high = metrics.interval
+    out.print(
+        f"[bold green]{metrics.accuracy:.1%}[/] accuracy on {metrics.n} images of "
+        f"{style.shown(evaluation.data)} (95 % interval {low:.1%} to {high:.1%}; commonest class "
+        f"{metrics.majority_baseline:.1%})"
+    )
+    out.print(
+        f"balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 {metrics.macro_f1:.1%} · "
+        f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}"
+    )
+    render_findings.print_standing(out, evaluation)
+
+
+def show_runs(rows: Sequence[RunRow]) -> None:
+    """The answer of `runs`: a path stands on one line, so that it can be copied."""
+    whole = [r for r in rows if r.error is None]
+    columns = {
+        "run": [style.shown(r.run) for r in whole],
+        "made": [style.shown(_local(r.created)) for r in whole],
+        "strategy": [style.shown(r.strategy) for r in whole],
+        "backbone": [style.shown(r.backbone) for r in whole],
+        "classes": [str(r.classes) for r in whole],
+        "accuracy": ["" if r.accuracy is None else f"{r.accuracy:.1%}" for r in whole],
+        "measured on": [style.shown(r.accuracy_source) for r in whole],
+    }
+    out = style.out()
+    # from the least useful on; the usual path tells strategy and date, too
+    for name in ("backbone", "classes", "measured on", "made", "strategy"):
+        if _width(columns) > out.width:
+            del columns[name]
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    out.width = max(out.width, _width(columns))
+    if whole:
+        out.print(table)
+    for r in rows:
+        if r.error is not None:
+            out.print(f"{style.shown(r.run)}  [red]{style.shown(r.error)}[/]", soft_wrap=True)
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    """How wide a table of these columns is, two blanks between them."""
+    widest = (max(Text.from_markup(c).cell_len for c in [n, *v]) for n, v in columns.items())
+    return sum(widest) + 2 * (len(columns) - 1)
+
+
+def _local(created: str) -> str:
+    """A moment of a run's record as clocks show it here, like the date in a run's own name."""
+    try:
+        return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # a stranger's run
+        return created[:16]
+
+
+def show_backbones(rows: Sequence[BackboneRow]) -> None:
+    """The answer of `backbones`."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("backbone", no_wrap=True)
+    for name in ("ready", "parameters", "input", "stages", "licence", "weights"):
+        table.add_column(name, overflow="fold")
+    for r in rows:
+        ready = "[green]yes[/]" if r.ready else "no"
+        table.add_row(
+            r.name,
+            ready,
+            f"{r.parameters / 1e6:.1f} M",
+            f"{r.side_px} px",
+            " ".join(r.stages),
+            r.licence,
+            r.weights,
+        )
+    out = style.out()
+    out.print(table)
+    out.print(
+        "Any other timm name works with --weights FILE, or fetched by timm where there is a "
+        "network.",
+        style="dim",
+    )
+
+
+def show_cache(found: CacheUsage, *, cleared: bool) -> None:
+    """What lies in the cache, or what lay there."""
+    if found.folder is None:
+        style.show_line("the cache is switched off (FINETUNE_CACHE=off)")
+        return
+    size = (found.feature_bytes + found.model_bytes) / 1e6
+    style.show_line(f"{printable(found.folder)}" + (": emptied" if cleared else ""))
+    style.show_line(
+        f"{'it held ' if cleared else ''}{size:.0f} MB: features of {found.images} images "
+        f"({found.feature_bytes / 1e6:.0f} MB of at most {found.limit_bytes / 1e6:.0f}), "
+        f"{found.models} converted network(s)"
+    )
+    if not cleared:
+        style.show_line(
+            "FINETUNE_CACHE sets the folder (off: none), FINETUNE_CACHE_GB the limit; "
+            "finetune cache --clear empties it"
+        )
+
+
+def _print_check(out: Console, check: Check) -> None:
+    """One check that did not pass: what to do, and the first of its files."""
+    colour, word = STATUS[check.status]
+    out.print(f"[{colour}]{check.code} {word}[/]  {escape(printable(check.text))}")
+    out.print(f"    {escape(check.hint)}", style="dim")
+    remarks = check.details or ("",) * len(check.paths)
+    for path, remark in list(zip(check.paths, remarks, strict=True))[:_FILES_SHOWN]:
+        tail = f" [dim]({escape(printable(remark))})[/]" if remark else ""
+        out.print(f"    {escape(printable(path))}{tail}")
+    if len(check.paths) > _FILES_SHOWN:
+        out.print(f"    and {len(check.paths) - _FILES_SHOWN} more (--json lists all)", style="dim")
+    out.print()
+
+
+def _class_table(metrics: Metrics) -> Table:
+    """The classes that need attention first."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for name in ("images", "precision", "recall", "F1"):
+        table.add_column(name, justify="right")
+
+    def rate(value: float | None) -> str:
+        return "–" if value is None else f"{value:.1%}"
+
+    for c in mistakes.worst_first(metrics.per_class)[:_CLASSES_SHOWN]:
+        table.add_row(style.shown(c.name), str(c.n), rate(c.precision), rate(c.recall), rate(c.f1))
+    return table
+
+
+def _confusion_table(metrics: Metrics) -> Table:
+    table = Table(title="rows are true, columns are answers", title_justify="left", box=None)
+    table.add_column("")
+    for i in range(len(metrics.confusion)):
+        table.add_column(str(i + 1), justify="right")
+    for i, row in enumerate(metrics.confusion):
+        cells = [
+            f"[green]{v}[/]" if i == j else (f"[red]{v}[/]" if v else "[dim]·[/]")
+            for j, v in enumerate(row)
+        ]
+        table.add_row(f"{i + 1} {style.shown(metrics.per_class[i].name)}", *cells)
+    return table

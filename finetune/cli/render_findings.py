@@ -1,0 +1,86 @@
+"""Findings and wrong answers, as every answer shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from finetune.cli import style
+from finetune.cli.style import STATUS
+from finetune.metrics import mistakes, verdict
+from finetune.records.answers import Evaluation
+from finetune.records.dataset import Finding
+from finetune.records.errors import printable
+from finetune.records.metrics import Metrics, WrongAnswer
+from finetune.records.run import RunResult
+
+_PATHS_SHOWN = 3
+_ERRORS_SHOWN, _PAIRS_SHOWN = 5, 5
+_OF_RESULTS = frozenset(kind.code for kind in verdict.KINDS)
+
+
+def print_findings(out: Console, findings: Sequence[Finding]) -> None:
+    """Those about the data; what they say of the result stands beside its figures."""
+    for finding in findings:
+        if finding.code not in _OF_RESULTS:
+            print_finding(out, finding)
+
+
+def print_standing(out: Console, found: RunResult | Evaluation) -> None:
+    """That a result is no better than the commonest class, or that this cannot be said."""
+    for finding in found.findings:
+        if finding.code in _OF_RESULTS:
+            print_finding(out, finding)
+    if found.better_than_commonest is None and found.verdict:
+        out.print(escape(printable(found.verdict)), style="dim")
+
+
+def print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics) -> None:
+    """The wrong answers that were given most surely."""
+    wrong = mistakes.count(metrics)
+    if not errors:
+        if not wrong:
+            out.print(f"No wrong answer on {metrics.n} images.")
+        return  # runs of older versions do not say which
+    # no title of the table: it would be broken where the table is narrow
+    out.print(f"{wrong} of {metrics.n} answers are wrong, the surest first")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("truth")
+    table.add_column("answer", style="bold")
+    table.add_column("probability", justify="right")
+    for e in errors[:_ERRORS_SHOWN]:
+        table.add_row(
+            style.shown(e.path), style.shown(e.truth), style.shown(e.answer), f"{e.probability:.1%}"
+        )
+    out.print(table)
+    if wrong > _ERRORS_SHOWN:
+        text = f"{_ERRORS_SHOWN} of {wrong} shown; all in --json, or --errors FILE.csv"
+        out.print(text, style="dim")
+
+
+def print_confused(out: Console, metrics: Metrics) -> None:
+    """Which classes were taken for which, the most images first."""
+    pairs = mistakes.confused(metrics)
+    if not pairs:
+        return
+    shown = [
+        f"'{style.shown(true)}' taken for '{style.shown(answer)}' ({images} of {total})"
+        for true, answer, images, total in pairs[:_PAIRS_SHOWN]
+    ]
+    more = len(pairs) - _PAIRS_SHOWN
+    tail = f" and {more} more pairs (--json)" if more > 0 else ""
+    out.print(f"Most confused: {', '.join(shown)}{tail}")
+
+
+def print_finding(out: Console, finding: Finding) -> None:
+    """One finding, what to do, and the first of its files."""
+    colour, _ = STATUS[finding.severity]
+    names = ", ".join(printable(p) for p in finding.paths[:_PATHS_SHOWN])
+    more = len(finding.paths) - _PATHS_SHOWN
+    tail = f" ({names}{f' and {more} more' if more > 0 else ''})" if names else ""
+    text = escape(printable(finding.title) + tail)
+    out.print(f"[{colour}]{finding.code}[/] {text}. {escape(finding.hint)}")

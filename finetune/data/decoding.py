@@ -1,0 +1,359 @@
+"""Files → pixels: one decode path for training, evaluation and prediction; torch-free."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from finetune.data import high_depth, opening
+from finetune.data.high_depth import Wide
+from finetune.data.opening import Source
+from finetune.records.dataset import Scale
+from finetune.records.errors import ImageError
+from finetune.storage import arrays
+from finetune.storage.arrays import Index, Rows, View
+
+Pixels = npt.NDArray[np.uint8]
+# Raised with any change that gives a picture other pixels, here or in what reads its file: what was
+# kept of pictures is not used then.
+PIXELS_VERSION = 1
+Box = tuple[float, float, float, float]
+HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
+WHITE = (255, 255, 255, 255)
+# What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
+# exif_transpose also rewrites the other tags, and fails where one of them is damaged.
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a quick look at an image tells: its header, and a small copy where one was asked for.
+
+    `width_px` and `height_px` are those of the file, before EXIF turns it; `mode` and `format` are
+    Pillow's names (and `RGB;16-bit`, which it has none for); `thumb` is the whole picture squeezed,
+    uint8[side, side, 3].
+    """
+
+    width_px: int
+    height_px: int
+    mode: str
+    format: str
+    several_frames: bool
+    thumb: Pixels | None
+
+
+def decode(path: Path, side_px: int, scales: Sequence[Scale] | None = None) -> Pixels:
+    """Read one image as the network sees it: uint8[side_px, side_px, 3], RGB.
+
+    EXIF rotation is applied, transparency is laid on white, of several frames the first is taken.
+    What has more than 8 bits a value is brought to them by the scale of its kind. A picture that is
+    not square is brought to a square half by squeezing and half by cropping (`_square_box`).
+
+    Args:
+        path: The file.
+        side_px: Side of the square.
+        scales: From the training images, as `scales.decide` has them; None where there are none,
+            as in runs of older versions: each picture is then scaled by what it holds.
+
+    Raises:
+        ImageError: the file cannot be decoded; the message names it.
+    """
+
+    def work(source: Source) -> Pixels:
+        # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
+        image, rgb, _ = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales))
+        turn = _turn(image)
+        upright = rgb if turn is None else rgb.transpose(turn)
+        box = _square_box(*upright.size)
+        return np.asarray(upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
+
+    return opening.read(path, work)
+
+
+def glance(path: Path, side_px: int | None = None) -> Glance:
+    """Look at an image quickly: the header alone, or also a small copy of `side_px` pixels.
+
+    The copy of a picture of more than 8 bits is stretched to its own range: no scale is known
+    before the split, and near copies are compared without regard to brightness and contrast.
+
+    Raises:
+        ImageError: the file cannot be opened or, where a copy is asked for, not decoded.
+    """
+
+    def work(source: Source) -> Glance:
+        image = _begun(source)
+        if isinstance(image, Wide):
+            height, width = image.numbers.shape[:2]
+            mode, name, frames = image.mode, "TIFF", False
+        else:
+            (width, height), mode, name = image.size, high_depth.mode_of(image), str(image.format)
+            frames = _several_frames(image)
+        thumb = None if side_px is None else _thumb(source, side_px)
+        return Glance(width, height, mode, name, frames, thumb)
+
+    return opening.read(path, work)
+
+
+def values(path: Path) -> Wide | None:
+    """All bits of a picture that has more than 8 a value; None of any other.
+
+    Raises:
+        ImageError: the file cannot be decoded.
+    """
+
+    def work(source: Source) -> Wide | None:
+        image = _begun(source)
+        if isinstance(image, Wide):
+            return image
+        with opening.bounded(image, image.width * image.height):
+            return high_depth.values(source, image)
+
+    return opening.read(path, work)
+
+
+def hidden(path: Path) -> bool:
+    """Is a picture that is blank on white so only because it is transparent?
+
+    Then its colours, or how far they cover, differ from pixel to pixel. Of one that cannot be read
+    that is not known.
+    """
+
+    def work(source: Source) -> bool:
+        image = _begun(source)
+        if isinstance(image, Wide):
+            return False
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            return False
+        with opening.bounded(image, image.width * image.height):
+            layer = np.asarray(image.convert("RGBA")).reshape(-1, 4)
+        covered = layer[:, 3]
+        return bool(
+            covered.min() < covered.max() or (covered.max() < 255 and (layer != layer[0]).any())
+        )
+
+    try:
+        return opening.read(path, work)
+    except ImageError:
+        return False
+
+
+def packed(seen: Glance) -> npt.NDArray[np.float32]:
+    """A glance with its small copy as bytes, which the cache keeps as a row of numbers."""
+    assert seen.thumb is not None
+    names = (seen.mode.encode(), seen.format.encode())
+    head = HEAD.pack(seen.width_px, seen.height_px, seen.several_frames, *names)
+    return np.frombuffer(head + seen.thumb.tobytes(), np.float32)
+
+
+def unpacked(row: npt.NDArray[np.float32], side_px: int) -> Glance:
+    """What `packed` was given."""
+    content = row.tobytes()
+    width, height, frames, *names = HEAD.unpack_from(content)
+    mode, name = (text.rstrip(b"\0").decode() for text in names)
+    thumb = np.frombuffer(content, np.uint8, offset=HEAD.size).reshape(side_px, side_px, 3)
+    return Glance(width, height, mode, name, bool(frames), thumb)
+
+
+def packed_width(side_px: int) -> int:
+    """Numbers in a row that `packed` makes."""
+    return (HEAD.size + 3 * side_px * side_px) // 4
+
+
+class Small:
+    """Small copies in rows that `packed` made, uint8[N, side, side, 3], read when needed."""
+
+    def __init__(self, rows: Rows, numbers: npt.NDArray[np.int64], side_px: int) -> None:
+        self._pixels = View(rows, ((HEAD.size // 4, packed_width(side_px)),), numbers)
+        self._side_px = side_px
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, index: Index, /) -> Pixels:
+        return self._pixels[index].view(np.uint8).reshape(-1, self._side_px, self._side_px, 3)
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels from the file's header, None where it cannot be read."""
+    try:
+        found = glance(path)
+    except ImageError:  # `decode` will tell
+        return None
+    return found.width_px, found.height_px
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Threads that leave undone what nobody waits for any more: Ctrl-C ends soon."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def stream(
+    paths: Sequence[Path],
+    side_px: int,
+    batch_size: int,
+    workers: int,
+    scales: Sequence[Scale] | None = None,
+) -> Iterator[tuple[list[int], Pixels, list[tuple[int, ImageError]]]]:
+    """Decode files in threads, a few batches ahead of the consumer.
+
+    Yields:
+        Positions in `paths` that decoded, their pixels uint8[B, side, side, 3] in the same order,
+        and the positions that failed with their faults. Order is that of `paths`.
+    """
+
+    def attempt(path: Path) -> Pixels | ImageError:
+        try:
+            return decode(path, side_px, scales)
+        except ImageError as error:
+            return error
+
+    with threads(workers) as pool:
+        ahead: deque[tuple[int, Future[Pixels | ImageError]]] = deque()
+        source = iter(enumerate(paths))
+        for i, path in itertools.islice(source, 3 * batch_size):
+            ahead.append((i, pool.submit(attempt, path)))
+        while ahead:
+            good, pixels, bad = [], [], []
+            for _ in range(min(batch_size, len(ahead))):
+                position, future = ahead.popleft()
+                result = future.result()
+                if isinstance(result, ImageError):
+                    bad.append((position, result))
+                else:
+                    good.append(position)
+                    pixels.append(result)
+                for i, path in itertools.islice(source, 1):
+                    ahead.append((i, pool.submit(attempt, path)))
+            stacked = np.stack(pixels) if pixels else np.empty((0, side_px, side_px, 3), np.uint8)
+            yield good, stacked, bad
+
+
+def load(
+    paths: Sequence[Path], side_px: int, workers: int, scales: Sequence[Scale] | None = None
+) -> Pixels:
+    """All images, uint8[N, side, side, 3], decoded once for training; very many lie in a file.
+
+    Raises:
+        ImageError: one of them cannot be decoded (it could when features were taken).
+    """
+    out = arrays.pictures(len(paths), side_px)
+    for good, pixels, bad in stream(paths, side_px, 32, workers, scales):
+        if bad:
+            raise bad[0][1]
+        out[good] = pixels
+    return out
+
+
+def _begun(source: Source) -> ImageFile.ImageFile | Wide:
+    """The image, its pixels not read yet; or the values of a TIFF that Pillow does not know."""
+    try:
+        image = source.image()
+        high_depth.refuse_misread(image, source)
+    except UnidentifiedImageError:
+        if source.is_tiff():
+            return high_depth.tiff(source)
+        raise
+    return image
+
+
+def _drafted(
+    source: Source, side_px: int, span: Callable[[Wide], high_depth.Span | None]
+) -> tuple[Image.Image, Image.Image, Box | None]:
+    """The image, its pixels as RGB, and which of them count where a JPEG was reduced.
+
+    Args:
+        source: The file.
+        side_px: A JPEG may be reduced while it is decoded, to twice that at least.
+        span: What is black and white in a picture of more than 8 bits.
+    """
+    image = _begun(source)
+    if isinstance(image, Wide):
+        rgb = high_depth.to_8_bits(image, span(image))
+        return rgb, rgb, None
+    pixels = image.width * image.height
+    drafted = image.draft("RGB", (side_px, side_px))
+    with opening.bounded(image, pixels):
+        more = high_depth.values(source, image)
+        rgb = _to_rgb(image) if more is None else high_depth.to_8_bits(more, span(more))
+    return image, rgb, None if drafted is None else drafted[1]
+
+
+def _thumb(source: Source, side_px: int) -> Pixels:
+    # four times the side, and the exact box: a copy shifted by half a pixel is no copy
+    image, rgb, box = _drafted(source, 4 * side_px, high_depth.own)
+    small, turn = rgb.resize((side_px, side_px), Image.Resampling.BILINEAR, box=box), _turn(image)
+    return np.asarray(small if turn is None else small.transpose(turn))
+
+
+def _span(picture: Wide, scales: Sequence[Scale] | None) -> high_depth.Span | None:
+    """Which of its values are black and white; None where each picture is scaled by its own."""
+    if scales is None:
+        return None
+    known = next((scale for scale in scales if scale.kind == picture.kind), None)
+    if known is not None:
+        return known.black, known.white
+    return high_depth.unknown(picture)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow raises all sorts of things; damaged EXIF says nothing of the picture
+        return None
+
+
+def _several_frames(image: Image.Image) -> bool:
+    """Is it an animation or a document with pages? Phones hide a depth map in a JPEG (MPO)."""
+    if image.format == "MPO":
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame is no concern: the first counts
+        return False
+
+
+def _square_box(width: int, height: int) -> tuple[float, float, float, float]:
+    """The central part of a picture that becomes the square.
+
+    Squeezing the whole picture distorts shapes; cropping a square cuts objects off. Half of each:
+    the part kept has the square root of the picture's aspect ratio (docs/log.md, 2026-11-23:
+    the best or second of seven ways on average over six sets).
+    """
+    middle = math.sqrt(width * height)  # the long side, once its excess is halved
+    keep_w, keep_h = min(width, middle), min(height, middle)
+    left, upper = (width - keep_w) / 2, (height - keep_h) / 2
+    return left, upper, left + keep_w, upper + keep_h
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode of 8 bits → RGB, without the traps of a bare `convert`."""
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        # the colour under transparent pixels is arbitrary; people see them on a light page
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, WHITE), layer).convert("RGB")
+    return image.convert("RGB")

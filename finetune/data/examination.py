@@ -1,0 +1,390 @@
+"""A data set looked at before anything learns from it: groups, splits, and what the checks say.
+
+Each file is glanced at once (its header, and a picture of 32 pixels), which is all that is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.data import (
+    check_subject,
+    checks,
+    decoding,
+    files,
+    findings,
+    names,
+    near_duplicates,
+    scan,
+    split,
+)
+from finetune.data.check_subject import Subject
+from finetune.data.decoding import Glance
+from finetune.records.codec import T
+from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
+from finetune.records.errors import DataError, ImageError, UsageError
+from finetune.records.options import Request
+from finetune.storage import arrays, atomic_files, cache_place, feature_cache
+from finetune.storage.arrays import Filed
+
+KEPT_AT_ONCE = 500
+OPAQUE = frozenset({"JPEG", "MPO", "BMP", "DIB", "PPM"})  # formats without transparency
+# Images that are read or wait to be taken: enough that no thread waits for a slow one, and two
+# megabytes of small copies at most.
+IN_FLIGHT = 256
+SMALL_BYTES = 32_000_000  # small pictures beyond this lie in a file: of 10,000 images
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A data set with groups, less its unreadable images; its splits; and what the checks said."""
+
+    dataset: Dataset
+    splits: Splits
+    checks: tuple[Check, ...]
+    subject: Subject
+    looked: Looked
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What did not pass."""
+        return checks.findings(self.checks)
+
+
+def examine(
+    request: Request, progress: Callable[[int, int], None], *, with_test: bool = False
+) -> Examination:
+    """Scan, look at every image, group, split, check.
+
+    Args:
+        request: The folder, how to split and group, and what is to stop.
+        progress: Called with (done, total) images looked at.
+        with_test: Look at a ready-made test too, whose images are else left alone to the end; so
+            does `strict`, since a leak can only be found there.
+
+    Raises:
+        DataError: no data set; unreadable images where these are an error; with `strict`, any
+            warning.
+        UsageError: `--group` or `--label-from` is no regular expression, `--group` matches no file,
+            or a fraction is out of range.
+    """
+    root = Path(request.root)
+    pattern = names.compiled("--group", request.group, "^(patient[0-9]+)_")
+    label_from = names.compiled("--label-from", request.label_from, r"^([a-z]+)\.")
+    whole = scan.scan(root, label_from)
+    with_test = with_test or request.strict or whole.test is None
+    whole = _digested(whole, root) if with_test else whole
+    samples = check_subject.labelled(whole, test=with_test)
+    side = None if request.near_copies == "ignore" else near_duplicates.SIDE_PX
+    looked = Looked.nothing(len(check_subject.labelled(whole, test=True)), side)
+    looked = look(root, samples, side, progress, looked)
+    if request.on_bad_image == "error":
+        _refuse(looked.faults | _closed(whole), root)
+    families = _families(samples, looked)
+    dataset = _usable(whole, _groups(samples, families, pattern), looked.faults)
+    splits = split.split(
+        dataset,
+        seed=request.seed,
+        val_fraction=request.val_fraction,
+        test_fraction=request.test_fraction,
+        max_per_class=request.max_per_class,
+    )
+    subject = Subject(
+        *(whole, splits, looked.glances, looked.faults, looked.plain),
+        *(_strays(root, whole), families, pattern),
+        seen_test=with_test,
+        compared=side is not None,
+        hidden=_hidden(root, looked),
+    )
+    found = checks.run(subject)
+    if request.strict:
+        _require_health(found, root)
+    return Examination(dataset, splits, found, subject, looked)
+
+
+@dataclass
+class Looked:
+    """What was seen of each image, by path; why the others cannot be read; which have one colour.
+
+    `small` has room for a row of each labelled image, those of a ready-made test last: what
+    `decoding.packed` makes of it. None where images are not compared.
+    """
+
+    small: npt.NDArray[np.float32] | Filed | None
+    glances: dict[str, Glance] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    plain: set[str] = field(default_factory=set)
+
+    @classmethod
+    def nothing(cls, count: int, side_px: int | None) -> Looked:
+        """Room for so many images, with small copies of `side_px` or without."""
+        width = decoding.packed_width(side_px or 0)
+        return cls(None if side_px is None else arrays.new(count, width, SMALL_BYTES))
+
+    def missing(self, samples: Sequence[Sample]) -> list[int]:
+        """The numbers of those that were not looked at yet."""
+        seen = self.glances.keys() | self.faults.keys()
+        return [i for i, sample in enumerate(samples) if sample.path not in seen]
+
+    def take(self, path: str, seen: Glance) -> None:
+        """Add what was seen of one image, less its small copy."""
+        if seen.thumb is not None and near_duplicates.is_plain(seen.thumb):
+            self.plain.add(path)
+        self.glances[path] = replace(seen, thumb=None)
+
+
+def look(
+    root: Path,
+    samples: Sequence[Sample],
+    side_px: int | None,
+    progress: Callable[[int, int], None],
+    looked: Looked | None = None,
+) -> Looked:
+    """Glance at images in threads.
+
+    With small copies, what was seen is kept in the cache, so that no image is unpacked twice.
+
+    Args:
+        root: Where the images lie.
+        samples: Which they are.
+        side_px: Side of the small copies; None without them.
+        progress: Called with (done, total) images looked at.
+        looked: What was seen of some of them before; it is added to.
+    """
+    looked = looked or Looked.nothing(len(samples), side_px)
+    small = looked.small
+    # why a cache cannot be used is told when features are taken
+    store = None if small is None else feature_cache.Features(lambda _: None)
+    key = cache_place.key("glance", str(side_px), versions=(decoding.PIXELS_VERSION,))
+    if store is not None and small is not None and side_px is not None:
+        new, width = looked.missing(samples), decoding.packed_width(side_px)
+        for at, row in store.find(key, [samples[i].digest for i in new], width):
+            small[[new[at]]] = row[None]
+            looked.take(samples[new[at]].path, decoding.unpacked(row, side_px))
+
+    def attempt(number: int) -> Glance | str:
+        try:
+            return decoding.glance(root / samples[number].path, side_px)
+        except ImageError as error:
+            return error.reason
+
+    new = looked.missing(samples)
+    total, known = len(samples), len(samples) - len(new)
+    progress(known, total)
+    with decoding.threads(os.cpu_count()) as pool:
+        for done, (i, seen) in enumerate(_in_order(pool, attempt, new), start=1):
+            if isinstance(seen, str):
+                looked.faults[samples[i].path] = seen
+            else:
+                if small is not None:
+                    small[[i]] = decoding.packed(seen)[None]
+                looked.take(samples[i].path, seen)
+            progress(known + done, total)
+    if store is not None and small is not None:
+        # what has been changed since its digest was taken would be kept under the old one
+        good = [
+            i
+            for i in new
+            if samples[i].digest
+            and samples[i].path in looked.glances
+            and atomic_files.unchanged(root / samples[i].path, samples[i].digest)
+        ]
+        for start in range(0, len(good), KEPT_AT_ONCE):
+            some = np.array(good[start : start + KEPT_AT_ONCE])
+            store.keep(key, [samples[i].digest for i in some], small[some])
+        store.close()
+    paths = (s.path for s in samples)
+    looked.glances = {path: looked.glances[path] for path in paths if path in looked.glances}
+    return looked
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, attempt: Callable[[int], T], numbers: Sequence[int]
+) -> Iterator[tuple[int, T]]:
+    """Each number with what an attempt gave, in their order; few wait at a time."""
+    waiting: deque[tuple[int, Future[T]]] = deque()
+    for number in numbers:
+        waiting.append((number, pool.submit(attempt, number)))
+        if len(waiting) >= IN_FLIGHT:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for number, future in waiting:
+        yield number, future.result()
+
+
+def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:
+    """What shows only once a ready-made test may be looked at: near copies and groups across.
+
+    Exact copies are found by the test itself. Nothing where the test was looked at before.
+    """
+    if examined is None or examined.subject.seen_test:
+        return ()
+    before = examined.subject
+    whole = _digested(before.dataset, root)
+    samples = check_subject.labelled(whole, test=True)
+    side = near_duplicates.SIDE_PX if before.compared else None
+    looked = look(root, samples, side, lambda *_: None, examined.looked)
+    after = replace(
+        before,
+        dataset=whole,
+        glances=looked.glances,
+        faults=looked.faults,
+        plain=looked.plain,
+        families=_families(samples, looked),
+        seen_test=True,
+    )
+    return checks.findings(checks.run_late(after))
+
+
+def _closed(dataset: Dataset) -> dict[str, str]:
+    """Files and folders that may not be read, with the reason."""
+    code = findings.LISTED["closed"].code
+    return {p: "no right to read it" for f in dataset.findings if f.code == code for p in f.paths}
+
+
+def _refuse(faults: Mapping[str, str], root: Path) -> None:
+    if faults:
+        raise DataError(
+            f"{len(faults)} image(s) of {root} cannot be read: "
+            + "; ".join(
+                f"{path} ({why})" for path, why in list(faults.items())[: check_subject.SHOWN]
+            ),
+            hint="Repair or remove them, or use --on-bad-image skip.",
+        )
+
+
+def _require_health(found: Iterable[Check], root: Path) -> None:
+    alarms = [c for c in found if c.alarming]
+    if alarms:
+        raise DataError(
+            f"--strict: {root} has {len(alarms)} warning(s): "
+            + "; ".join(f"{c.code} {c.text}" for c in alarms[: check_subject.SHOWN])
+            + (" …" if len(alarms) > check_subject.SHOWN else ""),
+            hint=f"Mend them, or leave out --strict; finetune check {shlex.quote(str(root))} "
+            "lists the files.",
+        )
+
+
+def _digested(dataset: Dataset, root: Path) -> Dataset:
+    """The data set with digests of its ready-made test too, where the files can be read."""
+
+    def digested(sample: Sample) -> Sample:
+        try:
+            return replace(sample, digest=sample.digest or files.digest_file(root / sample.path))
+        except DataError:  # looking at it will tell
+            return sample
+
+    if dataset.test is None:
+        return dataset
+    return replace(dataset, test=tuple(digested(s) for s in dataset.test))
+
+
+def _usable(dataset: Dataset, groups: Mapping[str, str], faults: Mapping[str, str]) -> Dataset:
+    """The data set with groups, less the images that cannot be read."""
+
+    def kept(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return tuple(
+            replace(s, group=groups.get(s.path, "")) for s in samples if s.path not in faults
+        )
+
+    return replace(
+        dataset,
+        pool=kept(dataset.pool),
+        val=None if dataset.val is None else kept(dataset.val),
+        test=None if dataset.test is None else kept(dataset.test),
+    )
+
+
+def _families(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
+    """Groups of near copies that are not all the same file, in the order of their first."""
+    if looked.small is None:
+        return ()
+    first: dict[str, int] = {}
+    for i, sample in enumerate(samples):
+        if sample.path in looked.glances:
+            first.setdefault(sample.digest, i)
+    small = decoding.Small(
+        looked.small, np.array([*first.values()], np.int64), near_duplicates.SIDE_PX
+    )
+    family = dict(zip(first, near_duplicates.families(small).tolist(), strict=True))
+    sizes = Counter(family.values())
+    members = defaultdict(list)
+    for sample in samples:
+        if sizes[family.get(sample.digest, -1)] > 1:
+            members[family[sample.digest]].append(sample)
+    return tuple(tuple(members[key]) for key in sorted(members))
+
+
+def _groups(
+    samples: Sequence[Sample],
+    families: Iterable[Sequence[Sample]],
+    pattern: re.Pattern[str] | None,
+) -> dict[str, str]:
+    """The name of each image's group by path, where it has one beside its exact copies.
+
+    Near copies, and files whose names `--group` finds the same in, are joined, in chains. A group
+    is called by its least name, so that it keeps its side when files of that name are added.
+
+    Raises:
+        UsageError: the pattern matches no file.
+    """
+    parent: dict[str, str] = {}
+
+    def head(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    def join(keys: Iterable[str]) -> None:
+        heads = sorted({head(key) for key in keys})
+        parent.update(dict.fromkeys(heads, heads[0]))
+
+    for family in families:
+        join(f"near {s.digest}" for s in family)
+    matched = False
+    for sample in samples:
+        label = None if pattern is None else names.found_in(pattern, sample.path)
+        matched |= label is not None
+        # "group" sorts before "near": a group that has a name is called by it
+        join([f"near {sample.digest}", *([] if label is None else [f"group {label}"])])
+    if pattern is not None and not matched:
+        raise UsageError(
+            f"--group '{pattern.pattern}' matches no file name, such as "
+            f"'{PurePosixPath(samples[0].path).name}'",
+            hint="Try the expression on a few of your file names.",
+        )
+    sizes = Counter(head(key) for key in list(parent))
+    heads = {s.path: head(f"near {s.digest}") for s in samples}
+    return {path: name for path, name in heads.items() if sizes[name] > 1}
+
+
+def _hidden(root: Path, looked: Looked) -> set[str]:
+    """Plain pictures in which there is something to see, were it not for their transparency."""
+    return {
+        path
+        for path in looked.plain
+        if looked.glances[path].format not in OPAQUE and decoding.hidden(root / path)
+    }
+
+
+def _strays(root: Path, dataset: Dataset) -> dict[str, str]:
+    """Formats of files that are images although their names do not say so, by path."""
+    hidden = {}
+    for finding in dataset.findings:
+        if finding.code in (findings.LISTED["other"].code, findings.LISTED["foreign"].code):
+            for path in finding.paths:
+                try:
+                    hidden[path] = decoding.glance(root / path).format
+                except ImageError:  # what its name says: no image
+                    continue
+    return hidden

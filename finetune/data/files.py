@@ -1,0 +1,180 @@
+"""Files and folders of images, listed and named by content; and the kinds of findings about them.
+
+Nothing is decoded here and nothing is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from finetune.data import file_kinds
+from finetune.records.dataset import Sample
+from finetune.records.errors import DataError, ImageError, safe_name
+from finetune.storage import atomic_files
+
+SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_DEEP = 8  # folders in folders that are looked into for a first picture
+
+
+@dataclass
+class Listed:
+    """What there is to classify: all files in order, and why some of them are not read."""
+
+    files: list[Path] = field(default_factory=list)
+    faults: dict[int, str] = field(default_factory=dict)  # by place in `files`
+    others: int = 0  # files below folders that are no images
+
+
+def list_images(paths: Sequence[Path]) -> Listed:
+    """Files as given, there or not, and the images below folders, in name order.
+
+    A file is an image by its name or by its first bytes. A picture of a kind that is not read, a
+    pipe (it would be waited for) and a folder that cannot be listed stand among them with their
+    fault: their absence would look like an answer.
+
+    Raises:
+        DataError: a folder with nothing of all this.
+    """
+    found = Listed()
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
+            _list_below(path, found)
+        else:
+            found.files.append(path)
+    return found
+
+
+def named_as_image(path: Path) -> bool:
+    """Whether its name says that a file is an image that is read here."""
+    return path.suffix.lower() in file_kinds.suffixes()
+
+
+def _list_below(folder: Path, found: Listed) -> None:
+    before, notes = len(found.files), defaultdict[str, list[str]](list)
+    files = list(descend(folder, notes, folder))
+    closed = {folder / name for name in notes["closed"]}
+    for path in sorted([*files, *closed]):
+        if path in closed:
+            found.faults[len(found.files)] = (
+                f"cannot list folder {path}: give yourself the right to read it"
+            )
+        elif why := file_kinds.foreign(path):
+            found.faults[len(found.files)] = ImageError(str(path), why).message
+        elif not named_as_image(path) and not file_kinds.is_picture(file_kinds.head(path)):
+            found.others += 1
+            continue
+        # a link to nothing is an image that cannot be read, which the answer tells
+        elif os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
+            found.faults[len(found.files)] = ImageError(str(path), "it is no file").message
+        found.files.append(path)
+    if len(found.files) == before:
+        raise DataError(f"no images below {folder}", hint="Give an image or its folder.")
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """SHA-256 over the sorted labels and content hashes: the same images, the same value."""
+    lines = sorted(f"{s.label} {s.digest}" for s in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        return atomic_files.digest_file(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}", hint="Check that you may read the file."
+        ) from error
+
+
+@contextlib.contextmanager
+def readable(root: Path) -> Iterator[None]:
+    """A folder that may not be listed is a fault to mend, named."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot read {error.filename or root}: {error.strerror or error}",
+            hint="Check that you may list the folder and read its files.",
+        ) from error
+
+
+def descend(
+    folder: Path, notes: dict[str, list[str]] | None = None, root: Path | None = None
+) -> Iterator[Path]:
+    """Files below a folder; links to folders are followed once, so a loop ends."""
+    seen: set[str] = set()
+
+    def closed(error: OSError) -> None:
+        """A folder that may not be listed: its images are missed, which must be told."""
+        if notes is not None and root is not None:
+            notes["closed"].append(safe_name(Path(error.filename).relative_to(root).as_posix()))
+
+    for top, folders, files in os.walk(folder, onerror=closed, followlinks=True):
+        real = os.path.realpath(top)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in [*folders, *files]:
+            if is_hidden(name) and notes is not None and root is not None:
+                notes["hidden"].append(safe_name((Path(top) / name).relative_to(root).as_posix()))
+        folders[:] = sorted(f for f in folders if not is_hidden(f))
+        yield from (Path(top) / f for f in files if not is_hidden(f))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether systems and tools put it there, and no person."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def children_of(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, by name; none where it may not be listed."""
+
+    def is_folder(entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError:  # a link that leads to itself
+            return False
+
+    try:
+        with os.scandir(folder) as entries:  # asks the system about links only, not every file
+            found = [e.name for e in entries if not is_hidden(e.name) and is_folder(e)]
+    except PermissionError:
+        return []
+    return [folder / name for name in sorted(found)]
+
+
+def pictures_in(folder: Path) -> Iterable[Path]:
+    """The pictures right in a folder; none where it may not be listed."""
+    suffixes = file_kinds.suffixes() | file_kinds.FOREIGN_SUFFIXES
+    try:
+        for path in folder.iterdir():
+            if path.suffix.lower() in suffixes and not is_hidden(path.name) and path.is_file():
+                yield path
+    except PermissionError:
+        return
+
+
+def holds(folder: Path) -> bool:
+    """Whether pictures lie right in a folder."""
+    return next(iter(pictures_in(folder)), None) is not None
+
+
+def filled(folder: Path, depth: int = _DEEP) -> bool:
+    """Whether there are pictures anywhere below a folder, or may be: not all can be listed."""
+    try:
+        next(folder.iterdir(), None)
+    except PermissionError:
+        return True
+    return holds(folder) or (depth > 0 and any(filled(c, depth - 1) for c in children_of(folder)))

@@ -1,0 +1,132 @@
+"""One scale for a data set: which values are black and white in pictures of more than 8 bits.
+
+Decided once from the training images and kept with the run, so that pictures of one camera are
+scaled alike and a bright pixel changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.data import decoding, file_kinds, high_depth
+from finetune.data.decoding import Glance
+from finetune.data.findings import SCALED
+from finetune.records.dataset import Finding, Sample, Scale
+from finetune.records.errors import ImageError
+
+# Of a set's values at either end: hot and dead pixels, and what a lamp or a label burns in.
+TAIL = 0.001
+MOST_PICTURES = 200  # of each kind, by their hash; more move the percentiles by less than a level
+MOST_VALUES = 10_000  # of each picture, evenly, so that large ones do not count more
+# Pillow reads signed 16 bits and PGM as 32.
+_CALLED: dict[high_depth.Kind, str] = {
+    "16-bit": "16-bit pictures",
+    "32-bit": "32-bit or signed pictures",
+    "float": "float pictures",
+}
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def decide(
+    root: Path, samples: Sequence[Sample], glances: Mapping[str, Glance]
+) -> tuple[Scale, ...]:
+    """The scale of each kind of picture of more than 8 bits among the training images.
+
+    Args:
+        root: Where the images lie.
+        samples: Those that are trained on; no test image may be among them.
+        glances: What was seen of them, by path.
+    """
+    found = []
+    for kind in high_depth.KINDS:
+        of_kind = [
+            s
+            for s in samples
+            if s.path in glances and high_depth.kind_of(glances[s.path].mode) == kind
+        ]
+        # a hash is as good as chance, and the same tomorrow
+        some = sorted(of_kind, key=lambda s: (s.digest, s.path))[:MOST_PICTURES]
+        with decoding.threads(os.cpu_count()) as pool:
+            parts = [p for p in pool.map(_some, [root / s.path for s in some]) if p is not None]
+        if parts:
+            found.append(_scale(kind, parts))
+    return tuple(found)
+
+
+def findings(scales: Sequence[Scale]) -> tuple[Finding, ...]:
+    """What was decided, as a run records it."""
+    return tuple(SCALED.finding(scale.reason, ()) for scale in scales)
+
+
+def unseen(paths: Sequence[Path], scales: Sequence[Scale] | None) -> tuple[str, ...]:
+    """What is to be said of pictures whose kind the training has not seen, one sentence a kind.
+
+    Args:
+        paths: Files to classify.
+        scales: The run's; None in runs that have none and need none.
+    """
+    if scales is None:
+        return ()
+    counts: dict[high_depth.Kind, int] = {}
+    for path in paths:
+        kind = _kind(path)
+        if kind is not None and kind not in {s.kind for s in scales}:
+            counts[kind] = counts.get(kind, 0) + 1
+    rule: dict[high_depth.Kind, str] = {"16-bit": "0 is black and 65,535 white, as its type has it"}
+    other = "0 is black, and white the least of 1, 255, 4,095 and 65,535 that holds each picture"
+    return tuple(
+        f"{_CALLED[kind]}, of which the run was trained on none ({count}): {rule.get(kind, other)}"
+        for kind, count in counts.items()
+    )
+
+
+def _kind(path: Path) -> high_depth.Kind | None:
+    """A picture's kind from its header, quickly for what most pictures are."""
+    start = file_kinds.head(path)
+    if start.startswith((b"\xff\xd8", b"GIF8", b"RIFF", b"BM")):
+        return None
+    if start.startswith(_PNG):
+        return "16-bit" if start[24:25] == b"\x10" else None
+    try:
+        return high_depth.kind_of(decoding.glance(path).mode)
+    except ImageError:  # the answer will tell
+        return None
+
+
+def _some(path: Path) -> npt.NDArray[Any] | None:
+    """Values of a picture, evenly from all of it; None where it is not read, or of 8 bits."""
+    try:
+        picture = decoding.values(path)
+    except ImageError:  # its features will tell
+        return None
+    if picture is None:
+        return None
+    some = high_depth.thinned(picture.numbers, MOST_VALUES).astype(np.float64)
+    return some if np.isfinite(some).all() else None
+
+
+def _scale(kind: high_depth.Kind, parts: Sequence[npt.NDArray[Any]]) -> Scale:
+    """The percentiles of all values, each picture counting alike."""
+    size = min(len(part) for part in parts)
+    pooled = np.concatenate(
+        [part[np.linspace(0, len(part) - 1, size).astype(int)] for part in parts]
+    )
+    low, top = np.quantile(pooled, (TAIL, 1 - TAIL)).tolist()
+    how = f"the {100 * TAIL:g} and {100 * (1 - TAIL):g} percentiles"
+    if top <= low:  # nearly all values are one: what little differs is what is seen
+        low, top, how = float(pooled.min()), float(pooled.max()), "the least and the greatest value"
+    if top <= low:
+        low, top, how = 0.0, max(2 * top, 1.0), "there is one value only"
+    of = f"of {len(parts)} training picture{'s'[: len(parts) > 1]}"
+    reason = f"{_CALLED[kind]}: {_said(low)} is black and {_said(top)} white, {how} {of}"
+    return Scale(kind, low, top, len(parts), reason)
+
+
+def _said(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"

@@ -1,0 +1,193 @@
+"""The probe is the baseline: a tuned model is returned only where it beats it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes
+from finetune.backbones import engine
+from finetune.backbones.inference import TOP
+from finetune.decision import fitted, prior, trials
+from finetune.decision.fitted import FittedModel
+from finetune.heads import calibration
+from finetune.metrics import classification, paired
+from finetune.records.decision import Plan
+from finetune.records.metrics import Baseline
+from finetune.training import holdout, loop
+
+
+def judge(
+    tuned: npt.NDArray[np.float64],
+    probed: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    probe_name: str,
+    how: str,
+    *,
+    allowed: float | None = None,
+) -> Baseline:
+    """Keep the tuned model only if it beats the probe on the same images by more than noise.
+
+    Where it is believed to lead for other reasons, short trials on few images need only not
+    contradict: it is kept unless they are behind by more than is allowed.
+
+    More than noise: one standard error of the paired difference, of the accuracy; or, where the
+    accuracy is no lower, of the log loss, which uses more than right and wrong and so tells more on
+    few images.
+
+    Args:
+        tuned: Calibrated probabilities float64[N, C] of the tuned model.
+        probed: The same of the probe, fitted without these images.
+        labels: int64[N].
+        probe_name: What to call the probe.
+        how: How the images were held out.
+        allowed: How far behind short trials may be, in accuracy, as `prior.weigh` has it; None
+            where this is the real model.
+    """
+    right, losses = paired.judged((tuned, probed), labels)
+    gain, gain_noise = paired.paired(right[0] - right[1])
+    less, less_noise = paired.paired(losses[1] - losses[0])
+    better = gain > gain_noise or (gain >= 0 and less > less_noise)
+    kept = better if allowed is None else gain >= -allowed
+    winner = "tuned model" if kept else "probe"
+    reason = (
+        f"The {winner} is kept: on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
+        f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %, a difference of "
+        f"{100 * gain:+.1f} ± {100 * gain_noise:.1f} points (log loss {-less:+.3f} ± "
+        f"{less_noise:.3f})"
+    )
+    return Baseline(
+        kept="tuned" if kept else "probe",
+        n=len(labels),
+        tuned_accuracy=float(right[0].mean()),
+        probe_accuracy=float(right[1].mean()),
+        tuned_log_loss=float(losses[0].mean()),
+        probe_log_loss=float(losses[1].mean()),
+        reason=reason,
+    )
+
+
+def tuned(  # noqa: PLR0913 - what is known already is as much part of it as what is to do
+    survey: Analysis,
+    probes: Probes,
+    plan: Plan,
+    clock: Clock,
+    *,
+    made: holdout.Material | None = None,
+    proof: holdout.Trial | None = None,
+    allowed: float = 0.0,
+    guarded: bool = True,
+) -> FittedModel:
+    """Tune as planned; where the result does not beat the best probe, that is returned instead.
+
+    Args:
+        survey: The data.
+        probes: What has to be beaten.
+        plan: How to tune.
+        clock: Times the steps.
+        made: The images at the plan's resolution, where they are at hand already.
+        proof: Short trials by which it was chosen; they stand for a proof where images are few.
+        allowed: How far behind the probe these may be, in accuracy.
+        guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
+    """
+    images = made or trials.material(survey, plan, clock)
+    split = trials.judged_on_split(survey, plan.strategy)
+    trial = None if split else proof
+    trial = trial or _prove(survey, probes, images, plan, clock, split=split)
+    # `scratch` is for comparison only: there is no probe under it
+    floor = None
+    if plan.strategy != "scratch" and guarded:
+        floor = against_probe(survey, probes, trial, allowed if trial is proof else None)
+    if floor is not None:
+        survey.listener.note(floor.reason)
+        if floor.kept == "probe":
+            kept = fitted.probed(survey, probes.best, probes.name)
+            if trial.tuned is not None:
+                kept = replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
+            return replace(kept, floor=floor)
+    outcome = trial.tuned
+    if outcome is None:
+        epochs = f"{plan.epochs} epochs at {plan.side_px} px"
+        with clock.step("tune", f"{plan.strategy} on all {len(survey.samples)} images: {epochs}"):
+            outcome = holdout.on_everything(images, plan)
+    return _model(survey, plan, trial, outcome, floor)
+
+
+def against_probe(
+    survey: Analysis, probes: Probes, trial: holdout.Trial, allowed: float | None = None
+) -> Baseline:
+    """The tuned model against the best probe, on the images that the trial held out."""
+    mine, other, labels = trials._held_out(survey, probes, trial)
+    name = probes.best.score.name
+    if trial.tuned is not None:
+        name += ", which would learn from them, too"
+    return judge(mine, other, labels, name, trial.how, allowed=allowed)
+
+
+def _prove(
+    survey: Analysis,
+    probes: Probes,
+    images: holdout.Material,
+    plan: Plan,
+    clock: Clock,
+    *,
+    split: bool,
+) -> holdout.Trial:
+    """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
+    if not split:
+        survey.listener.note(
+            f"fewer than {holdout.TELLING_IMAGES} validation images cannot tell a better model "
+            "from a luckier one: each half is judged by a model tuned on the other, without early "
+            "stopping"
+        )
+    halves = "" if split else " on halves"
+    with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
+        if not split:
+            return holdout.on_halves(images, plan, lambda trial: _settled(survey, probes, trial))
+        inside = survey.in_train
+        return holdout.on_split(images, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
+
+
+def _settled(survey: Analysis, probes: Probes, trial: holdout.Trial) -> bool:
+    """Whether one half tells the tuned model from the probe, so that the other need not."""
+    gain, noise, _, _ = trials.lead(survey, probes, trial)
+    settled = len(trial.held) >= holdout.TELLING_IMAGES // 2 and abs(gain) > prior.SURE * noise
+    if settled:
+        survey.listener.note(
+            f"one half settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the probe"
+        )
+    return settled
+
+
+def _model(
+    survey: Analysis, plan: Plan, trial: holdout.Trial, outcome: loop.Tuned, floor: Baseline | None
+) -> FittedModel:
+    """Calibrate on the held-out scores; they are also the estimate before the test."""
+    labels = survey.labels[trial.held]
+    temperature = calibration.fit_temperature(trial.scores, labels)
+    probabilities = calibration.probabilities(trial.scores, temperature)
+    # The run keeps the converted network, so it is there for the test, too. A training that was
+    # stopped is not tested, and its network not kept.
+    images = None if outcome.stopped is None else 0
+    backbone, device = outcome.backbone, torch.device(survey.body.device)
+    runtime = engine.make(backbone, device, plan.side_px, images)
+    return FittedModel(
+        strategy=plan.strategy,
+        runtime=runtime,
+        tensors=backbone.arrays,
+        graph=lambda: runtime.graph or engine.convert(backbone, plan.side_px),
+        head=replace(outcome.head, temperature=temperature),
+        taps=(TOP,),
+        side_px=plan.side_px,
+        estimate=classification.measure(probabilities, labels, survey.dataset.classes),
+        estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
+        history=outcome.history,
+        floor=floor,
+        plan=outcome.plan,
+        stopped=outcome.stopped,
+    )

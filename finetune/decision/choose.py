@@ -1,0 +1,176 @@
+"""Take the choice: the table is the prior, short trials of tuning are the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes
+from finetune.data import check_pictures
+from finetune.decision import explain, forecast, prior, table
+from finetune.decision.planning import plan_for
+from finetune.records.analysis import DatasetProfile, Reason, SizeProfile
+from finetune.records.choices import TRANSFERS, TUNED, Size, Strategy, spoken
+from finetune.records.decision import Forecast, Recommendation
+from finetune.records.errors import UsageError
+
+if TYPE_CHECKING:
+    from finetune.training import holdout
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The choice, and what was made on the way to it that its realisation can use.
+
+    `proof` is the trial in which the chosen tuning beat the probe; `made` its images, where they
+    have the resolution of the plan.
+    """
+
+    advice: Recommendation
+    made: holdout.Material | None = None
+    proof: holdout.Trial | None = None
+
+
+def decide(
+    survey: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
+) -> Decision:
+    """Choose a strategy and resolve its plan.
+
+    Args:
+        survey: The data.
+        probes: Linear classifiers, cross-validated.
+        measured: The two axes.
+        clock: Times the steps.
+        trials: Whether short trials of tuning may be run; without them the prior decides.
+
+    Raises:
+        UsageError: the strategy that the user named does not fit the budget that the user gave.
+    """
+    request = survey.request
+    size: SizeProfile | Size = request.size or measured.size
+    similarity = request.similarity or measured.similarity
+    rule = table.placed(size, similarity)
+    forced = None if request.strategy == "auto" else table.named(request.strategy)
+    by_table = forced is not None or request.policy == "table"
+    wanted = forced or rule.strategy
+    if forced is None and (blank := _blank(survey)):
+        return _untuned(survey, measured, probes, f"{blank}, which leaves nothing to tune on")
+    if not by_table:
+        return _by_evidence(survey, probes, measured, clock, trials=trials)
+    names = (wanted,) if trials else TRANSFERS
+    forecasts = forecast.forecast(survey, measured, probes, names, clock)
+    instead = None
+    if wanted in TUNED and not forecast.of(forecasts, wanted).fits:
+        wanted, instead = _cheaper(survey, wanted, probes, forecasts, forced=forced is not None)
+    allowed = next((f.side_px for f in forecasts if f.strategy == wanted), None)
+    plan = plan_for(survey, measured, probes, wanted, allowed)
+    advice = explain.recommend(size, similarity, plan, forced=forced, instead=instead)
+    return Decision(replace(advice, forecasts=forecasts))
+
+
+def _untuned(survey: Analysis, measured: DatasetProfile, probes: Probes, because: str) -> Decision:
+    """The best probe, and no time spent on anything else."""
+    advice = undecided(survey, probes, measured)
+    last = Reason("data", f"{probes.name}: {because}")
+    return Decision(
+        replace(advice, policy=survey.request.policy, reasons=(*advice.reasons[:-1], last))
+    )
+
+
+def _blank(survey: Analysis) -> str:
+    """That most pictures are of one colour, where they are."""
+    if survey.examined is None:
+        return ""
+    subject = survey.examined.subject
+    blank, images = len(subject.plain), len(subject.glances)
+    told = f"{blank} of {images} images show one colour and nothing else (FT125)"
+    return told if check_pictures.mostly_blank(blank, images) else ""
+
+
+def undecided(survey: Analysis, probes: Probes, measured: DatasetProfile) -> Recommendation:
+    """The best probe, where the training was stopped before a choice was made."""
+    request = survey.request
+    return explain.undecided_in_words(
+        request.size or measured.size,
+        request.similarity or measured.similarity,
+        plan_for(survey, measured, probes, probes.name),
+    )
+
+
+def _by_evidence(
+    survey: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
+) -> Decision:
+    """Try tuning where it may win and the budget allows it; choose by all that is known then."""
+    request = survey.request
+    beliefs = prior.BELIEFS[request.similarity or measured.similarity.column]
+    images, error = survey.images, probes.error
+    tuning = prior.candidate(beliefs, images, error)
+    belief = beliefs[tuning]
+    lead = prior.weigh(belief, images, error, ())
+    worth = prior.worth_trying(lead, error)
+    names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
+    forecasts = forecast.forecast(survey, measured, probes, names if trials else TRANSFERS, clock)
+    attempt, untried, needs_s = None, None, None
+    name = spoken(tuning)
+    if not worth:
+        untried = f"No trial: {name} hardly ever beats the probe on such data"
+        if error == 0:
+            untried = "No trial: the best probe makes no error that tuning could mend"
+    elif not (cost := forecast.of(forecasts, tuning)).fits:
+        needs_s = cost.seconds
+        untried = f"No trial: {name} does not fit the budget ({cost.text})"
+    elif not trials:
+        untried = "No trial here: `finetune train` settles it by a short one"
+    else:
+        from finetune.decision.trials import run_trials  # noqa: PLC0415 - torch, which takes seconds
+
+        attempt = run_trials(survey, probes, measured, clock, tuning, belief)
+        lead = prior.weigh(belief, images, error, attempt.results)
+    chosen = tuning if worth and needs_s is None and prior.wins(lead) else probes.name
+    plan = plan_for(survey, measured, probes, chosen, forecast.of(forecasts, chosen).side_px)
+    advice = explain.by_evidence(
+        request.size or measured.size,
+        request.similarity or measured.similarity,
+        plan,
+        probed=probes.name,
+        tuning=tuning,
+        lead=lead,
+        trials=attempt.results if attempt else (),
+        untried=untried,
+        needs_s=needs_s,
+    )
+    advice = replace(advice, forecasts=forecasts)
+    if attempt is None or chosen != tuning:
+        return Decision(advice)
+    same = len(attempt.made.labels) == len(survey.labels) and (
+        attempt.made.plain.shape[1] == plan.side_px
+    )
+    return Decision(advice, attempt.made if same else None, attempt.trial)
+
+
+def _cheaper(
+    survey: Analysis,
+    wanted: Strategy,
+    probes: Probes,
+    forecasts: Sequence[Forecast],
+    *,
+    forced: bool,
+) -> tuple[Strategy, str | None]:
+    """What is done instead of a strategy that does not fit the budget.
+
+    The user's own word, a named strategy, outweighs a budget that nobody gave.
+    """
+    text = forecast.of(forecasts, wanted).text
+    if forced and survey.request.budget_s is None:
+        survey.listener.note(f"{spoken(wanted)} takes {text}: started because you asked for it")
+        return wanted, None
+    if forced:
+        raise UsageError(
+            f"--strategy {wanted} does not fit --budget: {text}",
+            hint="Give a larger --budget, fewer --epochs or a smaller --side-px.",
+        )
+    taken, left = spoken(probes.name), spoken(wanted)
+    return probes.name, f"Chosen: {taken}, because {left} does not fit the budget ({text})"

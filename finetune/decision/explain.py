@@ -1,0 +1,208 @@
+"""The choice in words: every reason, and what would change it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from finetune.decision import table
+from finetune.decision.prior import SETTLED
+from finetune.decision.table import Rule
+from finetune.records.analysis import Reason, SimilarityProfile, SizeProfile
+from finetune.records.choices import TUNED, Similarity, Size, Strategy, spoken
+from finetune.records.decision import Gain, Plan, Recommendation, TrialResult
+
+
+def recommend(
+    size: SizeProfile | Size,
+    similarity: SimilarityProfile | Similarity,
+    plan: Plan,
+    *,
+    forced: Strategy | None = None,
+    instead: str | None = None,
+) -> Recommendation:
+    """Place the data in the table and say why.
+
+    Args:
+        size: Measured, or the user's word.
+        similarity: The same.
+        plan: Of the table's strategy, of `forced`, or of what is done `instead`.
+        forced: A strategy the user named.
+        instead: Why neither the table nor the user is followed.
+    """
+    rule = table.placed(size, similarity)
+    if instead is not None:
+        last = Reason("budget", instead)
+    elif forced is None:
+        text = f"Chosen: {spoken(rule.strategy)}, as the classic table says ({rule.action})"
+        last = Reason(rule.id, f"{text}: {rule.reason}")
+    else:
+        text = f"Chosen: {spoken(forced)}, because you asked for it"
+        agrees = "agrees" if forced == rule.strategy else f"says {spoken(rule.strategy)}"
+        last = Reason("user", f"{text}. The classic table {agrees} ({rule.id})")
+    return Recommendation(
+        strategy=plan.strategy,
+        policy="table",
+        rule=rule.id,
+        table=rule.strategy,
+        size=rule.size,
+        similarity=rule.similarity,
+        reasons=(*_axes(size, similarity), last),
+        flips=tuple(_flips(rule, size, similarity)),
+        warning=" ".join(t for t in (rule.warning, rule.against) if t) or None,
+        plan=plan,
+    )
+
+
+def undecided_in_words(
+    size: SizeProfile | Size, similarity: SimilarityProfile | Similarity, plan: Plan
+) -> Recommendation:
+    """What to say of the best probe, where a training was stopped before anything was decided."""
+    text = f"stopped before anything was decided: the best probe, {plan.strategy}, is kept"
+    return replace(
+        recommend(size, similarity, plan),
+        policy="undecided",
+        reasons=(*_axes(size, similarity), Reason("stopped", text)),
+        flips=(),
+        warning=None,
+    )
+
+
+def by_evidence(  # noqa: PLR0913 - all that is known
+    size: SizeProfile | Size,
+    similarity: SimilarityProfile | Similarity,
+    plan: Plan,
+    *,
+    probed: Strategy,
+    tuning: Strategy,
+    lead: Gain,
+    trials: Sequence[TrialResult],
+    untried: str | None,
+    needs_s: float | None = None,
+) -> Recommendation:
+    """Choose between the best probe and tuning by what is believed of tuning's lead, and say why.
+
+    Args:
+        size: Where the data stands in the table.
+        similarity: The same.
+        plan: Of the strategy that is chosen.
+        probed: The strategy that the best probe is.
+        tuning: The way of tuning that might be better.
+        lead: What is believed of tuning's lead over it.
+        trials: What was tried.
+        untried: Why no trial was run, where none was.
+        needs_s: Seconds that tuning takes, where the budget has fewer.
+    """
+    rule = table.placed(size, similarity)
+    said = Reason(rule.id, f"The classic table says {spoken(rule.strategy)} ({rule.action})")
+    before = Reason(
+        "prior",
+        f"On other data sets {spoken(tuning)} gained {_measured(lead.prior, lead.prior_spread)} "
+        f"over the best probe, with as many {rule.similarity} images and such a probe error "
+        "(docs/log.md)",
+    )
+    evidence = [_trial_reason(t, probed) for t in trials]
+    if untried is not None:
+        evidence.append(Reason("trial", untried))
+    taken = plan.strategy in TUNED
+    verdict, flip = _taken(tuning, probed, lead) if taken else _left(tuning, lead, needs_s)
+    if plan.strategy == rule.strategy:
+        verdict += ". The classic table agrees"
+    else:
+        verdict += f". This overrules the classic table, which says {spoken(rule.strategy)}"
+    by_table = recommend(size, similarity, plan)
+    return replace(
+        by_table,
+        policy="measured",
+        reasons=(
+            *(*_axes(size, similarity), said, before, *evidence),
+            Reason("evidence", f"Chosen: {spoken(plan.strategy)}, because {verdict}"),
+        ),
+        flips=(flip, *by_table.flips),
+        warning=None if taken else rule.warning,
+        lead=lead,
+        trials=tuple(trials),
+    )
+
+
+def _taken(tuning: Strategy, probed: Strategy, lead: Gain) -> tuple[str, str]:
+    """Why tuning is taken, and what would have it otherwise."""
+    verdict = f"it is expected to beat the best probe by {_expected(lead)}"
+    flip = f"if the gain expected of {spoken(tuning)} were {_doubt(lead)} or less: {spoken(probed)}"
+    return verdict, flip
+
+
+def _left(tuning: Strategy, lead: Gain, needs_s: float | None) -> tuple[str, str]:
+    """Why tuning is not taken, and what would have it otherwise."""
+    name = spoken(tuning)
+    if needs_s is not None:
+        verdict = f"{name} does not fit the budget; the gain expected of it is {_expected(lead)}"
+        return verdict, f"if --budget were {math.ceil(needs_s)}s or more: {name} would be tried"
+    if lead.mean > 0 and lead.behind:
+        verdict = f"{name} fell further behind it in the trial than so short a trial may mislead"
+        return verdict, f"if {name} had not fallen behind in its trial: {name}"
+    verdict = f"the gain expected of {name} is {_expected(lead)}"
+    if lead.mean > 0:
+        verdict += ", too little to be sure: in doubt the cheap probe is kept"
+    return verdict, f"if the gain expected of {name} were more than {_doubt(lead)}: {name}"
+
+
+def _doubt(lead: Gain) -> str:
+    return f"{100 * SETTLED * lead.spread:.1f} points"
+
+
+def _expected(lead: Gain) -> str:
+    return _measured(lead.mean, lead.spread)
+
+
+def _measured(value: float, error: float) -> str:
+    """A difference in points with its standard error."""
+    return f"{100 * value:+.1f} ± {100 * error:.1f} points"
+
+
+def _axes(
+    size: SizeProfile | Size, similarity: SimilarityProfile | Similarity
+) -> tuple[Reason, Reason]:
+    """Why the data has its place in the table."""
+    return (
+        size.reason if isinstance(size, SizeProfile) else Reason("user", f"--size {size}"),
+        similarity.reason
+        if isinstance(similarity, SimilarityProfile)
+        else Reason("user", f"--similarity {similarity}"),
+    )
+
+
+def _flips(
+    rule: Rule, size: SizeProfile | Size, similarity: SimilarityProfile | Similarity
+) -> list[str]:
+    """How far the neighbouring cells of the table are, and what they would do."""
+    other_size: Size = "large" if rule.size == "small" else "small"
+    other_kind: Similarity = "different" if rule.similarity == "similar" else "similar"
+    across = table.rule_for(other_size, rule.similarity)
+    beside = table.rule_for(rule.size, other_kind)
+    away = "" if isinstance(size, str) else f" ({size.images} images now)"
+    parts = () if isinstance(similarity, str) else similarity.parts
+    nearest = "; ".join(
+        f"{p.name} {p.value:.2f}, {other_kind} from {getattr(p, other_kind):.2f} on"
+        for p in parts
+        if p.value is not None and getattr(p, other_kind) is not None and p.verdict != other_kind
+    )
+    return [
+        f"if the data were {other_size}{away}, the table would say {spoken(across.strategy)} "
+        f"({across.action})",
+        f"if it were {other_kind}{f' ({nearest})' if nearest else ''}, the table would say "
+        f"{spoken(beside.strategy)} ({beside.action})",
+    ]
+
+
+def _trial_reason(trial: TrialResult, probed: Strategy) -> Reason:
+    """What a short trial has shown."""
+    verb = "beat" if trial.gain >= 0 else "fell behind"
+    return Reason(
+        "trial",
+        f"In a short trial {spoken(trial.strategy)} {verb} {spoken(probed)} by "
+        f"{100 * abs(trial.gain):.1f} ± {100 * trial.noise:.1f} points on {trial.judged_on} "
+        f"held-out images ({trial.epochs} epochs at {trial.side_px} px on {trial.learnt_from} "
+        f"others, {trial.seconds:.0f} s)",
+    )

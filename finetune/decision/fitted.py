@@ -1,0 +1,59 @@
+"""A fitted model: a backbone with a head, and what is known of it before the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from finetune.analysis.analyze import Analysis
+from finetune.backbones.inference import Engine
+from finetune.heads import calibration, cross_validation, ridge
+from finetune.metrics import classification
+from finetune.records.choices import Strategy
+from finetune.records.decision import Plan
+from finetune.records.metrics import Baseline, Metrics
+from finetune.records.training import EpochRecord
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """What is returned: a backbone with a head, and what is known of it before the test.
+
+    `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had;
+    `plan` is that of a tuned model as it was carried out; `stopped` is what ended its training
+    before its time.
+    """
+
+    strategy: Strategy
+    runtime: Engine
+    tensors: Callable[[], Mapping[str, npt.NDArray[Any]]]
+    graph: Callable[[], Any]
+    head: ridge.Head
+    taps: tuple[str, ...]
+    side_px: int
+    estimate: Metrics
+    estimate_source: str
+    history: tuple[EpochRecord, ...] = ()
+    floor: Baseline | None = None
+    plan: Plan | None = None
+    stopped: BaseException | None = None
+
+
+def probed(survey: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:
+    """Fit the head on every image that is not test; its estimate is the cross-validated one."""
+    head = survey.head(chosen)
+    probabilities = calibration.probabilities(chosen.scores, chosen.temperature)
+    return FittedModel(
+        strategy=name,
+        runtime=survey.body.engine,
+        tensors=lambda: survey.body.tensors,
+        graph=survey.body.graph,
+        head=head,
+        taps=chosen.score.taps,
+        side_px=survey.facts.preprocess.side_px,
+        estimate=classification.measure(probabilities, chosen.labels, survey.dataset.classes),
+        estimate_source="images by leave-one-out cross-validation, which also chose the penalty",
+    )

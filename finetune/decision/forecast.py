@@ -1,0 +1,79 @@
+"""What each strategy will cost from here, and whether the budget allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes
+from finetune.decision.planning import plan_for
+from finetune.records.analysis import DatasetProfile
+from finetune.records.choices import TUNED, Strategy
+from finetune.records.decision import Forecast
+
+# Where the budget does not allow the backbone's own size these are tried: the truth table was made
+# at them, and deep tuning beat the probe there all the same (docs/log.md).
+BUDGET_SIDES_PX = (160, 128)
+# Nobody waits for longer without having asked for it.
+DEFAULT_BUDGET_S = 900.0
+
+
+def forecast(
+    survey: Analysis,
+    measured: DatasetProfile,
+    probes: Probes,
+    names: Sequence[Strategy],
+    clock: Clock,
+) -> tuple[Forecast, ...]:
+    """What each strategy will cost from here; for tuning, two batches are timed.
+
+    A training that goes on takes what it forecast at first, so that it decides the same.
+    """
+    known = survey.progress.begun.forecasts if survey.progress is not None else None
+    # those of a run that is repeated may be of other strategies, where other images are given
+    if known is not None and set(names) <= {f.strategy for f in known}:
+        return known
+    budget = survey.request.budget_s or DEFAULT_BUDGET_S
+    free = survey.request.strategy == "auto" and "side_px" not in survey.request.options
+    sides = BUDGET_SIDES_PX if free else ()
+    test = len(survey.splits.test) * survey.seconds_per_image
+    found = []
+    with clock.step("forecast", f"forecasting the time of {', '.join(names)}"):
+        for name in names:
+            one = _forecast_of(survey, measured, probes, name, None, budget, test)
+            for side in sides:
+                if not one.fits and one.side_px > side:
+                    one = _forecast_of(survey, measured, probes, name, side, budget, test)
+            found.append(one)
+    if survey.progress is not None:
+        survey.progress.keep_forecasts(tuple(found))
+    return tuple(found)
+
+
+def _forecast_of(
+    survey: Analysis,
+    measured: DatasetProfile,
+    probes: Probes,
+    name: Strategy,
+    most_side_px: int | None,
+    budget: float,
+    test: float,
+) -> Forecast:
+    """One strategy at no more than some resolution."""
+    plan = plan_for(survey, measured, probes, name, most_side_px)
+    seconds, text = test, f"{len(survey.splits.test)} test images to read"
+    if name in TUNED:
+        from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
+
+        tuning, text = timing.seconds(survey, plan)
+        seconds += tuning
+    given = survey.request.budget_s is not None or survey.request.strategy == "auto"
+    limit = f"the budget is {budget:.0f} s" if given else "no budget was given"
+    text = f"about {seconds:.0f} s: {text}; {limit}"
+    return Forecast(name, plan.side_px, seconds, seconds <= budget, text)
+
+
+def of(forecasts: Sequence[Forecast], name: Strategy) -> Forecast:
+    """The forecast of one strategy."""
+    return next(f for f in forecasts if f.strategy == name)

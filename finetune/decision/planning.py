@@ -1,0 +1,38 @@
+"""The plan of a strategy on analyzed data."""
+
+from __future__ import annotations
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.probes import Probes
+from finetune.backbones.inference import TOP
+from finetune.records.analysis import DatasetProfile
+from finetune.records.choices import TUNED, Strategy
+from finetune.records.decision import Plan
+from finetune.training import recipe
+
+
+def plan_for(
+    survey: Analysis,
+    measured: DatasetProfile,
+    probes: Probes,
+    wanted: Strategy,
+    most_side_px: int | None = None,
+) -> Plan:
+    """Every hyper-parameter of a strategy on this data, at the resolution the budget allows."""
+    counts = survey.class_counts
+    facts = recipe.Facts(
+        images=survey.images,
+        similarity=survey.request.similarity or measured.similarity.column,
+        stages=survey.facts.stages,
+        side_px=survey.facts.preprocess.side_px,
+        fixed_side=survey.body.facts.one_size,
+        batchnorm=survey.facts.batchnorm,
+        median_side_px=measured.median_side_px,
+        most_side_px=most_side_px,
+        symbols=measured.symbols,
+        symbols_reason=measured.symbols_reason,
+        rarest=int(counts.min()),
+        commonest=int(counts.max()),
+    )
+    taps = (TOP,) if wanted in TUNED else probes.of(wanted).score.taps
+    return recipe.resolve(wanted, facts, survey.request.options, taps)

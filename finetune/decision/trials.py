@@ -1,0 +1,162 @@
+"""Short trials of tuning on half of the images against the best probe on the other half."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes
+from finetune.backbones.inference import TOP
+from finetune.decision import prior
+from finetune.decision.planning import plan_for
+from finetune.heads import calibration, cross_validation, ridge
+from finetune.metrics import paired
+from finetune.records.analysis import DatasetProfile
+from finetune.records.choices import Strategy
+from finetune.records.decision import Plan, TrialResult
+from finetune.storage import arrays
+from finetune.training import holdout, recipe
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Short trials of tuning: the images at their resolution, held-out scores, and the outcomes."""
+
+    made: holdout.Material
+    trial: holdout.Trial
+    results: tuple[TrialResult, ...]
+
+
+def material(
+    survey: Analysis, plan: Plan, clock: Clock, rows: npt.NDArray[np.int64] | None = None
+) -> holdout.Material:
+    """Some of the training images (None: all) at the resolution of a plan."""
+    some = np.arange(len(survey.samples)) if rows is None else rows
+    same_side = plan.side_px == survey.facts.preprocess.side_px
+    paths = survey.paths
+    with clock.step("decode", f"decoding {len(some)} images at {plan.side_px} px"):
+        return holdout.prepare(
+            [paths[i] for i in some],
+            plan,
+            survey.body.network,
+            torch.device(survey.body.device),
+            labels=survey.labels[some],
+            groups=[survey.samples[i].unit for i in some],
+            classes=len(survey.dataset.classes),
+            seed=survey.request.seed,
+            listener=survey.listener,
+            top=survey.table.columns((TOP,), some)[:] if same_side else None,
+            progress=survey.progress,
+            scales=survey.scales,
+        )
+
+
+def judged_on_split(survey: Analysis, strategy: Strategy) -> bool:
+    """Whether there are enough validation images to tell a better model from a luckier one.
+
+    `scratch` has no probe to be told from: they only choose its epoch.
+    """
+    enough = 1 if strategy == "scratch" else holdout.TELLING_IMAGES
+    return int(np.count_nonzero(~survey.in_train)) >= enough
+
+
+def lead(
+    survey: Analysis, probes: Probes, trial: holdout.Trial
+) -> tuple[float, float, float, float]:
+    """The trial's lead over the best probe in accuracy, its noise, and both of log loss."""
+    mine, other, labels = _held_out(survey, probes, trial)
+    return paired.accuracy_gain(mine, other, labels)
+
+
+def _held_out(
+    survey: Analysis, probes: Probes, trial: holdout.Trial
+) -> tuple[arrays.Array, arrays.Array, npt.NDArray[np.int64]]:
+    """Calibrated probabilities of the trial's model and of the best probe, and the labels."""
+    labels = survey.labels[trial.held]
+    rival = _rival_scores(survey, probes.best, trial)
+    mine, other = (
+        calibration.probabilities(s, calibration.fit_temperature(s, labels))
+        for s in (trial.scores, rival)
+    )
+    return mine, other, labels
+
+
+def _rival_scores(
+    survey: Analysis, rival: cross_validation.LeftOut, trial: holdout.Trial
+) -> arrays.Array:
+    """Scores float64[M,C] of the probe, fitted on what the trial's models learnt from.
+
+    Where the trial's model is the one to keep, the probe learns from the held-out images as well,
+    all but the fold that is scored: so it would be kept in its place, and where there are few
+    images of each class that counts (docs/log.md, 2026-11-25). Its stage and penalty were chosen
+    with the held-out images among the folds, which favours the probe a little: the safe side.
+    """
+    scores = np.empty((len(trial.held), len(survey.dataset.classes)))
+    start = 0
+    for rows, held in trial.parts:
+        fold = survey.fold[held] if trial.tuned is not None else np.zeros(len(held), np.int64)
+        for f in np.unique(fold):
+            some = np.flatnonzero(fold == f)
+            others = held[fold != f]
+            head = survey.head(rival, np.concatenate([rows, others]))
+            blocks = survey.blocks(rival.score.taps, held[some])
+            scores[start + some] = ridge.score(head, blocks.rows)
+        start += len(held)
+    return scores
+
+
+def run_trials(
+    survey: Analysis,
+    probes: Probes,
+    measured: DatasetProfile,
+    clock: Clock,
+    tuning: Strategy = "deep",
+    belief: prior.Belief | None = None,
+    most: int = 2,
+) -> Trials:
+    """Tune for a short while on one half of the images and judge on the other.
+
+    Args:
+        survey: The data; where there are many images, a stratified part of them is used.
+        probes: What is to be beaten.
+        measured: For the plan.
+        clock: Times the steps.
+        tuning: The way of tuning to try.
+        belief: Where given, the other way round is tried only if that leaves the choice open;
+            without it `most` halves judge.
+        most: How many halves may judge.
+    """
+    full = plan_for(survey, measured, probes, tuning)
+    rows = cross_validation.ranking_sample(survey.labels)
+    made = material(survey, short(survey, full, len(rows)), clock, rows)
+    images, error = survey.images, probes.error
+    parts, scores, results = [], [], []
+    for learn, held in holdout.halves(made)[:most]:
+        began = time.perf_counter()
+        plan = short(survey, full, len(learn))
+        with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
+            found = holdout.on_part(made, plan, learn, held)
+            part = (rows[learn], rows[held])
+            gain, noise, _, _ = lead(survey, probes, holdout.Trial((part,), found, None, ""))
+        sizes = (len(learn), len(held), plan.side_px, plan.epochs)
+        took = time.perf_counter() - began
+        results.append(TrialResult(tuning, *sizes, gain, noise, took))
+        parts.append(part)
+        scores.append(found)
+        if belief is not None and prior.settled(prior.weigh(belief, images, error, results)):
+            break
+    judged = sum(len(held) for _, held in parts)
+    how = f"images, each classified after a short trial on {len(parts[0][0])} others"
+    trial = holdout.Trial(tuple(parts), np.concatenate(scores), None, f"{judged} {how}")
+    return Trials(made, trial, tuple(results))
+
+
+def short(survey: Analysis, plan: Plan, images: int) -> Plan:
+    """The plan of a trial that learns from so many images, at a size that the backbone takes."""
+    return recipe.short(plan, images, one_size=survey.body.facts.one_size)

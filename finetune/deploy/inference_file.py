@@ -1,0 +1,81 @@
+"""A run's inference file: the head put on the converted network; torch-free."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from finetune.backbones import inference
+from finetune.backbones.inference import PARITY, Engine
+from finetune.heads import calibration, ridge
+from finetune.records.errors import first_line
+
+
+def inference_file(
+    graph: Callable[[], Any],
+    head: ridge.Head,
+    taps: Sequence[str],
+    side_px: int,
+    made: Engine,
+    scratch: Path | None = None,
+) -> tuple[tuple[bytes, bytes] | None, str]:
+    """The whole network, head included, as the bytes of `inference.FILES`.
+
+    Args:
+        graph: Gives the network as `engine.convert` makes it.
+        head: Its classifier, as the run stores it.
+        taps: The stages that the head reads.
+        side_px: Side of the input.
+        made: The engine of the network that the run was tested with; the file must agree with it.
+        scratch: A folder for files that are removed again; None for the system's.
+
+    Returns:
+        The bytes, or None and why there are none.
+    """
+    pixels = inference.noise(side_px)
+    try:
+        spans = [made.layout[tap] for tap in taps]
+        files = inference.serialised(_with_head(graph(), head, spans), scratch)
+        ready = inference.scorer(*files, side_px, len(head.bias), inference.FILES[0])
+        rows = made.forward(pixels)
+        columns = np.concatenate([rows[:, slice(*span)] for span in spans], axis=1)
+        one, two = ridge.score(head, columns), ready.forward(pixels).astype(np.float64)
+        likely = [calibration.probabilities(scores, head.temperature) for scores in (one, two)]
+        # the larger of the two gaps; one that is no number stays so
+        gap = float(np.max([inference.gap(one, two), inference.gap(*likely)]))
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            place = scratch or tempfile.gettempdir()
+            return None, f"it cannot be written below {place}: {error.strerror}"
+        return None, f"OpenVINO could not take this network: {first_line(error)}"
+    if not gap <= PARITY:  # so that no number at all fails, too
+        return None, f"OpenVINO's answers differ by {gap:.1e} of their size, more than {PARITY:.0e}"
+    return files, ""
+
+
+def _with_head(graph: Any, head: ridge.Head, spans: Sequence[tuple[int, int]]) -> Any:
+    """The converted model cut off at some stages' features, and the classifier put on these.
+
+    Args:
+        graph: From `engine.convert`, whose first output is one row of all stages side by side.
+        head: The classifier.
+        spans: First and last column but one of each stage that it reads, in its order.
+    """
+    inference.openvino()
+    from openvino import opset13 as ops  # noqa: PLC0415 - a quarter of a second to import
+
+    copy = graph.clone()
+    row = copy.output(0).get_node().input_value(0).get_node()
+    if row.get_type_name() != "Concat":
+        raise ValueError("the stages cannot be found in the converted model")
+    parts = [row.input_value(i) for i in range(row.get_input_size())]
+    stops = np.cumsum([part.get_shape()[1] for part in parts])
+    wanted = [np.flatnonzero((start < stops) & (stops <= stop)) for start, stop in spans]
+    features = ops.concat([parts[i] for i in np.concatenate(wanted)], 1)
+    weight, bias = (ops.constant(x.astype(np.float32)) for x in (head.weight, head.bias[None]))
+    scores = ops.add(ops.matmul(features, weight, False, True), bias)
+    return inference.openvino().Model([scores], copy.get_parameters(), "finetune")

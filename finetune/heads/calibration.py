@@ -1,0 +1,58 @@
+"""Logits to probabilities, at the temperature with the least log loss on held-out images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from finetune.storage.arrays import Array, Labels
+
+INVERSE_TEMPERATURES = (math.exp(-3.0), math.exp(7.0))  # wider than scores of ridge ask for
+NEWTON_STEPS, TOLERANCE = 60, 1e-6
+
+
+def probabilities(scores: Array, temperature: float) -> Array:
+    """Softmax of scores / temperature, float64[N, C]."""
+    z = scores / temperature
+    z = np.exp(z - z.max(axis=1, keepdims=True))
+    out: Array = z / z.sum(axis=1, keepdims=True)
+    return out
+
+
+def log_loss(scores: Array, labels: Labels) -> float:
+    """Mean of −log softmax(scores)[label], in nats."""
+    return float(negative_log_likelihoods(scores)[np.arange(len(labels)), labels].mean())
+
+
+def negative_log_likelihoods(scores: Array) -> Array:
+    """−log softmax(scores), float64[N, C]."""
+    top = scores.max(axis=1, keepdims=True)
+    total: Array = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True)) - scores
+    return total
+
+
+def fit_temperature(scores: Array, labels: Labels) -> float:
+    """The temperature with the least log loss on held-out scores (Guo et al. 2017).
+
+    One imagined image whose label may be any counts with them: few images that are all right would
+    otherwise ask for certainty (docs/log.md, 2026-11-23). The loss is convex in 1/temperature:
+    Newton's steps, halving the bracket on the log scale where one leaves it.
+    """
+    n = len(labels)
+    share = (n + 1) / n
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    wanted = centred[np.arange(n), labels].sum()
+    low, high = INVERSE_TEMPERATURES
+    inverse = math.sqrt(low * high)
+    for _ in range(NEWTON_STEPS):
+        p = probabilities(centred, 1 / inverse)
+        mean = (p * centred).sum(axis=1)
+        slope = share * mean.sum() - wanted
+        curve = share * ((p * np.square(centred)).sum(axis=1) - np.square(mean)).sum()
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        ahead = inverse - slope / max(curve, 1e-300)
+        before, inverse = inverse, ahead if low < ahead < high else math.sqrt(low * high)
+        if abs(inverse - before) <= TOLERANCE * before:
+            break
+    return float(1 / inverse)

@@ -1,0 +1,191 @@
+"""Every image left out exactly, at every penalty, for any choice of stages.
+
+In the dual the features of several stages side by side are the mean of their kernels. With the
+centered kernel K = V diag(s) Vᵀ the fit at any λ is one product, and leaving image i out turns its
+residual r_i into r_i / (1 − h_i) with h_i = 1/N + Σ_j V_ij² s_j / (s_j + λ): exact while the
+scaling is taken as fixed. So every penalty and every choice of stages is judged on images it has
+not seen, for one eigendecomposition of each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.heads import calibration, kernels
+from finetune.records.analysis import StageScore
+from finetune.storage.arrays import Array, Labels
+
+# Rows have a mean squared norm of one and residuals are summed, so that a penalty means the same
+# for any backbone and any number of images. Choices centre on 0.1, with a hundred classes on 10. A
+# stronger one would only be chosen where the features tell nothing, and there leaving one out puts
+# the accuracy below chance: its class has lost an image.
+PENALTIES = tuple(float(10.0**e) for e in np.arange(1.0, -3.01, -0.5))
+FOLDS = 5
+FEWEST = 2  # of each class, where candidates are ranked
+# Candidates are ranked on at most about so many images; the winner is fitted on all of them. The
+# cost grows with the cube of the number.
+RANKING_IMAGES = 800
+CURVE_SHARES = (0.25, 0.5, 1.0)
+CURVE_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Leave-one-out result for one set of features: scores float64[N, C] before temperature."""
+
+    score: StageScore
+    scores: Array
+    temperature: float
+    labels: Labels
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Which images were classified rightly, bool[N]."""
+        out: npt.NDArray[np.bool_] = self.scores.argmax(axis=1) == self.labels
+        return out
+
+    @property
+    def losses(self) -> Array:
+        """Log loss of each image, float64[N], in nats, after temperature."""
+        return calibration.negative_log_likelihoods(self.scores / self.temperature)[
+            np.arange(len(self.labels)), self.labels
+        ]
+
+
+def ranking_sample(labels: Labels) -> Labels:
+    """Rows on which candidates are ranked: all, or a stratified part when there are many."""
+    if len(labels) <= RANKING_IMAGES:
+        return np.arange(len(labels))
+    rng = np.random.default_rng(0)
+    share = RANKING_IMAGES / len(labels)
+    keep: list[int] = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        keep += list(members[: max(FEWEST, round(share * len(members)))])
+    return np.sort(np.array(keep))
+
+
+def leave_out(
+    name: str,
+    taps: tuple[str, ...],
+    kernel: Array,
+    labels: Labels,
+    dimensions: int,
+    groups: Sequence[str] = (),
+) -> LeftOut:
+    """Leave-one-out scores at the penalty with the least calibrated log loss.
+
+    Args:
+        name: What the stage table calls these features.
+        taps: The stages they come from.
+        kernel: From `combined`.
+        labels: int64[N] in 0..C-1.
+        dimensions: Number of features, for the table.
+        groups: Images with equal ones (copies, the same patient) are left out together: one would
+            answer for the other. Without groups each is left out alone.
+    """
+    tried = []
+    for penalty, scores in _path(kernel, labels, _together(groups)):
+        temperature = calibration.fit_temperature(scores, labels)
+        tried.append(
+            (calibration.log_loss(scores / temperature, labels), penalty, temperature, scores)
+        )
+    loss, penalty, temperature, scores = min(tried, key=lambda t: t[0])
+    right = scores.argmax(axis=1) == labels
+    score = StageScore(
+        name=name,
+        taps=taps,
+        dimensions=dimensions,
+        accuracy=float(right.mean()),
+        log_loss=loss,
+        penalty=penalty,
+        standard_error=float(right.std() / np.sqrt(len(right))),
+    )
+    return LeftOut(score, scores, temperature, labels)
+
+
+def learning_curve(
+    kernel: Array, labels: Labels, groups: Sequence[str] = ()
+) -> tuple[tuple[int, float], ...]:
+    """Leave-one-out error when a quarter, a half and all of each class's images are there.
+
+    Args:
+        kernel: From `combined`, float64[N, N].
+        labels: int64[N].
+        groups: As for `leave_out`.
+
+    Returns:
+        Images and error, a fraction of 1; the mean over three draws.
+    """
+    rng = np.random.default_rng(0)
+    points = []
+    for share in CURVE_SHARES:
+        errors, rows = [], np.arange(len(labels))
+        for _ in range(1 if share == 1 else CURVE_DRAWS):
+            rows = _draw(rng, labels, share)
+            part = kernels.centered(kernel[np.ix_(rows, rows)])
+            some = [groups[int(i)] for i in rows] if groups else ()
+            found = leave_out("", (), kernels.unit(part), labels[rows], 0, some)
+            errors.append(1.0 - found.score.accuracy)
+        points.append((len(rows), float(np.mean(errors))))
+    return tuple(points)
+
+
+def folds(labels: Labels, groups: Sequence[str], count: int = FOLDS) -> Labels:
+    """Fold of each image, int64[N]: stratified by class; equal `groups` (copies) stay together."""
+    fold = np.empty(len(labels), np.int64)
+    seen: dict[str, int] = {}
+    turn = 0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).tolist()
+        for i in sorted(members, key=lambda j: groups[j]):
+            if groups[i] not in seen:
+                seen[groups[i]] = turn % count
+                turn += 1
+            fold[i] = seen[groups[i]]
+    return fold
+
+
+def _draw(rng: np.random.Generator, labels: Labels, share: float) -> Labels:
+    """A share of each class's rows by chance, two of each class at least."""
+    keep: list[int] = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        keep += members[: max(FEWEST, round(share * len(members)))].tolist()
+    return np.array(sorted(keep))
+
+
+def _together(groups: Sequence[str]) -> list[Labels]:
+    """The rows of each group that has several."""
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    return [np.array(rows) for rows in members.values() if len(rows) > 1]
+
+
+def _path(
+    kernel: Array, labels: Labels, together: Sequence[Labels]
+) -> Iterator[tuple[float, Array]]:
+    """Leave-one-out scores float64[N, C] at each penalty, the rows of a group left out at once.
+
+    With the matrix H that turns labels into fitted scores, a row left out misses its label by its
+    residual / (1 - H[i, i]), and several rows by (1 - H[rows, rows])⁻¹ residuals: ridge is exact.
+    """
+    hot = np.eye(int(labels.max()) + 1)[labels]
+    mean = hot.mean(axis=0)
+    values, vectors = np.linalg.eigh(kernel)
+    values = np.maximum(values, 0.0)
+    turned, squares = vectors.T @ (hot - mean), np.square(vectors)
+    for penalty in PENALTIES:
+        kept = values / (values + penalty)
+        residual = hot - mean - vectors @ (kept[:, None] * turned)
+        own = 1.0 / len(labels) + squares @ kept
+        missed = residual / np.maximum(1.0 - own, 1e-9)[:, None]
+        for rows in together:
+            inside = 1.0 / len(labels) + (vectors[rows] * kept) @ vectors[rows].T
+            missed[rows] = np.linalg.solve((1 + 1e-9) * np.eye(len(rows)) - inside, residual[rows])
+        yield penalty, hot - missed

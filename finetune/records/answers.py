@@ -1,0 +1,135 @@
+"""The answers of the commands other than `train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from finetune.records.analysis import DatasetProfile, StageScore
+from finetune.records.choices import SCHEMA_VERSION, Strategy
+from finetune.records.dataset import Check, Finding
+from finetune.records.decision import Recommendation
+from finetune.records.metrics import Metrics, WrongAnswer
+
+
+@dataclass(frozen=True)
+class CacheUsage:
+    """What lies in the cache: images with features, converted networks, and their bytes."""
+
+    folder: str | None
+    limit_bytes: int
+    images: int = 0
+    feature_bytes: int = 0
+    models: int = 0
+    model_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """One row of a prediction."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image: a label with its probability, or an error."""
+
+    path: str
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[ClassProbability, ...] = field(default=())
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Cross-validated accuracy of a probe with its 95 % Wilson interval."""
+
+    strategy: Strategy
+    accuracy: float
+    interval: tuple[float, float]
+    images: int
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer of `finetune recommend DIR`.
+
+    `looked_at` counts the images that were read: with many, a stratified sample of them.
+    """
+
+    recommendation: Recommendation
+    profile: DatasetProfile
+    stages: tuple[StageScore, ...]
+    expected: tuple[Expectation, ...]
+    looked_at: int
+    counts: dict[str, int]
+    findings: tuple[Finding, ...]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One strategy in a comparison; differences are to the table's choice, fractions of 1.
+
+    `low` and `high` bound the difference of the accuracies with 95 % confidence, on the same test
+    images. One that did not fit the budget, or failed, has no figures but the reason in `untried`;
+    there are no differences where that is the table's choice.
+    """
+
+    strategy: Strategy
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    log_loss: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    seconds: float | None = None
+    untried: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer of `finetune compare`: every strategy trained and tested on one split."""
+
+    data: str
+    rule: str
+    table: Strategy
+    chosen: Strategy
+    best: Strategy
+    contenders: tuple[Contender, ...]
+    profile: DatasetProfile
+    counts: dict[str, int]
+    findings: tuple[Finding, ...]
+    verdict: str
+    seconds: dict[str, float]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Health:
+    """The answer of `finetune check`: every check of a data set, and the split it would get."""
+
+    data: str
+    classes: tuple[str, ...]
+    layout: Literal["plain", "ready"]
+    counts: dict[str, int]
+    checks: tuple[Check, ...]
+    seconds: float
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The answer of `finetune evaluate`; `errors` are all wrong answers, the surest first."""
+
+    run: str
+    data: str
+    metrics: Metrics
+    findings: tuple[Finding, ...]
+    errors: tuple[WrongAnswer, ...] = ()
+    better_than_commonest: bool | None = None
+    verdict: str = ""
+    schema_version: int = SCHEMA_VERSION

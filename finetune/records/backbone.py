@@ -1,0 +1,90 @@
+"""What is known of a backbone and how an image becomes its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from finetune.records.choices import MOST_SIDE_PX
+from finetune.records.dataset import Scale
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image becomes the backbone's input; belongs to the weights, and `scales` to the run.
+
+    `scales` has one for each kind of picture of more than 8 bits that was trained on. None in runs
+    of older versions, which scale each picture by its own values.
+    """
+
+    side_px: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIDE_PX)]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    scales: tuple[Scale, ...] | None = None
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What is known of a backbone and where its weights came from."""
+
+    name: str
+    weights: str
+    licence: str
+    preprocess: Preprocess
+    stages: tuple[str, ...]
+    parameters: int
+    batchnorm: bool
+    digest: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run whose backbone a training starts from: its file of tensors and what they are."""
+
+    file: str
+    backbone: str
+    weights: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class NormLayer:
+    """A BatchNorm layer: its stage, and its columns in a row of channel means."""
+
+    stage: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class PreparedFacts:
+    """A backbone made ready to run without torch, as the cache keeps it.
+
+    `layout` says which columns of a row of features belong to which stage; `probed_top` which of
+    them the probe on top features reads; `layers` where the channel means of each BatchNorm layer
+    stand; `knows` what the classes of its ImageNet classifier are, empty without one; `reason` why
+    the runtime was taken.
+    """
+
+    backbone: BackboneFacts
+    layout: dict[str, tuple[int, int]]
+    probed_top: str
+    one_size: bool
+    knows: tuple[str, ...]
+    layers: tuple[NormLayer, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class BackboneRow:
+    """One line of `finetune backbones`."""
+
+    name: str
+    ready: bool
+    weights: str
+    licence: str
+    parameters: int
+    side_px: int
+    stages: tuple[str, ...]

@@ -1,0 +1,35 @@
+"""The words that options and records may hold, and limits on what is read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+SCHEMA_VERSION = 1
+# Limits on what is read from a run, which may be a stranger's: a confusion matrix has the square of
+# the classes, a batch of images the square of the side.
+MOST_CLASSES = 10_000
+MOST_SIDE_PX = 2048
+Strategy = Literal["linear-probe", "stage-probe", "partial", "deep", "scratch"]
+Size = Literal["small", "large"]
+Similarity = Literal["similar", "different"]
+Verdict = Literal["similar", "different", "uncertain"]
+Policy = Literal["measured", "table"]
+DecidedBy = Literal["measured", "table", "undecided"]
+Severity = Literal["note", "warning", "error"]
+Status = Literal["passed", "note", "warning", "error", "not-applicable"]
+NearCopies = Literal["together", "ignore"]
+STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
+TRANSFERS = STRATEGIES[:4]  # those of the table; `scratch` is for comparison only
+TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")
+SPOKEN: dict[Strategy, str] = {
+    "linear-probe": "the linear probe",
+    "stage-probe": "the stage probe",
+    "partial": "partial fine-tuning",
+    "deep": "deep fine-tuning",
+    "scratch": "training from scratch",
+}
+
+
+def spoken(strategy: Strategy) -> str:
+    """A strategy as it is called in a sentence."""
+    return SPOKEN[strategy]

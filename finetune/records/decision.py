@@ -1,0 +1,121 @@
+"""A plan, the evidence for it, and the recommendation it leads to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetune.records.analysis import Reason
+from finetune.records.choices import DecidedBy, Similarity, Size, Strategy
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to a training image; zero (or `crop=1`) switches one off.
+
+    `crop` is the smallest area kept; `rotation_deg`, `translation` (share of the side) and
+    `stretch` (log of the aspect ratio) are the largest changes either way; `flip` is a
+    probability; `colour` the largest relative change of brightness, contrast and saturation.
+    """
+
+    crop: float
+    flip: float
+    rotation_deg: float
+    translation: float
+    stretch: float
+    colour: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every hyper-parameter resolved; `why` says for each whether a rule or the user set it.
+
+    `lr` is the rate of the last tuned stage, `head_lr` of the head, per step; `stage_decay`
+    multiplies the rate once per stage toward the stem.
+    """
+
+    strategy: Strategy
+    taps: tuple[str, ...]
+    tuned_stages: tuple[str, ...]
+    side_px: int
+    epochs: int
+    batch_size: int
+    optimiser: str
+    lr: float
+    head_lr: float
+    stage_decay: float
+    weight_decay: float
+    warmup: float
+    patience: int
+    label_smoothing: float
+    dropout: float
+    class_weights: bool
+    augment: Augment
+    why: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A short tuning against the best probe: both learnt from the same images, judged on others.
+
+    `gain` is the tuned model's lead in accuracy, a fraction of 1, `noise` its standard error.
+    """
+
+    strategy: Strategy
+    learnt_from: int
+    judged_on: int
+    side_px: int
+    epochs: int
+    gain: float
+    noise: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds a strategy will take from here to its test, and whether that is in the budget."""
+
+    strategy: Strategy
+    side_px: int
+    seconds: float
+    fits: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What is believed of tuning's lead in accuracy over the best probe, after all evidence.
+
+    `prior` is what to expect of such data before any trial (mean and spread), `mean` and `spread`
+    the same with the trials counted in; fractions of 1. `allowed` is how far short trials may be
+    behind the probe: what they fall short of the real thing, and how far their word may be off;
+    `behind` says that they were farther behind.
+    """
+
+    prior: float
+    prior_spread: float
+    mean: float
+    spread: float
+    allowed: float = 0.0
+    behind: bool = False
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A strategy with its reasons, what would flip it, and the plan it leads to.
+
+    `table` is what the classic table says in cell `rule`, whatever was chosen.
+    """
+
+    strategy: Strategy
+    policy: DecidedBy
+    rule: str
+    table: Strategy
+    size: Size
+    similarity: Similarity
+    reasons: tuple[Reason, ...]
+    flips: tuple[str, ...]
+    warning: str | None
+    plan: Plan
+    lead: Gain | None = None
+    trials: tuple[TrialResult, ...] = ()
+    forecasts: tuple[Forecast, ...] = ()

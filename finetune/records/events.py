@@ -1,0 +1,23 @@
+"""What the outside hears of a run while it goes on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from finetune.records.training import EpochRecord
+
+
+class Listener(Protocol):
+    """What the outside hears of a run."""
+
+    def step(self, name: str) -> None:
+        """A step of the story begins."""
+
+    def progress(self, done: int, total: int) -> None:
+        """How far the current step is."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch has ended."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""

@@ -1,0 +1,106 @@
+"""A run: its answer, and what is needed to rebuild and trust its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+
+from finetune.records.analysis import StageScore
+from finetune.records.backbone import BackboneFacts, Preprocess
+from finetune.records.choices import MOST_CLASSES, SCHEMA_VERSION, Strategy
+from finetune.records.dataset import Finding
+from finetune.records.decision import Plan, Recommendation
+from finetune.records.metrics import Baseline, Metrics, WrongAnswer
+from finetune.records.options import Request
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a training ended before its time, or what went wrong after it, and what to do."""
+
+    text: str
+    hint: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The answer of `finetune train`; written as `result.json`.
+
+    `stopped` is None where the training came to its end. `errors` are the wrong answers on the test
+    images, the surest first (in `result.json` no more than it may hold). `better_than_commonest`
+    is None in runs of older versions and where all images are of one class; `verdict` says it in
+    words. `failed` is
+    what went wrong after the training, where the model was kept nevertheless.
+    """
+
+    run: str
+    strategy: Strategy
+    requested_strategy: str
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    test: Metrics | None
+    estimate: Metrics
+    estimate_source: str
+    stages: tuple[StageScore, ...]
+    recommendation: Recommendation
+    floor: Baseline | None
+    findings: tuple[Finding, ...]
+    seconds: dict[str, float]
+    stopped: Stop | None = None
+    failed: Stop | None = None
+    errors: tuple[WrongAnswer, ...] = ()
+    better_than_commonest: bool | None = None
+    verdict: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """The linear classifier: which features it reads and the temperature of its softmax."""
+
+    taps: tuple[str, ...]
+    temperature: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is needed to rebuild and trust the model; written as `run.json`.
+
+    `inference` has the SHA-256 of each file of the network ready to predict; empty without one.
+    `request` is what to ask for again; runs of older versions have none.
+    """
+
+    created: str
+    strategy: Strategy
+    classes: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MOST_CLASSES)]
+    backbone: BackboneFacts
+    preprocess: Preprocess
+    head: HeadFacts
+    plan: Plan
+    seed: int
+    command: str
+    data_root: str
+    data_fingerprint: str
+    versions: dict[str, str]
+    accuracy: float | None
+    accuracy_source: str
+    inference: dict[str, str] = field(default_factory=dict)
+    request: Request | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One line of `finetune runs`; `error` says why a folder could not be read."""
+
+    run: str
+    created: str = ""
+    strategy: str = ""
+    backbone: str = ""
+    classes: int = 0
+    accuracy: float | None = None
+    accuracy_source: str = ""
+    error: str | None = None

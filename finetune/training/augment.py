@@ -1,0 +1,69 @@
+"""Random changes to training images: one affine map and one look-up each, then colour."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from finetune.records.decision import Augment
+
+
+def augment(images: Tensor, settings: Augment, side_px: int, generator: torch.Generator) -> Tensor:
+    """Random crop, scale, stretch, rotation, shift, flip in one resampling, then colour.
+
+    One affine map per image and a single bilinear look-up do what a chain of per-image transforms
+    does in several (docs/decisions/0006-augmentation.md has the timing).
+
+    Args:
+        images: uint8[B, S, S, 3] with S at least `side_px`.
+        settings: The largest change of each kind.
+        side_px: Side of the output.
+        generator: Source of all randomness, on the CPU.
+
+    Returns:
+        float32[B, 3, side_px, side_px] in 0..255.
+    """
+    x = images.permute(0, 3, 1, 2).float()
+    count = x.shape[0]
+    theta = _random_maps(count, settings, generator).to(x.device)
+    grid = functional.affine_grid(theta, [count, 3, side_px, side_px], align_corners=False)
+    x = functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    return _colour(x, settings.colour, generator) if settings.colour else x
+
+
+def _random_maps(count: int, settings: Augment, generator: torch.Generator) -> Tensor:
+    """Output → input affine maps, float32[count, 2, 3], in units of half the side."""
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    scale = uniform(settings.crop, 1.0).sqrt()
+    stretch = torch.exp(uniform(-settings.stretch, settings.stretch) / 2)
+    mirror = 1.0 - 2.0 * (torch.rand(count, generator=generator) < settings.flip).float()
+    angle = uniform(-1.0, 1.0) * math.radians(settings.rotation_deg)
+    wide, high = scale * stretch, scale / stretch
+    # A crop may lie anywhere inside the picture; a translation may also push it over the edge.
+    room_x, room_y = (1 - wide).clamp(min=0), (1 - high).clamp(min=0)
+    shift_x = uniform(-1, 1) * room_x + uniform(-2, 2) * settings.translation
+    shift_y = uniform(-1, 1) * room_y + uniform(-2, 2) * settings.translation
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = [cos * wide * mirror, -sin * high, shift_x, sin * wide * mirror, cos * high, shift_y]
+    return torch.stack(rows, dim=1).view(count, 2, 3)
+
+
+def _colour(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Brightness, contrast and saturation, each by a factor within 1 ± amount per image."""
+
+    def factor() -> Tensor:
+        draw = 1.0 + amount * (2.0 * torch.rand(x.shape[0], 1, 1, 1, generator=generator) - 1.0)
+        return draw.to(x.device)
+
+    x = x * factor()
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = mean + (x - mean) * factor()
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * factor()
+    return x.clamp(0.0, 255.0)

@@ -1,0 +1,184 @@
+"""The loop: one step after the other, evaluate, keep the best, stop when nothing improves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finetune.backbones.stages import Backbone
+from finetune.heads import ridge
+from finetune.records.decision import Plan
+from finetune.records.errors import RunError, TrainingError
+from finetune.records.events import Listener
+from finetune.records.training import EpochRecord
+from finetune.runs.fit_slot import Slot
+from finetune.storage.arrays import Array
+from finetune.training import recipe, setup, state
+from finetune.training.state import Best, Kept, Loop, Split
+
+# How often a training that fell apart is begun anew, each time at a third of the rate.
+RESTARTS = 2
+# A head whose first loss is above this share of knowing nothing has nothing to fall from; fallen it
+# has beyond three quarters of the way there (docs/log.md, 2026-11-24).
+KNOWS, FALLEN = 0.97, 0.75
+# Before so many steps a loss tells of its batch more than of the rate: the warm-up of a full plan.
+TELLING_STEPS = 30
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The outcome of `fit`; the head's temperature is 1: it is calibrated on held-out scores.
+
+    `plan` is as it was carried out, at a smaller rate where that was needed. `stopped` is what
+    ended it before its time; `scores` float64[M,C] are then those of the validation images in the
+    epoch that was kept.
+    """
+
+    backbone: Backbone
+    head: ridge.Head
+    history: tuple[EpochRecord, ...]
+    plan: Plan
+    stopped: BaseException | None = None
+    scores: Array | None = None
+
+
+class _FellApartError(Exception):
+    """The network forgets what it knew; another attempt is allowed."""
+
+
+def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part of it as the plan
+    plan: Plan,
+    backbone: Backbone,
+    start: ridge.Head | None,
+    train: Split,
+    val: Split | None,
+    *,
+    classes: int,
+    device: torch.device,
+    seed: int,
+    listener: Listener,
+    slot: Slot | None = None,
+) -> Tuned:
+    """Tune a copy of a backbone and its head.
+
+    The backbone stays in eval mode, so BatchNorm statistics never move, in frozen and in tuned
+    stages alike (`scratch` excepted, which has none to keep).
+
+    Args:
+        plan: Every hyper-parameter.
+        backbone: The network to start from; it is not changed.
+        start: The probe's head on top features to start from; None for `scratch`.
+        train: Training pictures of `canvas_px` a side.
+        val: Validation pictures of `plan.side_px` a side: the epoch with the least log loss on
+            them is kept, and `plan.patience` epochs without a better one end the training. None
+            trains all epochs and keeps the last, where the cosine schedule has come to rest.
+        classes: Number of classes C.
+        device: Where to compute.
+        seed: Same seed, same numbers on a CPU.
+        listener: Hears of progress.
+        slot: Keeps each epoch, and may hold some already, from which this goes on to the same end.
+
+    Raises:
+        TrainingError: the loss is no number any more, the training fell apart at every rate, or a
+            single image does not fit into memory; but with `val`, the best epoch before that is
+            returned, as it is after Ctrl-C.
+        RunError: the slot cannot be read or written.
+    """
+    found = None if slot is None else slot.read()
+    slowed = 0 if found is None else found[1].slowed
+    while True:
+        torch.manual_seed(seed)
+        planned = recipe.slower(plan, slowed)
+        loop = setup.make_loop(planned, backbone, start, train, classes, device, seed=seed)
+        loop.slowed = slowed
+        try:
+            return _attempt(loop, start, train, val, found, slot, listener)
+        except _FellApartError as fault:
+            slowed, found = slowed + 1, None
+            listener.note(f"{fault}: once more from the start at a third of the rate")
+
+
+def _attempt(
+    loop: Loop,
+    start: ridge.Head | None,
+    train: Split,
+    val: Split | None,
+    found: Kept | None,
+    slot: Slot | None,
+    listener: Listener,
+) -> Tuned:
+    """Train at the loop's rate, from where an earlier process has left it."""
+    plan, backbone, head = loop.plan, loop.backbone, loop.head
+    best, history = state.known(found, loop, listener)
+    if not history and val is not None and start is not None:
+        best.offer(0, state.forward(loop, val.pixels), val.labels, loop)
+    stopped = None
+    try:
+        for epoch in range(len(history) + 1, plan.epochs + 1):
+            if val is not None and epoch - 1 - best.epoch >= plan.patience:
+                listener.note(f"stopped: no better for {plan.patience} epochs")
+                break
+            began = time.perf_counter()
+            loss = loop.epoch(epoch, train, listener)
+            record = EpochRecord(epoch, loss, None, None, plan.lr * loop.factor, 0.0, best=False)
+            if val is not None:
+                record = state.validated(record, best, loop, val)
+            history.append(replace(record, seconds=time.perf_counter() - began))
+            if start is not None:
+                _require_whole(history, loop, train.labels)
+            if slot is not None and (slot.due or epoch == plan.epochs):
+                _keep(slot, loop, best, history, listener)
+            listener.epoch(history[-1])
+    except (KeyboardInterrupt, TrainingError) as fault:
+        if best.scores is None:
+            raise
+        stopped = fault
+    best.restore(loop)
+    backbone.eval()
+    weight = head.linear.weight.detach().cpu().double().numpy()
+    bias = head.linear.bias.detach().cpu().double().numpy()
+    scores = None if stopped is None else best.scores
+    return Tuned(backbone, ridge.Head(weight, bias, 1.0), tuple(history), plan, stopped, scores)
+
+
+def _keep(
+    slot: Slot, loop: Loop, best: Best, history: Sequence[EpochRecord], listener: Listener
+) -> None:
+    """Keep an epoch; where the last of the model that is wanted cannot be, that is there anyway."""
+    try:
+        slot.keep(*state.kept(loop, best, history))
+    except RunError as fault:
+        if len(history) < loop.plan.epochs or not slot.final:
+            raise
+        listener.note(f"{fault.message}; going on, as all epochs are done")
+
+
+def _require_whole(
+    history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArray[np.int64]
+) -> None:
+    """Find out from the half of the epochs on whether the network still knows what it began with.
+
+    With BatchNorm's statistics frozen nothing brings activations back that a rate too large has
+    blown up: the loss then stays at that of knowing nothing, where it had begun at the probe's.
+
+    Raises:
+        _FellApartError: it is much nearer to knowing nothing than to where it began.
+        TrainingError: the same, at the smallest rate that is tried.
+    """
+    plan, first, last = loop.plan, loop.began, history[-1].train_loss
+    nothing = loop.ignorance(labels)
+    early = 2 * len(history) < plan.epochs or loop.done < TELLING_STEPS
+    if early or first > KNOWS * nothing or last <= first + FALLEN * (nothing - first):
+        return
+    text = (
+        f"the training fell apart: in epoch {len(history)} its loss is {last:.2f}, {nothing:.2f} "
+        f"is that of knowing nothing, and it began at {first:.2f}"
+    )
+    if loop.slowed < RESTARTS:
+        raise _FellApartError(text)
+    raise TrainingError(text, hint=f"Give a smaller rate than {plan.lr:g}: --lr {plan.lr / 10:g}.")

@@ -1,0 +1,276 @@
+"""A training's state: the loop of one epoch, and the best weights so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from finetune.backbones.engine import autocast, to_device
+from finetune.backbones.stages import Backbone
+from finetune.heads import calibration
+from finetune.records.decision import Plan
+from finetune.records.errors import TrainingError, out_of_memory
+from finetune.records.events import Listener
+from finetune.records.training import EpochRecord, FitProgress
+from finetune.storage.arrays import Array, Some
+from finetune.training import checkpoint, losses
+from finetune.training.augment import augment
+
+CLIP = 1.0  # gradient norm; guards the first steps on a head that does not fit yet
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pixels uint8[N,S,S,3] with labels int64[N]."""
+
+    pixels: npt.NDArray[np.uint8] | Some
+    labels: npt.NDArray[np.int64]
+
+
+# What a slot holds of an earlier process: the tensors, and the facts beside them.
+Kept = tuple[checkpoint.Arrays, FitProgress]
+
+
+class Head(nn.Module):
+    """Dropout and a linear layer on float32[N,F]."""
+
+    def __init__(self, linear: nn.Linear, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = linear
+
+    def forward(self, features: Tensor) -> Tensor:
+        """float32[N,F] to logits float32[N,C]."""
+        out: Tensor = self.linear(self.dropout(features))
+        return out
+
+
+@dataclass
+class Loop:
+    """One epoch of steps; the schedule's position is `done`.
+
+    A batch goes through the network in `parts`: more than one where memory is short. `features` is
+    the backbone, wherever its frozen stages run.
+    """
+
+    plan: Plan
+    backbone: Backbone
+    head: Head
+    features: Callable[[Tensor], Tensor]
+    optimiser: torch.optim.Optimizer
+    base: list[float]
+    criterion: losses.Loss
+    scaler: torch.amp.GradScaler
+    device: torch.device
+    generator: torch.Generator
+    done: int = 0
+    factor: float = 0.0
+    parts: int = 1
+    slowed: int = 0
+    began: float = 0.0
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
+        out: Tensor = self.head(self.features(x))
+        return out
+
+    def epoch(self, number: int, train: Split, listener: Listener) -> float:
+        """Go once through the training pictures in random order; returns the mean loss."""
+        self.train_mode()
+        order = torch.randperm(len(train.labels), generator=self.generator).numpy()
+        chunks = np.array_split(order, math.ceil(len(order) / self.plan.batch_size))
+        total = len(chunks) * self.plan.epochs
+        loss_sum = 0.0
+        for chunk in chunks:
+            self.factor = schedule(self.done, total, self.plan.warmup)
+            parts = self.parts
+            loss = self.step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss became {loss} at step {self.done + 1} of epoch {number}",
+                    hint=f"Give a smaller rate than {self.plan.lr:g}: --lr {self.plan.lr / 10:g}.",
+                )
+            if self.parts > parts:
+                size = math.ceil(len(chunk) / self.parts)
+                listener.note(
+                    f"out of memory: batches of {len(chunk)} go in parts of {size} from here, "
+                    "whose gradients add up to the same update"
+                )
+            if self.done == 0:
+                self.began = loss * self._as_set(train.labels, train.labels[chunk])
+            loss_sum += loss * len(chunk)
+            self.done += 1
+            listener.progress(self.done, total)
+        return loss_sum / len(order)
+
+    def ignorance(self, labels: npt.NDArray[np.int64]) -> float:
+        """The least mean loss of a model that answers every image with the same probabilities."""
+        constant = self.criterion.blind(labels, self.head.linear.out_features)
+        return self.criterion.of_constant(constant, labels)
+
+    def _as_set(self, labels: npt.NDArray[np.int64], batch: npt.NDArray[np.int64]) -> float:
+        """By what a batch's loss is multiplied to stand for the set's, rare classes as frequent.
+
+        It is their ratio for a model that knows nothing: one where classes are even.
+        """
+        constant = self.criterion.blind(labels, self.head.linear.out_features)
+        of_set, of_batch = (self.criterion.of_constant(constant, some) for some in (labels, batch))
+        return of_set / of_batch
+
+    def train_mode(self) -> None:
+        """The backbone stays in eval mode, so that BatchNorm's statistics do not move."""
+        self.backbone.train(self.plan.strategy == "scratch")
+        self.head.train()
+
+    def step(self, pixels: npt.NDArray[np.uint8], labels: Tensor) -> float:
+        """One update on pictures uint8[B,S,S,3]; returns the loss."""
+        for group, rate in zip(self.optimiser.param_groups, self.base, strict=True):
+            group["lr"] = rate * self.factor
+        images = to_device(pixels, self.device)
+        x = augment(images, self.plan.augment, self.plan.side_px, self.generator)
+        loss = self._gradients(self.backbone.normalise(x), labels.to(self.device))
+        self.scaler.unscale_(self.optimiser)
+        tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
+        nn.utils.clip_grad_norm_(tuned, CLIP)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        return loss
+
+    def _gradients(self, x: Tensor, labels: Tensor) -> float:
+        """Gradients of a batch's loss, which is returned; in more parts where memory is short.
+
+        Raises:
+            TrainingError: not even one image fits.
+        """
+        while True:
+            self.optimiser.zero_grad(set_to_none=True)
+            try:
+                return self._in_parts(x, labels)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if self.parts >= len(labels):
+                    raise TrainingError(
+                        f"out of memory at a single image of {self.plan.side_px} px",
+                        hint=f"Give a smaller --side-px than {self.plan.side_px}, or free memory.",
+                    ) from error
+            self.parts = min(2 * self.parts, len(labels))
+
+    def _in_parts(self, x: Tensor, labels: Tensor) -> float:
+        """Add up the gradients of the parts, each with its share in the mean of the batch."""
+        total = 0.0
+        for images, wanted in zip(*(t.tensor_split(self.parts) for t in (x, labels)), strict=True):
+            with autocast(self.device):
+                loss = self.criterion(self.scores(images), wanted) * (len(wanted) / len(labels))
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total
+
+
+def schedule(done: int, total: int, warmup: float) -> float:
+    """Rate factor in (0, 1]: linear warm-up, then a half cosine to zero."""
+    ramp = max(1, round(total * warmup))
+    if done < ramp:
+        return (done + 1) / ramp
+    return 0.5 * (1.0 + math.cos(math.pi * (done - ramp) / max(1, total - ramp)))
+
+
+@dataclass
+class Best:
+    """The best weights so far, by validation log loss; epoch 0 is the probe's own head."""
+
+    epoch: int = 0
+    loss: float = math.inf
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    scores: Array | None = None
+
+    def offer(
+        self, epoch: int, scores: Array, labels: npt.NDArray[np.int64], loop: Loop
+    ) -> tuple[float, bool]:
+        """Keep a copy of all that training may change if the log loss is the least so far."""
+        loss = calibration.log_loss(scores, labels)
+        if not loss < self.loss:
+            return loss, False
+        tensors = {name: tensor.clone() for name, tensor in _changing(loop).items()}
+        self.epoch, self.loss, self.tensors, self.scores = epoch, loss, tensors, scores
+        return loss, True
+
+    def restore(self, loop: Loop) -> None:
+        """Put the best weights back; without any offer the last ones stay."""
+        _put_back(self.tensors, loop)
+
+
+def _changing(loop: Loop) -> dict[str, Tensor]:
+    """All that training may change, by name: no copies."""
+    plan, backbone = loop.plan, loop.backbone
+    ids = {id(p) for stage in plan.tuned_stages for p in backbone.stage_parameters(stage)}
+    tensors = {f"net.{n}": p.detach() for n, p in backbone.net.named_parameters() if id(p) in ids}
+    if plan.strategy == "scratch":
+        tensors |= {f"net.{n}": b for n, b in backbone.net.named_buffers()}
+    return tensors | {f"head.{n}": t for n, t in loop.head.state_dict().items()}
+
+
+def _put_back(tensors: Mapping[str, Tensor], loop: Loop) -> None:
+    places = _changing(loop)
+    for name, tensor in tensors.items():
+        places[name].copy_(tensor)
+
+
+def kept(
+    loop: Loop, best: Best, history: Sequence[EpochRecord]
+) -> tuple[checkpoint.Arrays, FitProgress]:
+    """All that the next epoch depends on."""
+    groups = {"now": _changing(loop), "best": best.tensors}
+    groups |= checkpoint.machinery(loop.optimiser, loop.generator)
+    arrays = checkpoint.packed(groups)
+    if best.scores is not None:
+        arrays["scores"] = best.scores
+    loss = best.loss if math.isfinite(best.loss) else None
+    scaler = loop.scaler.state_dict()
+    facts = (tuple(history), best.epoch, loss, loop.done, loop.parts, scaler)
+    return arrays, FitProgress(*facts, slowed=loop.slowed, began=loop.began)
+
+
+def known(found: Kept | None, loop: Loop, listener: Listener) -> tuple[Best, list[EpochRecord]]:
+    """What an earlier process has done: its last epoch is put into the loop."""
+    if found is None:
+        return Best(), []
+    arrays, facts = found
+    scores = arrays.pop("scores", None)
+    groups = checkpoint.unpacked(arrays)
+    _put_back(groups["now"], loop)
+    checkpoint.restore_machinery(groups, loop.optimiser, loop.generator)
+    if facts.scaler:
+        loop.scaler.load_state_dict(facts.scaler)
+    loop.done, loop.parts, loop.began = facts.done, facts.parts, facts.began
+    listener.note(f"going on after epoch {len(facts.history)} of {loop.plan.epochs}")
+    loss = math.inf if facts.best_loss is None else facts.best_loss
+    best = Best(facts.best_epoch, loss, groups.get("best", {}), scores)
+    return best, list(facts.history)
+
+
+def validated(record: EpochRecord, best: Best, loop: Loop, val: Split) -> EpochRecord:
+    """The record with validation figures; the best weights are kept on the way."""
+    scores = forward(loop, val.pixels)
+    accuracy = float((scores.argmax(axis=1) == val.labels).mean())
+    loss, improved = best.offer(record.epoch, scores, val.labels, loop)
+    return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
+
+
+def forward(loop: Loop, pixels: npt.NDArray[np.uint8] | Some) -> npt.NDArray[np.float64]:
+    """Scores float64[N,C] of pictures as they are."""
+    loop.backbone.eval()
+    loop.head.eval()
+    rows = []
+    with torch.inference_mode(), autocast(loop.device):
+        for start in range(0, len(pixels), 32):
+            images = to_device(pixels[start : start + 32], loop.device)
+            rows.append(loop.scores(loop.backbone.normalise(images)).float().cpu())
+    scores: npt.NDArray[np.float64] = torch.cat(rows).double().numpy()
+    return scores

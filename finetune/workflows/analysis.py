@@ -1,0 +1,75 @@
+"""What `train`, `recommend` and `compare` begin with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import replace
+
+from finetune.analysis import analyze, axes
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes, fit_probes
+from finetune.backbones import prepared, registry
+from finetune.decision import table
+from finetune.records.analysis import DatasetProfile
+from finetune.records.dataset import Splits
+from finetune.records.errors import UsageError
+from finetune.records.events import Listener
+from finetune.records.options import Request
+from finetune.runs import start
+from finetune.training import recipe
+
+
+def check_request(request: Request) -> None:
+    """Refuse what cannot be done before any image is read.
+
+    Raises:
+        UsageError: names the option and what to give instead.
+    """
+    if request.strategy != "auto":
+        table.named(request.strategy)
+    recipe.check(request.options)
+    prepared.require_device(request.device)
+    if start.as_start(request.weights, request.backbone) is None:
+        registry.require(request.weights)
+    scratch = request.strategy == "scratch"
+    if scratch and request.weights not in (None, registry.RANDOM):
+        raise UsageError(
+            f"--strategy scratch starts from random weights, not from {request.weights}",
+            hint="Leave out --weights, or choose another --strategy.",
+        )
+    if request.backbone == "lenet5" and not scratch and request.weights is None:
+        raise UsageError(
+            "lenet5 has no pretrained weights",
+            hint="Use --strategy scratch, or --weights FILE with your own.",
+        )
+
+
+def analyzed(
+    request: Request,
+    listener: Listener,
+    clock: Clock,
+    *,
+    all_stages: bool,
+    most: int | None = None,
+) -> tuple[Analysis, Probes, DatasetProfile]:
+    """The data looked at: features, probes of each stage, size and similarity."""
+    seen = analyze.analyze(request, listener, clock, most)
+    probes = fit_probes(seen, clock, all_stages=all_stages)
+    measured = axes.measure(seen, probes, clock)
+    return replace(seen, findings=seen.findings + axes.overlap(seen)), probes, measured
+
+
+def counts(splits: Splits) -> dict[str, int]:
+    """How many images each part has."""
+    return {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)}
+
+
+def versions() -> dict[str, str]:
+    """Of all that the numbers of a training depend on."""
+    names = ("finetune", "torch", "timm", "numpy", "pillow", "openvino")
+    return {
+        "python": platform.python_version(),
+        **{n: importlib.metadata.version(n) for n in names},
+    }

@@ -1,0 +1,27 @@
+"""The story of `check`: every check, nothing learnt; torch-free."""
+
+from __future__ import annotations
+
+import time
+
+from finetune.data import examination
+from finetune.records.answers import Health
+from finetune.records.errors import safe_name
+from finetune.records.events import Listener
+from finetune.records.options import Request
+
+
+def run_check(request: Request, listener: Listener) -> Health:
+    """`finetune check DIR`: every check, a ready-made test included, nothing learnt."""
+    began = time.perf_counter()
+    listener.step(f"reading and checking {request.root}")
+    found = examination.examine(request, listener.progress, with_test=True)
+    splits = found.splits
+    return Health(
+        data=safe_name(request.root),
+        classes=found.dataset.classes,
+        layout=found.dataset.layout,
+        counts={"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
+        checks=found.checks,
+        seconds=time.perf_counter() - began,
+    )

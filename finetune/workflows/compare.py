@@ -1,0 +1,163 @@
+"""The story of `compare`: every strategy on one split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes
+from finetune.decision import choose, fitted
+from finetune.decision.planning import plan_for
+from finetune.metrics import classification, paired
+from finetune.records.analysis import DatasetProfile
+from finetune.records.answers import Comparison, Contender
+from finetune.records.choices import TRANSFERS, TUNED, Strategy
+from finetune.records.decision import Recommendation
+from finetune.records.errors import DataError, TrainingError, UsageError, safe_name
+from finetune.records.events import Listener
+from finetune.records.options import Request
+from finetune.workflows import analysis, final_test
+
+
+def run_comparison(request: Request, listener: Listener) -> Comparison:
+    """`finetune compare DIR`: every strategy on one split, and what the table's choice cost."""
+    clock = Clock(listener)
+    analysis.check_request(request)
+    seen, probes, measured = analysis.analyzed(request, listener, clock, all_stages=True)
+    if not seen.splits.test:
+        raise UsageError(
+            "nothing to compare on: --test-fraction is 0", hint="Leave out --test-fraction."
+        )
+    advice = choose.decide(seen, probes, measured, clock, trials=True).advice
+    tests: dict[Strategy, final_test.Test] = {}
+    seconds: dict[Strategy, float] = {}
+    untried: dict[Strategy, str] = {}
+    for name in TRANSFERS:
+        why = _too_long(seen, probes, measured, name, clock)
+        if why is not None:
+            listener.note(f"{name}: not started, {why}")
+            untried[name] = why
+            continue
+        part = Clock(listener)
+        try:
+            model = _plainly(seen, probes, measured, name, part)
+            if model.stopped is not None:
+                raise model.stopped  # half a training says nothing about its strategy
+        except TrainingError as fault:
+            untried[name] = f"its training failed: {fault.message}"
+            listener.note(f"{name}: {untried[name]}")
+            continue
+        tests[name] = final_test.examine(seen, model, part)
+        if not len(tests[name].labels):
+            raise DataError(
+                f"none of the {len(seen.splits.test)} test images of {request.root} can be read",
+                hint="Repair them, or let `finetune check` name what is wrong.",
+            )
+        seconds[name] = part.total()["total"]
+    rows = _contenders(seen, advice, tests, seconds, untried)
+    return Comparison(
+        data=safe_name(request.root),
+        rule=advice.rule,
+        table=advice.table,
+        chosen=advice.strategy,
+        best=_best(rows).strategy,
+        contenders=rows,
+        profile=measured,
+        counts=analysis.counts(seen.splits),
+        findings=seen.findings,
+        verdict=_verdict(rows, advice),
+        seconds=clock.total(),
+    )
+
+
+def _too_long(
+    seen: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
+) -> str | None:
+    """Why a strategy is not started: it does not fit what is left of the user's budget."""
+    budget = seen.request.budget_s
+    if budget is None or name not in TUNED:
+        return None  # the probes are fitted already
+    from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
+
+    with clock.step("forecast", f"forecasting the time of {name}"):
+        alone = replace(seen, request=replace(seen.request, strategy=name))
+        needed, text = timing.seconds(alone, plan_for(seen, measured, probes, name))
+    needed += len(seen.splits.test) * seen.seconds_per_image
+    left = budget - clock.total()["total"]
+    if needed <= left:
+        return None
+    return (
+        f"it takes about {needed:.0f} s ({text}), and {max(left, 0):.0f} s of the budget of "
+        f"{budget:g} s are left"
+    )
+
+
+def _plainly(
+    seen: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
+) -> fitted.FittedModel:
+    """A strategy to the letter: no floor under it."""
+    if name in TUNED:
+        from finetune.decision import baseline  # noqa: PLC0415 - torch, which takes seconds
+
+        plan = plan_for(seen, measured, probes, name)
+        return baseline.tuned(seen, probes, plan, clock, guarded=False)
+    return fitted.probed(seen, probes.of(name), name)
+
+
+def _contenders(
+    seen: Analysis,
+    advice: Recommendation,
+    tests: dict[Strategy, final_test.Test],
+    seconds: dict[Strategy, float],
+    untried: dict[Strategy, str],
+) -> tuple[Contender, ...]:
+    """Accuracies with paired differences to the table's choice, where that was tried."""
+    rows = []
+    base = tests.get(advice.table)
+    for name in TRANSFERS:
+        if name in untried:
+            rows.append(Contender(name, untried=untried[name]))
+            continue
+        test = tests[name]
+        found = final_test.measured(seen, test)
+        row = Contender(
+            *(name, found.accuracy, found.interval, found.log_loss), seconds=seconds[name]
+        )
+        if base is not None:
+            gain, noise, _, _ = paired.accuracy_gain(
+                test.probabilities, base.probabilities, test.labels
+            )
+            half = 0.0 if name == advice.table else classification.Z95 * noise
+            row = replace(row, difference=gain, low=gain - half, high=gain + half)
+        rows.append(row)
+    return tuple(rows)
+
+
+def _best(rows: Sequence[Contender]) -> Contender:
+    """The one with the best accuracy of those that were tried; of equal ones the surest."""
+    tried = [c for c in rows if c.accuracy is not None]
+    return max(tried, key=lambda c: (c.accuracy or 0.0, -(c.log_loss or 0.0)))
+
+
+def _verdict(rows: Sequence[Contender], advice: Recommendation) -> str:
+    """The sentence that says what the choices cost."""
+    best = _best(rows)
+    taken = next(c for c in rows if c.strategy == advice.strategy)
+    said = f"The table said {advice.table}"
+    if best.difference is None or best.low is None or best.high is None:
+        said += f", which has no figures; best of the others was {best.strategy}"
+    else:
+        untried = ", ".join(c.strategy for c in rows if c.untried is not None)
+        of = f" (of those with figures: not {untried})" if untried else ""
+        said += (
+            f", best was {best.strategy}{of}: the table cost {100 * best.difference:.1f} points "
+            f"(95 % interval {100 * best.low:.1f} to {100 * best.high:.1f})"
+        )
+    if taken.accuracy is None or best.accuracy is None:
+        return f"{said}. The measured policy takes {taken.strategy}, which was not tried."
+    return (
+        f"{said}. The measured policy takes {taken.strategy}: "
+        f"{100 * (best.accuracy - taken.accuracy):.1f} points below the best."
+    )

@@ -1,0 +1,40 @@
+"""What may go wrong after a training, each with its code."""
+
+from __future__ import annotations
+
+from finetune.records.dataset import FindingKind
+
+UNTESTED = FindingKind(
+    "FT201",
+    "error",
+    "the model could not be tested",
+    "It is kept as it is. Mend the cause, then measure it: finetune evaluate DIR --unseen.",
+)
+NO_NETWORK = FindingKind(
+    "FT202",
+    "warning",
+    "no inference file could be written",
+    "The model is whole; predictions load torch, which takes seconds.",
+)
+NO_REPORT = FindingKind(
+    "FT203", "error", "report.html could not be made", "Its figures are in result.json, too."
+)
+ELSEWHERE = FindingKind(
+    "FT204",
+    "error",
+    "the run is not where it was to go",
+    "Move its folder as it is to where there is room.",
+)
+UNCOMPARED = FindingKind(
+    "FT205",
+    "error",
+    "near copies of training images could not be looked for in the test",
+    "Mend the cause; finetune check DIR looks for them.",
+)
+BUG = FindingKind(
+    "FT209",
+    "error",
+    "a bug of ours after the training",
+    "The model is kept. Please report it with the lines of the traceback.",
+)
+KINDS = (UNTESTED, NO_NETWORK, NO_REPORT, ELSEWHERE, UNCOMPARED, BUG)

@@ -1,0 +1,335 @@
+"""A finished model is kept: what goes wrong after its training becomes a finding of its run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.data import examination
+from finetune.decision import fitted, table
+from finetune.deploy import inference_file
+from finetune.heads import ridge
+from finetune.records.analysis import DatasetProfile, StageScore
+from finetune.records.codec import T
+from finetune.records.dataset import Finding, FindingKind
+from finetune.records.decision import Recommendation
+from finetune.records.errors import (
+    FinetuneError,
+    RunError,
+    TakenError,
+    UsageError,
+    first_line,
+    safe_name,
+)
+from finetune.records.run import RunResult, Stop
+from finetune.report import html
+from finetune.runs import places, run_folder
+from finetune.runs.resume import Progress
+from finetune.workflows import analysis, final_test, run_facts
+from finetune.workflows.faults import BUG, ELSEWHERE, NO_NETWORK, NO_REPORT, UNCOMPARED, UNTESTED
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run may be written: `aside` first, on the same file system.
+
+    `replaced` is where an interrupted run goes that stands there; `why` it is not where it was to
+    go, empty where it is; `small` leaves out the inference file.
+    """
+
+    path: Path
+    aside: Path
+    replaced: Path | None = None
+    why: str = ""
+    small: bool = False
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """All of a run but its place."""
+
+    model: fitted.FittedModel
+    head: ridge.Head
+    advice: Recommendation
+    test: final_test.Test | None
+    findings: tuple[Finding, ...]
+    network: tuple[bytes, bytes] | None
+    fault: BaseException | None
+
+
+@dataclass
+class Keeper:
+    """Writes the run of a model, whatever happens.
+
+    `faults` has what went wrong after the training, by code.
+    """
+
+    seen: Analysis
+    stages: tuple[StageScore, ...]
+    measured: DatasetProfile
+    progress: Progress
+    clock: Clock
+    now: datetime
+    faults: dict[str, Finding] = field(default_factory=dict)
+
+    def attempt(self, kind: FindingKind, work: Callable[[], T]) -> T | None:
+        """What some work gives; where it fails, a fault of that kind, and a bug if unforeseen."""
+        try:
+            return work()
+        except Exception as error:
+            why = run_facts.why(error)
+            if why is None:
+                for line in "".join(traceback.format_exception(error)).splitlines():
+                    self.seen.listener.note(line)
+                why = first_line(error)
+                self.add(BUG, why)
+            self.add(kind, why)
+            return None
+
+    def add(self, kind: FindingKind, why: str) -> None:
+        """Take note of a fault."""
+        finding = kind.finding(f"{kind.title}: {why}", ())
+        self.seen.listener.note(finding.title)
+        self.faults[kind.code] = finding
+
+    def test(self, model: fitted.FittedModel) -> final_test.Test | None:
+        """The one test; None where it could not be made, which is a fault."""
+        wanted = self.seen.splits.test
+        test = self.attempt(UNTESTED, lambda: final_test.examine(self.seen, model, self.clock))
+        if test is not None and not len(test.labels):
+            self.add(UNTESTED, f"none of the {len(wanted)} test images can be read")
+        return test
+
+    def keep(
+        self,
+        model: fitted.FittedModel,
+        advice: Recommendation,
+        test: final_test.Test | None,
+        fault: BaseException | None,
+    ) -> RunResult:
+        """Write the run where it was to go, else where that can be done.
+
+        Args:
+            model: What is kept.
+            advice: Why it is this one.
+            test: What the test images have shown.
+            fault: What ended the training before its time.
+
+        Raises:
+            RunError: it can be written nowhere; the epochs that were kept stay.
+        """
+        head = final_test.stored(model.head)
+        with self.clock.step("save", "writing the run"):
+            network = None if fault is not None else self._network(model, head)
+            draft = _Draft(model, head, advice, test, self._late(test), network, fault)
+            found: list[RunError] = []
+            for place in self._places(draft, found):
+                try:
+                    result = self._write(draft, place)
+                    break
+                except RunError as error:
+                    found.append(error)
+                    self.seen.listener.note(error.message)
+            else:
+                raise self._lost(found[0])
+        return replace(result, seconds=self.clock.total())
+
+    def place(self, name: str) -> tuple[Path, Path | None]:
+        """Where the run goes, and where to put an interrupted one of this training that is there.
+
+        Raises:
+            RunError: the place is taken, or cannot be written.
+        """
+        request, earlier = self.seen.request, self.progress.earlier
+        return place(request.out, request.root, earlier, self.progress, name, self.now)
+
+    def _late(self, test: final_test.Test | None) -> tuple[Finding, ...]:
+        """What the test images have shown, once they were looked at."""
+        if test is None:
+            return ()
+        examined, root = self.seen.examined, Path(self.seen.request.root)
+        late = self.attempt(UNCOMPARED, lambda: examination.late_findings(examined, root))
+        return test.findings + (late or ())
+
+    def _network(self, model: fitted.FittedModel, head: ridge.Head) -> tuple[bytes, bytes] | None:
+        """The run's inference file; why there is none is told."""
+        if self.seen.body.device != "cpu":
+            self.seen.listener.note(
+                "no inference file, predictions will need torch: it was trained on a GPU"
+            )
+            return None
+        given = (model.graph, head, model.taps, model.side_px, model.runtime, self.progress.folder)
+        made = self.attempt(NO_NETWORK, lambda: inference_file.inference_file(*given))
+        network, why = made or (None, "")
+        if why:
+            self.add(NO_NETWORK, why)
+        return network
+
+    def _places(self, draft: _Draft, found: list[RunError]) -> Iterator[_Place]:
+        """Where to write, one after the other, until it is done; `found` has what went wrong."""
+        name, out, aside = draft.model.strategy, self.seen.request.out, self.progress.aside
+        last = None if out is None else _Place(Path(out), aside)
+        try:
+            path, replaced = self.place(name)
+            last = _Place(path, aside, replaced)
+        except RunError as error:
+            found.append(error)
+        else:
+            yield last
+        while last is not None and isinstance(found[-1], TakenError):
+            why = "" if out is None else found[0].message
+            last = _Place(run_folder.beside(last.path), aside, why=why)
+            yield last
+        if last is not None and draft.network is not None:
+            yield replace(last, small=True)
+        for home in self._elsewhere():
+            with contextlib.suppress(RunError, OSError):
+                other = home / f"{self.now:%Y%m%d-%H%M%S}-{os.getpid()}-{name}"
+                hidden = home / f".finetune-{os.getpid()}"
+                yield _Place(other, hidden, why=found[0].message)
+
+    def _elsewhere(self) -> Iterator[Path]:
+        """Folders on other disks, perhaps; never in the data folder."""
+        with contextlib.suppress(UsageError):
+            places.require_outside(self.seen.request.root, run_folder.HOME)
+            yield run_folder.HOME
+        with contextlib.suppress(OSError, UsageError):
+            base = Path(tempfile.gettempdir())
+            places.require_outside(self.seen.request.root, base)
+            yield Path(tempfile.mkdtemp(prefix="finetune-kept-"))
+
+    def _write(self, draft: _Draft, place: _Place) -> RunResult:
+        """Write the run at a place; raises `RunError` where that cannot be done."""
+        seen, model = self.seen, draft.model
+        self.faults.pop(ELSEWHERE.code, None)
+        network = None if place.small else draft.network
+        if place.small:
+            self.add(NO_NETWORK, "there is no room for it")
+        if place.why:
+            self.add(ELSEWHERE, place.why)
+        result = self._result(draft, str(place.path))
+        facts = run_facts.facts(seen, model, result, self.now)
+        told = (facts, result, self.measured, model.history, table.actions())
+        page = self.attempt(NO_REPORT, lambda: html.to_html(*told))
+        if page is None:
+            result = self._result(draft, str(place.path))
+        with contextlib.suppress(RunError):  # on a full disk; a run of the same request is ours
+            self.progress.keep_place(place.path)
+        run_folder.save(
+            place.path,
+            facts,
+            result,
+            tensors=run_folder.pack(
+                model.tensors(),
+                draft.head.weight.astype(np.float32),
+                draft.head.bias.astype(np.float32),
+            ),
+            history=model.history,
+            splits=seen.splits,
+            report=page,
+            aside=place.aside,
+            replaced=place.replaced,
+            network=network,
+        )
+        return result
+
+    def _result(self, draft: _Draft, run: str) -> RunResult:
+        seen, model, tested = self.seen, draft.model, draft.test
+        test, errors = None, None
+        if tested is not None and len(tested.labels):
+            test = self.attempt(UNTESTED, lambda: final_test.measured(seen, tested))
+            errors = self.attempt(UNTESTED, lambda: final_test.wrong_answers(seen, tested))
+        standing = run_facts.standing(test, model)
+        return RunResult(
+            run=safe_name(run),
+            strategy=model.strategy,
+            requested_strategy=seen.request.strategy,
+            classes=seen.dataset.classes,
+            counts=analysis.counts(seen.splits),
+            test=test,
+            estimate=model.estimate,
+            estimate_source=model.estimate_source,
+            stages=self.stages,
+            recommendation=draft.advice,
+            floor=model.floor,
+            findings=(
+                *(*seen.findings, *draft.findings, *standing.findings),
+                *self.faults.values(),
+            ),
+            seconds=self.clock.total(),
+            stopped=run_facts.stop(draft.fault, model, decided=draft.advice.policy != "undecided"),
+            failed=self._failed(safe_name(run)),
+            errors=errors or (),
+            better_than_commonest=standing.better,
+            verdict=standing.text,
+        )
+
+    def _failed(self, run: str) -> Stop | None:
+        """What the faults come to: the worst of them, and what to do."""
+        if BUG.code in self.faults:
+            what = self.faults[BUG.code]
+            return Stop(f"{what.title}; the model is kept in {run}", what.hint, 1)
+        if ELSEWHERE.code in self.faults:
+            wanted = shlex.quote(self.seen.request.out or str(run_folder.HOME))
+            return Stop(
+                f"{self.faults[ELSEWHERE.code].title}; it is kept in {run}",
+                f"Make room, then move it: mv {shlex.quote(run)} {wanted}",
+                FinetuneError.exit_code,
+            )
+        if UNTESTED.code in self.faults:
+            root = shlex.quote(safe_name(self.seen.request.root))
+            return Stop(
+                f"{self.faults[UNTESTED.code].title}; it is kept in {run}",
+                f"Mend that, then: finetune evaluate {root} --unseen --run {shlex.quote(run)}",
+                FinetuneError.exit_code,
+            )
+        return None
+
+    def _lost(self, fault: RunError) -> RunError:
+        """What to tell where the run can be written nowhere."""
+        if self.progress.fits:
+            return RunError(
+                f"{fault.message}; the training is kept in {self.progress.folder}",
+                hint="Make room and give the same command with --resume: nothing is trained again.",
+            )
+        return RunError(
+            f"{fault.message}; nor could it be written elsewhere",
+            hint="Make room and give the same command again: features are known, so it is quick.",
+        )
+
+
+def place(
+    out: str | None,
+    root: str,
+    earlier: RunResult | None,
+    progress: Progress,
+    name: str,
+    now: datetime,
+) -> tuple[Path, Path | None]:
+    """Where the run of a request goes, as `Keeper.place` has it.
+
+    Args:
+        out: The user's word.
+        root: The data folder.
+        earlier: What this training has written already.
+        progress: Of the training.
+        name: The strategy.
+        now: When it began.
+    """
+    if out is not None and earlier is not None and earlier.stopped is not None:
+        path = Path(out)
+        if places.absolute(path) == progress.begun.run:
+            places.require_only_a_run(path)
+            return path, progress.replaced
+    return run_folder.choose_folder(out, Path(root), name, now.astimezone()), None

@@ -1,0 +1,46 @@
+"""A time is read as people write it, or refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from finetune.cli import durations
+from finetune.records.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("0.5h", 1800), ("1.5", 1.5)),
+        *(("1h30", 5400), ("1h30m", 5400), ("1H30", 5400), (" 1h5 ", 3900), ("2h00", 7200)),
+        *(("1m30", 90), ("1m30s", 90), ("1h30s", 3630), ("1h90m", 9000), ("1h2m3s", 3723)),
+        *(("1:30:00", 5400), ("0:00:20", 20)),
+    ],
+)
+def test_a_time_is_read_as_people_write_it(text: str, seconds: float) -> None:
+    """A last number without a unit is of the next smaller unit: 1h30 is ninety minutes."""
+    assert durations.seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "soon", "0", "0h0", "-5m", "h", "1h90", "1m75", "1.5h30", "1h2m3", "30m1h"),
+        *("1e3", "inf", "nan", "1:70:00", "1::00", "10 minutes", "1d", "٣m"),
+    ],
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    """The fault shows what was given and times to give instead."""
+    with pytest.raises(UsageError, match="--budget is") as caught:
+        durations.seconds(text)
+
+    assert text in str(caught.value)
+    assert "1h30" in caught.value.hint
+
+
+def test_a_time_with_two_meanings_is_refused() -> None:
+    """1:30 may be hours or minutes: both ways to write it are shown."""
+    with pytest.raises(UsageError, match="may be hours or minutes") as caught:
+        durations.seconds("1:30")
+
+    assert caught.value.hint == "Give 1h30 or 1m30."

@@ -1,0 +1,180 @@
+"""What people see on a terminal of 80 columns can be read and copied."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from examples import CHECK, RESULT, WRONG
+from rich.console import Console
+
+from finetune.cli import render, render_training, style
+from finetune.metrics import classification, verdict
+from finetune.records.answers import Evaluation, Health
+from finetune.records.run import RunRow
+
+LONG = (
+    "runs/20261124-220651-" + "flowers photographed in summer".replace(" ", "-") + "-linear-probe"
+)
+ROW = RunRow(
+    run=LONG,
+    created="2026-11-24T22:06:51.974492+00:00",
+    strategy="linear-probe",
+    backbone="tf_efficientnet_lite0",
+    classes=5,
+    accuracy=0.875,
+    accuracy_source="46 test images",
+)
+
+
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers go to 80 columns, as a terminal has them, without colours."""
+    monkeypatch.setattr(style, "out", lambda: Console(highlight=False, width=80))
+
+
+@pytest.fixture
+def east_of_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clocks show five hours and a half more than UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XXX-5:30")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_the_path_of_a_run_is_on_one_line(capsys) -> None:
+    """What does not fit beside it is left out: the accuracy stays."""
+    render.show_runs([ROW, replace(ROW, run="runs/leaves")])
+
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[0] == LONG
+    assert second.split()[0] == "runs/leaves"
+    assert {"run", "accuracy"} <= set(head.split())
+    assert "87.5%" in first
+    assert "backbone" not in head
+
+
+def test_a_path_wider_than_the_terminal_is_not_cut(capsys) -> None:
+    """Neither is that of a damaged run, whose fault stands behind it."""
+    render.show_runs([replace(ROW, run=4 * LONG), RunRow(run=3 * LONG, error="cannot read it")])
+
+    out = capsys.readouterr().out
+    assert 4 * LONG in out
+    assert f"{3 * LONG}  cannot read it" in out
+
+
+def test_short_paths_leave_room_for_all(capsys) -> None:
+    """Columns go only where they have to, the backbone first."""
+    render.show_runs([replace(ROW, run="runs/a")])
+
+    head = capsys.readouterr().out.splitlines()[0]
+    assert head.split() == ["run", "made", "strategy", "classes", "accuracy", "measured", "on"]
+
+
+@pytest.mark.usefixtures("east_of_greenwich")
+def test_a_run_was_made_when_clocks_here_say(capsys) -> None:
+    """The moment is local, as in the name of the folder; one that is none is shown as it stands."""
+    render.show_runs([replace(ROW, run="runs/a"), replace(ROW, run="runs/b", created="soon")])
+
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert "2026-11-25 03:36" in first
+    assert "soon" in second
+
+
+def test_the_next_command_can_be_pasted(capsys) -> None:
+    """A path with blanks is quoted, and a long one is not broken over lines."""
+    run = f"my runs/{LONG}"
+
+    render_training.show_result(replace(RESULT, run=run))
+
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("Next: "))
+    assert shlex.split(line)[1:] == ["finetune", "predict", "IMAGE", "--run", run]
+
+
+def test_what_check_found_is_the_last_that_is_seen(capsys) -> None:
+    """Passed and not applicable checks are one line and do not scroll the findings away."""
+    checks = (
+        replace(CHECK, code="FT101", status="passed", text="none"),
+        replace(CHECK, code="FT102", status="not-applicable", text="no splits"),
+        replace(CHECK, code="FT120", status="warning", text="1 image cannot be read"),
+    )
+    counts = {"train": 8, "val": 2, "test": 2}
+
+    render.show_health(Health("x", ("a", "b"), "plain", counts, checks, 0.1))
+
+    out = capsys.readouterr().out
+    assert "FT120 warning  1 image cannot be read" in out
+    assert out.splitlines()[-1] == "1 passed, 1 not applicable; --json lists them."
+    assert "FT101" not in out
+
+
+def evaluated(classes: int) -> Evaluation:
+    """Every class has two images; of all but the first and last one is called by the first."""
+    labels = np.repeat(np.arange(classes), 2)
+    called = labels.copy()
+    called[2:-2:2] = 0
+    names = [f"class{i}" for i in range(classes)]
+    metrics = classification.measure(np.eye(classes)[called] * 0.9 + 0.1 / classes, labels, names)
+    wrong = tuple(replace(WRONG, path=f"x/{i}.png") for i in range(classes - 2))
+    return Evaluation("runs/one", "/data", metrics, (), wrong, True, "better")
+
+
+def test_a_table_that_is_cut_says_so(capsys) -> None:
+    """Twenty of sixty classes, five of the wrong answers, five pairs: and where the rest is."""
+    render.show_evaluation(evaluated(60))
+
+    out = capsys.readouterr().out
+    assert "20 of 60 classes shown; all in --json" in out
+    assert "58 of 120 answers are wrong, the surest first" in out
+    assert "5 of 58 shown; all in --json, or --errors FILE.csv" in out
+    assert "and 53 more pairs (--json)" in " ".join(out.split())
+    assert "x/4.png" in out
+    assert "x/5.png" not in out
+    assert "class59 " not in out  # all right: not among those that need attention
+
+
+def test_a_table_that_is_whole_says_nothing(capsys) -> None:
+    """Six classes and four wrong answers fit: no word of a rest."""
+    render.show_evaluation(evaluated(6))
+
+    out = capsys.readouterr().out
+    assert "shown" not in out
+    assert "more pairs" not in out
+    assert "4 of 12 answers are wrong" in out
+    assert out.index("class1 ") < out.index("class0 ")  # the least recall first
+
+
+def test_names_of_wrong_answers_cannot_draw(capsys) -> None:
+    """Markup and control characters of a path or class are shown as they are spelt."""
+    metrics = evaluated(3).metrics
+    wrong = replace(WRONG, path="a\x1b[2J.png", truth="[red]b")
+
+    render.show_evaluation(Evaluation("runs/one", "/data", metrics, (), (wrong,), True, ""))
+
+    out = capsys.readouterr().out
+    assert "a\\x1b[2J.png" in out
+    assert "[red]b" in out
+    assert "\x1b" not in out
+
+
+def test_a_result_no_better_is_said_beside_its_figures(capsys) -> None:
+    """FT210 stands after the accuracy, once; where nothing can be said that is said."""
+    finding = verdict.NO_BETTER.finding("no better than always answering 'ash'", ())
+    poor = replace(RESULT, findings=(finding,), better_than_commonest=False)
+
+    render_training.show_result(poor)
+
+    out = capsys.readouterr().out
+    assert out.count("FT210") == 1
+    assert out.index("accuracy on") < out.index("FT210")
+
+    render_training.show_result(
+        replace(RESULT, better_than_commonest=None, verdict="all are of 'ash'")
+    )
+
+    assert "all are of 'ash'" in capsys.readouterr().out

@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers import Recorder, train
+
+from finetune.analysis import analyze, axes
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes, fit_probes
+from finetune.decision import choose, forecast, prior, timing, trials
+from finetune.decision.planning import plan_for
+from finetune.decision.prior import Belief
+from finetune.heads import cross_validation, ridge
+from finetune.records import decision
+from finetune.records.analysis import DatasetProfile
+from finetune.records.choices import STRATEGIES
+from finetune.records.decision import Forecast
+from finetune.records.errors import UsageError
+from finetune.records.options import Request
+from finetune.training import holdout
+from finetune.workflows import recommend
+
+FAST = {"epochs": 2, "side_px": 32, "batch_size": 8}
+HOPEFUL = {c: {"deep": Belief(0.5, 0.0, 0.5, 0.2, 0.2)} for c in ("similar", "different")}
+HOPELESS = {c: {"deep": Belief(-1.0, 0.0, 0.1, 0.0, 0.1)} for c in ("similar", "different")}
+Seen = tuple[Analysis, Probes, DatasetProfile, Recorder]
+
+
+@pytest.fixture
+def seen(image_folder) -> Seen:
+    """A small hard folder looked at with the default backbone: shapes of noise, little to learn."""
+    root = image_folder({"a": 20, "b": 20, "c": 20, "d": 20}, size=(24, 24))
+    return looked_at(Request(root=str(root), options=FAST))
+
+
+def looked_at(request: Request) -> Seen:
+    listener = Recorder()
+    clock = Clock(listener)
+    data = analyze.analyze(request, listener, clock)
+    probes = fit_probes(data, clock, all_stages=True)
+    return data, probes, axes.measure(data, probes, clock), listener
+
+
+def with_error(probes: Probes, error: float) -> Probes:
+    """The same probes, said to be wrong so often."""
+    top = replace(probes.top, score=replace(probes.top.score, accuracy=1 - error, log_loss=0.0))
+    return replace(probes, top=top)
+
+
+def test_a_trial_judges_on_images_it_did_not_learn_from(seen: Seen) -> None:
+    """Each half is held out once, and its scores are not those of training images."""
+    data, probes, measured, listener = seen
+
+    attempt = trials.run_trials(data, probes, measured, Clock(listener))
+
+    (learn_a, held_a), (learn_b, held_b) = attempt.trial.parts
+    assert not set(learn_a) & set(held_a)
+    assert not set(learn_b) & set(held_b)
+    assert sorted([*held_a, *held_b]) == list(range(len(data.labels)))
+    assert attempt.trial.scores.shape == (len(data.labels), 4)
+    assert [r.judged_on for r in attempt.results] == [len(held_a), len(held_b)]
+    assert all(r.seconds > 0 and r.noise >= 0 for r in attempt.results)
+
+
+def test_a_trial_of_many_images_uses_a_part_of_them(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more images than the ranking sample, a trial learns from and judges that sample only."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(
+        cross_validation, "ranking_sample", lambda labels: np.arange(0, len(labels), 2)
+    )
+
+    attempt = trials.run_trials(data, probes, measured, Clock(listener))
+
+    used = {int(i) for part in attempt.trial.parts for rows in part for i in rows}
+    assert used == set(range(0, len(data.labels), 2))
+    assert len(attempt.made.labels) == len(used)
+
+
+def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
+    """When the first half leaves no doubt, the second is not tried."""
+    data, probes, measured, listener = seen
+    sure = Belief(lead=5.0, slope=0.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
+
+    attempt = trials.run_trials(
+        data, with_error(probes, 0.5), measured, Clock(listener), "deep", sure
+    )
+
+    assert len(attempt.results) == 1
+
+
+def test_evidence_decides_and_the_advice_shows_it(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tuning is believed to lead it is chosen, with its trials, and the table is named."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(prior, "BELIEFS", HOPEFUL)
+    monkeypatch.setattr(prior, "weigh", lambda *_: decision.Gain(0.1, 0.1, 0.1, 0.01))
+
+    found = choose.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy == found.advice.plan.strategy == "deep"
+    assert found.advice.trials
+    assert found.advice.table in ("linear-probe", "stage-probe")
+    assert found.proof is not None
+    assert found.made is not None
+
+
+def test_hopeless_tuning_is_not_tried(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tuning hardly ever wins the best probe is taken without a trial, and says why."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(prior, "BELIEFS", HOPELESS)
+
+    found = choose.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy in ("linear-probe", "stage-probe")
+    assert found.advice.trials == ()
+    assert any("hardly ever wins" in r.text for r in found.advice.reasons)
+
+
+def test_nothing_is_tried_where_the_probe_makes_no_error(seen: Seen) -> None:
+    """Tuning cannot mend what is right already: no trial, the probe is taken, and it is told."""
+    data, probes, measured, listener = seen
+
+    found = choose.decide(data, with_error(probes, 0.0), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy in ("linear-probe", "stage-probe")
+    assert found.advice.trials == ()
+    assert any("no error that tuning could mend" in r.text for r in found.advice.reasons)
+
+
+def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`recommend` costs no tuning, whatever is believed, and forecasts all four strategies."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(prior, "BELIEFS", HOPEFUL)
+    monkeypatch.setattr(trials, "run_trials", lambda *_: pytest.fail("tuned"))
+
+    found = choose.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=False)
+
+    assert [f.strategy for f in found.advice.forecasts] == list(STRATEGIES[:4])
+    assert any("settles it by a short trial" in r.text for r in found.advice.reasons)
+
+
+def test_what_does_not_fit_the_budget_is_not_started(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With seconds to spend, tuning is neither tried nor chosen, and the reason has the figures."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(prior, "BELIEFS", HOPEFUL)
+    hurried = replace(data, request=replace(data.request, budget_s=0.01))
+
+    found = choose.decide(hurried, with_error(probes, 0.2), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy in ("linear-probe", "stage-probe")
+    assert any("does not fit the budget" in r.text for r in found.advice.reasons)
+    assert "does not fit the budget" in found.advice.reasons[-1].text
+    assert found.advice.flips[0].startswith("were --budget ")
+    deep = next(f for f in found.advice.forecasts if f.strategy == "deep")
+    assert not deep.fits
+    assert deep.seconds > 0.01
+
+
+def test_a_budget_too_small_for_all_pixels_takes_fewer(
+    image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deep tuning that does not fit at the backbone's own size is planned smaller, and says so."""
+    root = image_folder({"a": 12, "b": 12}, size=(300, 300))
+    data, probes, measured, listener = looked_at(Request(root=str(root)))
+    monkeypatch.setattr(
+        "finetune.training.setup.seconds_per_step", lambda plan, *_: plan.side_px**2 / 1e4
+    )
+    whole = forecast.forecast(data, measured, probes, ("deep",), Clock(listener))[0]
+    tight = replace(data, request=replace(data.request, budget_s=0.95 * whole.seconds))
+
+    one = forecast.forecast(tight, measured, probes, ("deep",), Clock(listener))[0]
+
+    assert (whole.side_px, one.side_px) == (224, 160)
+    assert one.fits
+    plan = plan_for(tight, measured, probes, "deep", one.side_px)
+    assert plan.side_px == 160
+    assert "would not fit the budget" in plan.why["side_px"]
+
+
+def test_a_probe_is_taken_however_small_the_budget(seen: Seen) -> None:
+    """Nothing costs less than a probe: no budget refuses or replaces it."""
+    data, probes, measured, listener = seen
+    for asked in ({"strategy": "linear-probe"}, {"policy": "table", "size": "small"}):
+        hurried = replace(data, request=replace(data.request, budget_s=0.0001, **asked))
+
+        found = choose.decide(hurried, probes, measured, Clock(listener), trials=True)
+
+        assert found.advice.strategy in ("linear-probe", "stage-probe")
+        assert not any("does not fit" in r.text for r in found.advice.reasons)
+
+
+def test_a_forecast_names_a_budget_only_where_one_applies(seen: Seen) -> None:
+    """A strategy that the user named has no budget but the user's own."""
+    data, probes, measured, listener = seen
+    for asked, says in (
+        ({"strategy": "linear-probe"}, "no budget was given"),
+        ({"strategy": "linear-probe", "budget_s": 60.0}, "the budget is 60 s"),
+        ({}, "the budget is 900 s"),
+    ):
+        one = replace(data, request=replace(data.request, **asked))
+
+        (found,) = forecast.forecast(one, measured, probes, ("linear-probe",), Clock(listener))
+
+        assert found.text.endswith(says)
+
+
+def test_forecasts_of_another_choice_are_not_taken(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is repeated on other images may weigh other strategies: these are timed anew."""
+    data, probes, measured, listener = seen
+    old = (Forecast("linear-probe", 224, 1.0, True, "then"),)
+    kept = SimpleNamespace(begun=SimpleNamespace(forecasts=old), keep_forecasts=lambda _: None)
+    going_on = replace(data, progress=kept)
+
+    same = forecast.forecast(going_on, measured, probes, ("linear-probe",), Clock(listener))
+    other = forecast.forecast(going_on, measured, probes, ("stage-probe",), Clock(listener))
+
+    assert same == old
+    assert [f.strategy for f in other] == ["stage-probe"]
+
+
+def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen: Seen) -> None:
+    """Naming a strategy is the user's word; naming a budget it does not fit is a contradiction."""
+    data, probes, measured, listener = seen
+    named = replace(data, request=replace(data.request, strategy="deep"))
+    free = choose.decide(named, probes, measured, Clock(listener), trials=True)
+    both = replace(named, request=replace(named.request, budget_s=0.01))
+
+    assert free.advice.strategy == "deep"
+    with pytest.raises(UsageError, match="does not fit --budget"):
+        choose.decide(both, probes, measured, Clock(listener), trials=True)
+
+
+def test_the_table_policy_steps_back_to_the_probe_when_time_is_short(image_folder) -> None:
+    """To the letter, but within the budget: the best probe instead of tuning, and it is told."""
+    root = image_folder({"a": 12, "b": 12})
+    request = Request(root=str(root), policy="table", size="large", budget_s=0.01, options=FAST)
+    data, probes, measured, listener = looked_at(request)
+
+    found = choose.decide(data, probes, measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy == probes.name
+    assert found.advice.table == "partial"
+    assert any("partial does not fit the budget" in r.text for r in found.advice.reasons)
+
+
+def test_a_run_by_evidence_is_no_worse_than_the_probe_by_its_own_trial(
+    image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tuned model that the decision let through is still held against the probe, and named."""
+    monkeypatch.setattr(prior, "BELIEFS", HOPEFUL)
+    monkeypatch.setattr(prior, "weigh", lambda *_: decision.Gain(0.1, 0.1, 0.1, 0.01))
+    monkeypatch.setattr(Probes, "error", 0.2)
+    root = image_folder({"a": 14, "b": 14})
+
+    result = train(root, tmp_path / "run", policy="measured", options=FAST)
+
+    assert result.recommendation.strategy == "deep"
+    assert result.floor is not None
+    assert result.floor.n == sum(t.judged_on for t in result.recommendation.trials)
+    kept = "deep" if result.floor.kept == "tuned" else "probe"
+    assert result.strategy.endswith(kept)
+
+
+def test_recommendation_of_a_folder_has_seconds_of_each_step(image_folder) -> None:
+    """The answer says what looking and deciding cost."""
+    root = image_folder({"a": 12, "b": 12})
+
+    advice = recommend.run_recommendation(Request(root=str(root)), Recorder())
+
+    assert {"features", "probes", "profile", "forecast", "total"} <= set(advice.seconds)
+
+
+def test_a_backbone_of_one_size_is_tried_at_that_size(image_folder) -> None:
+    """A ViT takes 224 px only, so its trial does as well instead of failing on smaller pictures."""
+    root = image_folder({"a": 6, "b": 6})
+    request = Request(
+        root=str(root),
+        backbone="vit_tiny_patch16_224",
+        weights="random",
+        test_fraction=0.0,
+        options={"epochs": 1, "batch_size": 8},
+    )
+    data, probes, measured, listener = looked_at(request)
+
+    attempt = trials.run_trials(data, probes, measured, Clock(listener), most=1)
+
+    assert attempt.results[0].side_px == 224
+
+
+def test_few_validation_images_choose_nothing(image_folder, tmp_path: Path) -> None:
+    """A ready-made val/ of a few images, or of none, is too small to judge by: halves are used.
+
+    Only `scratch`, which has no probe to be told from, chooses its epoch by whatever there is.
+    """
+    root = tmp_path / "data"
+    image_folder({"a": 6, "b": 6}, root=root / "train")
+    image_folder({"a": 2, "b": 2}, root=root / "val", seed=1)
+    few = looked_at(Request(root=str(root)))[0]
+    for file in (root / "val").rglob("*.png"):
+        file.unlink()
+    none = looked_at(Request(root=str(root)))[0]
+
+    assert few.dataset.val is not None
+    assert none.dataset.val is not None
+    assert not trials.judged_on_split(few, "deep")
+    assert trials.judged_on_split(few, "scratch")
+    assert not trials.judged_on_split(none, "deep")
+    assert not trials.judged_on_split(none, "scratch")
+
+
+def test_the_forecast_is_of_what_will_be_done(
+    image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No larger batch is timed than there are images; `scratch` with validation needs no proof."""
+    root = image_folder({"a": 10, "b": 10})
+    options = {"batch_size": 4096, "side_px": 32, "epochs": 3}
+    asked = Request(root=str(root), strategy="scratch", options=options, test_fraction=0.0)
+    data, probes, measured, _ = looked_at(asked)
+    data = replace(data, seconds_per_image=0.01)
+    timed = []
+    monkeypatch.setattr(
+        "finetune.training.setup.seconds_per_step", lambda p, *_: timed.append(p) or 1.0
+    )
+
+    seconds, text = timing.seconds(data, plan_for(data, measured, probes, "scratch"))
+
+    assert timed[0].batch_size == len(data.splits.train) < 20
+    assert text.startswith("3 steps")
+    assert "and 0 more to prove it" in text
+    assert 3 <= seconds < 5
+
+
+def test_the_probe_is_judged_as_it_would_be_kept(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a model to keep it learns from the held-out images too, but those it is asked for."""
+    data, probes, _, _ = seen
+    every = np.arange(len(data.labels))
+    rows, held = every[every % 4 > 0], every[every % 4 == 0]
+    learnt: list[set[int]] = []
+    asked: list[set[int]] = []
+    head, blocks = Analysis.head, Analysis.blocks
+
+    def fitted(
+        self: Analysis, found: cross_validation.LeftOut, some: np.ndarray | None = None
+    ) -> ridge.Head:
+        assert some is not None
+        learnt.append(set(some.tolist()))
+        return head(self, found, some)
+
+    def read(self: Analysis, taps, some=None) -> ridge.Blocks:
+        asked.append(set(some.tolist()))
+        return blocks(self, taps, some)
+
+    monkeypatch.setattr(Analysis, "head", fitted)
+    monkeypatch.setattr(Analysis, "blocks", read)
+    model = SimpleNamespace()
+    final = holdout.Trial(((rows, held),), np.zeros((len(held), 4)), model, "")
+    scores = trials._rival_scores(data, probes.best, final)
+
+    asked = [s for s in asked if s not in learnt]
+    assert len(learnt) == len(asked) > 1
+    assert set.union(*asked) == set(held.tolist())
+    for used, wanted in zip(learnt, asked, strict=True):
+        assert used == set(every.tolist()) - wanted
+        folds = data.fold[list(wanted)]
+        assert len(set(folds.tolist())) == 1
+    at = held.tolist().index(min(asked[0]))
+    alone = head(data, probes.best, np.array(sorted(learnt[0])))
+    row = blocks(data, probes.best.score.taps, held[[at]]).rows
+    assert scores[at] == pytest.approx(ridge.score(alone, row)[0], abs=1e-6)
+
+
+def test_of_a_trial_the_probe_learns_what_the_trial_learnt(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Halves are judged like for like: neither model is the one that is kept."""
+    data, probes, _, _ = seen
+    every = np.arange(len(data.labels))
+    learnt: list[set[int]] = []
+    head = Analysis.head
+
+    def fitted(
+        self: Analysis, found: cross_validation.LeftOut, some: np.ndarray | None = None
+    ) -> ridge.Head:
+        assert some is not None
+        learnt.append(set(some.tolist()))
+        return head(self, found, some)
+
+    monkeypatch.setattr(Analysis, "head", fitted)
+    halves = (every[::2], every[1::2]), (every[1::2], every[::2])
+    trials._rival_scores(
+        data, probes.best, holdout.Trial(halves, np.zeros((len(every), 4)), None, "")
+    )
+
+    assert learnt == [set(every[::2].tolist()), set(every[1::2].tolist())]
