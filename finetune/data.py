@@ -411,7 +411,8 @@ def _checked_classes(listing: _Listing, folder: Path) -> tuple[str, ...]:
     if unread := _unread(listing, folder):
         raise DataError(
             f"{folder} needs at least two class folders with images; found {found}, and {unread}",
-            hint="Mend that: JPEG, PNG, TIFF and the like are read.",
+            hint="Mend that, and put the images of each class into a folder named after it: "
+            f"{folder}/cat/1.jpg, {folder}/dog/2.jpg.",
         )
     raise DataError(
         f"{folder} needs at least two class folders with images; found {found}"
@@ -436,7 +437,7 @@ def _kind_of(path: Path) -> str:
     if why := kinds.foreign(path):
         return why
     kind = kinds.of(kinds.head(path))
-    return "" if kind is None else kind.reason
+    return "" if kind is None or not kind.advice else kind.reason
 
 
 def _samples(root: Path, listing: _Listing, *, read: bool) -> tuple[Sample, ...]:
