@@ -304,7 +304,7 @@ def _kind_of(path: Path) -> str:
     if why := kinds.foreign(path):
         return why
     kind = kinds.of(kinds.head(path))
-    return "" if kind is None else kind.reason
+    return "" if kind is None or not kind.advice else kind.reason
 
 
 def _left_out(listing: _Listing) -> str:

@@ -43,6 +43,7 @@ from finetune.records import (
     RunResult,
     RunRow,
     Sample,
+    Scale,
     SimilarityProfile,
     SizeProfile,
     Splits,
@@ -63,6 +64,7 @@ CHECK = Check(
     details=("is JPEG",),
 )
 SPLITS = Splits((SAMPLE,), (Sample("ash/2.png", 0, "d2"),), (Sample("bäy & co/3.png", 1, ""),))
+SCALE = Scale("16-bit", 300.0, 4000.0, 38, "16-bit pictures: 300 is black")
 PREPROCESS = Preprocess(224, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 BACKBONE = BackboneFacts(
     name="tf_efficientnet_lite0",
@@ -239,6 +241,7 @@ EXAMPLES: tuple[Any, ...] = (
     FINDING,
     Dataset("/data/trees", CLASSES, "ready", (SAMPLE,), None, (), (FINDING,)),
     SPLITS,
+    SCALE,
     PREPROCESS,
     BACKBONE,
     STAGES[0],
