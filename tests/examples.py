@@ -28,10 +28,11 @@ from finetune.records.backbone import (
     BackboneFacts,
     BackboneRow,
     NormLayer,
+    Origin,
     PreparedFacts,
     Preprocess,
 )
-from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
+from finetune.records.dataset import Check, Dataset, Finding, Sample, Scale, Splits
 from finetune.records.decision import Augment, Forecast, Gain, Plan, Recommendation, TrialResult
 from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
 from finetune.records.options import Request
@@ -48,6 +49,7 @@ CHECK = Check(
     details=("is JPEG",),
 )
 SPLITS = Splits((SAMPLE,), (Sample("ash/2.png", 0, "d2"),), (Sample("bäy & co/3.png", 1, ""),))
+SCALE = Scale("16-bit", 300.0, 4000.0, 38, "16-bit pictures: 300 is black")
 PREPROCESS = Preprocess(224, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 BACKBONE = BackboneFacts(
     name="tf_efficientnet_lite0",
@@ -224,6 +226,8 @@ EXAMPLES: tuple[Any, ...] = (
     FINDING,
     Dataset("/data/trees", CLASSES, "ready", (SAMPLE,), None, (), (FINDING,)),
     SPLITS,
+    SCALE,
+    Origin("/runs/one/model.safetensors", "lenet5", "run one (deep), from none", "none"),
     PREPROCESS,
     BACKBONE,
     STAGES[0],

@@ -166,11 +166,11 @@ def foreign(path: Path) -> str:
     if not is_foreign(path):
         return ""
     kind = of(head(path))
-    if kind is not None and kind.picture:
+    if kind is not None and kind.advice:
         return kind.reason
     suffix = path.suffix.lower()
     if suffix in (".heic", ".heif", ".hif"):
-        return HEIC.reason
+        return "HEIC is a format that is not read here; convert it to JPEG, or install pillow-heif"
     if _RAW.fullmatch(suffix):
         return Kind(f"a camera's raw file ({suffix[1:].upper()})", _DEVELOP).reason
     return f"{suffix[1:].upper()} is a format that is not read here; convert it to JPEG"

@@ -306,7 +306,7 @@ def _kind_of(path: Path) -> str:
     if why := file_kinds.foreign(path):
         return why
     kind = file_kinds.of(file_kinds.head(path))
-    return "" if kind is None else kind.reason
+    return "" if kind is None or not kind.advice else kind.reason
 
 
 def _left_out(listing: _Listing) -> str:

@@ -91,7 +91,7 @@ def test_list_images_names_what_it_cannot_read(tmp_path: Path, closed_folder) ->
     names = ("x/a.png", "x/b.HEIC", "x/c.png", "x/locked", "y/e.dng", "x/locked")
     assert listed.files == [root / n for n in names]
     assert set(listed.faults) == {1, 3, 4, 5}
-    assert "b.HEIC: it is a HEIC picture: install pillow-heif" in listed.faults[1]
+    assert "b.HEIC: HEIC is a format that is not read" in listed.faults[1]
     assert f"cannot list folder {root / 'x' / 'locked'}" in listed.faults[3]
 
 
