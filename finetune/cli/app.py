@@ -128,7 +128,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 ) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
     given = {name: value for name, value in locals().items() if name != "context"}
-    from finetune.cli import csv_files, progress, render_training  # noqa: PLC0415
+    from finetune.cli import csv_files, progress, render_training, style  # noqa: PLC0415
     from finetune.workflows.train import repetition, run_training  # noqa: PLC0415
 
     if from_run is None and directory is None:
@@ -146,10 +146,10 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     if errors is not None:
         after.write_errors(errors, result)
     if result.stopped is not None:
-        render_training.show_stop(result.stopped)
+        style.show_stop(result.stopped)
         raise typer.Exit(result.stopped.exit_code)
     if result.failed is not None:
-        render_training.show_stop(result.failed)
+        style.show_stop(result.failed)
         raise typer.Exit(result.failed.exit_code)
     if request.strict:
         after.require_no_warning(result.findings, result.run)

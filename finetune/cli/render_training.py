@@ -14,8 +14,7 @@ from finetune.records.analysis import SimilarityProfile, StageScore
 from finetune.records.answers import Advice, Comparison, Contender
 from finetune.records.choices import TUNED, Size
 from finetune.records.decision import Forecast, Plan, Recommendation
-from finetune.records.errors import FinetuneError
-from finetune.records.run import RunResult, Stop
+from finetune.records.run import RunResult
 from finetune.report.html import says
 
 
@@ -49,11 +48,6 @@ def show_result(result: RunResult) -> None:
     )
     command = f"finetune predict IMAGE --run {shlex.quote(result.run)}"
     out.print(f"Next: {style.shown(command)}", style="dim", soft_wrap=True)
-
-
-def show_stop(stop: Stop) -> None:
-    """Why a training ended before its time, on stderr as a fault is."""
-    style.show_error(FinetuneError(stop.text, hint=stop.hint))
 
 
 def show_recommendation(advice: Recommendation) -> None:

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from finetune.records.choices import Status
 from finetune.records.errors import FinetuneError, printable
+from finetune.records.run import Stop
 
 # Colour and word of each result of a check, the worst first.
 STATUS: dict[Status, tuple[str, str]] = {
@@ -48,3 +49,8 @@ def out() -> Console:
 def shown(text: str) -> str:
     """A text from outside, such as a class of a stranger's run, without effect on the terminal."""
     return escape(printable(text))
+
+
+def show_stop(stop: Stop) -> None:
+    """Why a training ended before its time, on stderr as a fault is."""
+    show_error(FinetuneError(stop.text, hint=stop.hint))
