@@ -80,7 +80,7 @@ def near_crossed(subject: Subject) -> Outcome:
 
 def _near_where(subject: Subject, chosen: Callable[[Sequence[Sample]], bool], what: str) -> Outcome:
     if not subject.compared:
-        return check_subject.void("near copies were not looked for (--near-copies ignore)")
+        return check_subject.void("near copies were not looked for (--near-duplicates ignore)")
     families = [f for f in subject.families if chosen(f)]
     count = sum(map(len, families))
     if not families:
@@ -101,7 +101,7 @@ def near_leaked(subject: Subject) -> Outcome:
     if not subject.ready:
         return check_subject.void("splits are made here, near copies stay on one side")
     if not subject.compared:
-        return check_subject.void("near copies were not looked for (--near-copies ignore)")
+        return check_subject.void("near copies were not looked for (--near-duplicates ignore)")
     part = subject.part_of
     found: list[tuple[Sample, Sample]] = []
     for family in subject.families:

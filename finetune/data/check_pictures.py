@@ -94,7 +94,7 @@ def plain(subject: Subject) -> Outcome:
     of them being blank refuses nothing, but time for tuning is not spent on them.
     """
     if not subject.compared:
-        return check_subject.void("images were not decoded (--near-copies ignore)")
+        return check_subject.void("images were not decoded (--near-duplicates ignore)")
 
     def remark(path: str, _: Glance) -> str:
         return "one colour" if path in subject.plain else ""
@@ -129,7 +129,7 @@ def _blank_classes(subject: Subject) -> list[int]:
 
 def _hidden(subject: Subject) -> Outcome:
     if not subject.compared:
-        return check_subject.void("images were not decoded (--near-copies ignore)")
+        return check_subject.void("images were not decoded (--near-duplicates ignore)")
 
     def remark(path: str, seen: Glance) -> str:
         return f"{seen.mode}, blank on white" if path in subject.hidden else ""

@@ -90,7 +90,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
             "note",
             "near copies",
             "Remove them if they were not meant to count twice. Splits made here keep them "
-            "together; --near-copies ignore does not.",
+            "together; --near-duplicates ignore does not.",
         ),
         check_copies.near,
     ),

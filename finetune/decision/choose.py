@@ -170,7 +170,7 @@ def _cheaper(
     if forced:
         raise UsageError(
             f"--strategy {wanted} does not fit --budget: {text}",
-            hint="Give a larger --budget, fewer --epochs or a smaller --side-px.",
+            hint="Give a larger --budget, fewer --epochs or a smaller --image-size.",
         )
     taken, left = spoken(probes.name), spoken(wanted)
     return probes.name, f"Chosen: {taken}, because {left} does not fit the budget ({text})"

@@ -11,14 +11,13 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import prepared, registry
-from finetune.decision import table
+from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
 from finetune.records.dataset import Splits
 from finetune.records.errors import UsageError
 from finetune.records.events import Listener
 from finetune.records.options import Request
 from finetune.runs import start
-from finetune.training import recipe
 
 
 def check_request(request: Request) -> None:
@@ -27,9 +26,8 @@ def check_request(request: Request) -> None:
     Raises:
         UsageError: names the option and what to give instead.
     """
-    if request.strategy != "auto":
-        table.named(request.strategy)
-    recipe.check(request.options)
+    option_table.check(vars(request))
+    option_table.check(request.options)
     prepared.require_device(request.device)
     if start.as_start(request.weights, request.backbone) is None:
         registry.require(request.weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from finetune.data import examination
+from finetune.records import option_table
 from finetune.records.answers import Health
 from finetune.records.errors import safe_name
 from finetune.records.events import Listener
@@ -13,6 +14,7 @@ from finetune.records.options import Request
 
 def run_check(request: Request, listener: Listener) -> Health:
     """`finetune check DIR`: every check, a ready-made test included, nothing learnt."""
+    option_table.check(vars(request))
     began = time.perf_counter()
     listener.step(f"reading and checking {request.root}")
     found = examination.examine(request, listener.progress, with_test=True)

@@ -12,6 +12,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import files
 from finetune.decision import choose, fitted
+from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import TUNED
 from finetune.records.decision import Recommendation
@@ -26,15 +27,12 @@ from finetune.storage import atomic_files
 from finetune.workflows import analysis, final_test, keep
 
 # Options with which a repetition has other images or weights anyway.
-_OTHER_IMAGES = (
-    "--seed",
-    "--max-per",
-    "--val-",
-    "--test-",
-    "--group",
-    "--near",
-    "--backbone",
-    "--wei",
+_OTHER_IMAGES = tuple(
+    f"{option_table.flag(name)} "
+    for name in (
+        *("seed", "max_per_class", "val_fraction", "test_fraction", "group", "near_copies"),
+        *("backbone", "weights"),
+    )
 )
 
 
@@ -234,7 +232,7 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
     plan = advice.plan
     unused = sorted(set(request.options) - {k for k, v in plan.why.items() if v == "user"})
     if unused:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        given = ", ".join(option_table.flag(name) for name in unused)
         listener.note(f"{given}: no effect, {plan.strategy} does not tune")
     if plan.strategy not in TUNED:
         return
@@ -242,4 +240,4 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
     values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
     for name, value in values.items():
-        listener.note(f"{name.replace('_', ' ')} {value}: {plan.why[name]}")
+        listener.note(f"{option_table.spoken(name)} {value}: {plan.why[name]}")
