@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.cli.options import PLAN_NAMES
 from finetune.decision import table
 from finetune.decision.explain import by_evidence, recommend
 from finetune.decision.prior import (
@@ -461,7 +460,7 @@ def test_a_plan_names_its_strategy_and_taps(name: Strategy) -> None:
 
 def test_every_plan_option_of_the_command_line_is_tried_below() -> None:
     """The overrides tested here are exactly the options that `train` offers."""
-    assert set(USER) == PLAN_NAMES
+    assert set(USER) == option_table.OVERRIDES
 
 
 @pytest.mark.parametrize(("name", "value"), USER.items())
