@@ -71,17 +71,17 @@ def train(asked: Asked) -> None:
     from finetune.cli import csv_files, progress, render_training, style  # noqa: PLC0415
     from finetune.workflows.train import repetition, run_training  # noqa: PLC0415
 
-    request = asked.request
+    options = asked.options
     if asked.from_run is not None:
-        request = repetition(asked.from_run, request, asked.given)
+        options = repetition(asked.from_run, options, asked.given)
     elif asked.directory is None:
         raise UsageError(
             "no folder of images, nor --from-run", hint="Give one: finetune train ./images."
         )
     if asked.errors is not None:
-        csv_files.require("--errors", asked.errors, [], folder=Path(request.root))
+        csv_files.require("--errors", asked.errors, [], folder=Path(options.data.root))
     with progress.ConsoleListener() as listener:
-        result = run_training(request, listener, asked.from_run)
+        result = run_training(options, listener, asked.from_run)
     after.answer(result, render_training.show_result, json=asked.json)
     if asked.errors is not None:
         after.write_errors(asked.errors, result)
@@ -91,7 +91,7 @@ def train(asked: Asked) -> None:
     if result.failed is not None:
         style.show_stop(result.failed)
         raise typer.Exit(result.failed.exit_code)
-    if request.strict:
+    if options.data.strict:
         after.require_no_warning(result.findings, result.run)
 
 
@@ -107,7 +107,7 @@ def recommend(asked: Asked) -> None:
     from finetune.workflows.recommend import run_recommendation  # noqa: PLC0415
 
     with progress.ConsoleListener() as listener:
-        found = run_recommendation(asked.request, listener)
+        found = run_recommendation(asked.options, listener)
     if asked.json:
         flat = to_builtins(found)
         style.show_line(to_json(flat.pop("recommendation") | flat))
@@ -120,7 +120,8 @@ def _by_table(asked: Asked) -> Recommendation:
     from finetune.decision import explain, table  # noqa: PLC0415
     from finetune.training import recipe  # noqa: PLC0415
 
-    size, similarity = asked.request.size, asked.request.similarity
+    wanted = asked.options.decision
+    size, similarity = wanted.size, wanted.similarity
     if size is None or similarity is None:
         raise UsageError(
             "no folder and not both of --size and --similarity",
@@ -141,11 +142,11 @@ def check(asked: Asked) -> None:
     from finetune.cli import progress, render  # noqa: PLC0415
     from finetune.workflows.check import run_check  # noqa: PLC0415
 
-    all_shown = replace(asked.request, strict=False)
+    shown = replace(asked.options, data=replace(asked.options.data, strict=False))
     with progress.ConsoleListener() as listener:
-        found = run_check(all_shown, listener)
+        found = run_check(shown, listener)  # all of it, before --strict ends the command
     after.answer(found, render.show_health, json=asked.json)
-    if asked.request.strict and any(c.alarming for c in found.checks):
+    if asked.options.data.strict and any(c.alarming for c in found.checks):
         raise typer.Exit(EXIT_FINDINGS)
 
 
@@ -156,7 +157,7 @@ def compare(asked: Asked) -> None:
     from finetune.workflows.compare import run_comparison  # noqa: PLC0415
 
     with progress.ConsoleListener() as listener:
-        found = run_comparison(asked.request, listener)
+        found = run_comparison(asked.options, listener)
     after.answer(found, render_training.show_comparison, json=asked.json)
 
 
@@ -172,7 +173,11 @@ def predict(asked: Asked) -> None:
         csv_files.require("--csv", file, asked.paths)
     with progress.ConsoleListener() as listener:
         answers = run_prediction(
-            asked.paths, asked.run, top=top or 3, device=asked.request.device, listener=listener
+            asked.paths,
+            asked.run,
+            top=top or 3,
+            device=asked.options.backbone.device,
+            listener=listener,
         )
     if file is not None:
         csv_files.write_answers(file, answers, listed=top or 1)
@@ -192,17 +197,17 @@ def evaluate(asked: Asked) -> None:
     from finetune.cli import csv_files, progress, render  # noqa: PLC0415
     from finetune.workflows.evaluate import run_evaluation  # noqa: PLC0415
 
-    root = Path(asked.request.root)
+    root = Path(asked.options.data.root)
     if asked.errors is not None:
         csv_files.require("--errors", asked.errors, [], folder=root)
     with progress.ConsoleListener() as listener:
         found = run_evaluation(
             root,
             asked.run,
-            device=asked.request.device,
+            device=asked.options.backbone.device,
             unseen=asked.unseen,
             listener=listener,
-            label_from=asked.request.label_from,
+            label_from=asked.options.data.label_from,
         )
     after.answer(found, render.show_evaluation, json=asked.json)
     if asked.errors is not None:

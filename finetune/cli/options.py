@@ -16,7 +16,7 @@ from finetune.cli import durations
 from finetune.records import option_table
 from finetune.records.errors import UsageError
 from finetune.records.option import Group, Option
-from finetune.records.options import Request
+from finetune.records.options import Options, Request, resolved
 
 TITLES: dict[Group, str] = {
     "data": "Data",
@@ -44,7 +44,7 @@ class Asked:
     `given` are the names of the options that were typed, or are in the environment.
     """
 
-    request: Request
+    options: Options
     given: frozenset[str]
     directory: Path | None = None
     paths: tuple[Path, ...] = ()
@@ -110,7 +110,7 @@ def asked(values: Mapping[str, Any], given: frozenset[str]) -> Asked:
     option_table.check(values)
     own = {f.name for f in fields(Asked)} & values.keys()
     return Asked(
-        request=_request(values),
+        options=resolved(_request(values)),
         given=given,
         **{name: values[name] for name in own - {"paths"}},
         paths=tuple(values.get("paths", ())),
@@ -141,7 +141,7 @@ def _renamed(
 
 
 def _request(values: Mapping[str, Any]) -> Request:
-    """What the workflows are asked for."""
+    """What the workflows are asked for, in one row."""
     known = {f.name for f in fields(Request)} & values.keys()
     plain = {name: values[name] for name in known}
     if "backbone" in plain:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Recorder
+from helpers import Recorder, options_for
 
 from finetune.cli.options import TITLES
 from finetune.records import option_table
 from finetune.records.errors import UsageError
 from finetune.records.option import Option
-from finetune.records.options import Request
+from finetune.records.options import Options, flat
 from finetune.workflows import check, compare, recommend, train
 
 COMMANDS = (
@@ -30,16 +30,16 @@ def named(option: Option) -> str:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
     """What `train` is asked for; nothing is trained."""
-    requests: list[Request] = []
+    found: list[Options] = []
 
-    def stop(request: Request, *_: Any) -> None:
-        requests.append(request)
+    def stop(options: Options, *_: Any) -> None:
+        found.append(options)
         raise UsageError("heard", hint="No more.")
 
     monkeypatch.setattr(train, "run_training", stop)
-    return requests
+    return found
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -88,7 +88,7 @@ def test_an_old_name_works_and_is_told(run_cli, heard, option: Option) -> None:
 
     assert f"{option.old} is now {option.flag}\n" in old.err
     assert "is now" not in new.err
-    before, after = (vars(request) | {"command": ""} for request in heard)
+    before, after = (vars(flat(options)) | {"command": ""} for options in heard)
     assert before == after
     assert value == str((after | after["options"])[option.name])
 
@@ -109,7 +109,7 @@ def test_a_repetition_takes_what_was_given_by_an_old_name(run_cli, monkeypatch) 
     """An option under its old name counts as given, so it overrules the run that is repeated."""
     taken: list[Any] = []
 
-    def stop(_run: Path, _request: Request, given: frozenset[str]) -> None:
+    def stop(_run: Path, _options: Options, given: frozenset[str]) -> None:
         taken.append(given)
         raise UsageError("heard", hint="No more.")
 
@@ -127,7 +127,7 @@ def test_a_value_out_of_range_is_refused_before_anything_is_read(
     """On the command line and for library users: a usage fault that names option and value."""
     value: Any = "magic" if option.choices else -1
     names = {option.name: value}
-    request = Request("/nowhere", **({"options": names} if option.by_rule else names))
+    asked = options_for(root="/nowhere", **({"options": names} if option.by_rule else names))
 
     done = run_cli("train", "/nowhere", f"{option.flag}={value}")
 
@@ -137,7 +137,7 @@ def test_a_value_out_of_range_is_refused_before_anything_is_read(
     assert heard == []
     for run in (compare.run_comparison, recommend.run_recommendation):
         with pytest.raises(UsageError, match=option.flag):
-            run(request, Recorder())
+            run(asked, Recorder())
     if "check" in option.commands.split():
         with pytest.raises(UsageError, match=option.flag):
-            check.run_check(request, Recorder())
+            check.run_check(asked, Recorder())

@@ -6,14 +6,18 @@ import math
 import runpy
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from finetune.records import option_table
+from finetune.records.codec import to_builtins
 from finetune.records.decision import Augment, Plan
 from finetune.records.errors import UsageError
 from finetune.records.option import Option
-from finetune.records.options import Request
+from finetune.records.options import Request, flat, resolved
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = (
@@ -22,6 +26,13 @@ COMMANDS = (
 )
 NUMBERS = [option for option in option_table.ALL if option.ends is not None]
 CHOICES = [option for option in option_table.ALL if option.choices]
+
+KEPT = [
+    *("root", "out", "strategy", "policy", "budget_s", "size", "similarity", "backbone"),
+    *("weights", "seed", "device", "val_fraction", "test_fraction", "max_per_class"),
+    *("on_bad_image", "group", "label_from", "near_copies", "strict", "options", "command"),
+    "resume",
+]
 
 
 def named(option: Option) -> str:
@@ -94,10 +105,27 @@ def test_overrides_are_fields_of_the_plan() -> None:
 
 def test_defaults_are_those_of_the_request() -> None:
     """What a library user gets without options is what the command line gives."""
-    table = {n: d for n, d in option_table.DEFAULTS.items() if n in vars(Request("x"))}
+    table = {n: d for n, d in option_table.DEFAULTS.items() if n in vars(Request(root="x"))}
 
-    asked = {n: v for n, v in vars(Request("x")).items() if n in table}
+    asked = {n: v for n, v in vars(Request(root="x")).items() if n in table}
     assert asked | {"backbone": None} == table
+
+
+@given(values=st.fixed_dictionaries({f.name: st.integers() | st.text() for f in fields(Request)}))
+def test_options_are_kept_in_one_row_and_come_back(values: dict[str, Any]) -> None:
+    """Each option is in one record, under the name that version 0.1.0 gave it in run.json."""
+    request = Request(**values)
+
+    assert flat(resolved(request)) == request
+    assert list(to_builtins(request)) == KEPT
+
+
+def test_no_option_is_in_two_records() -> None:
+    """The records share no field, and together have all that is kept."""
+    parts = vars(resolved(Request(root="x"))).values()
+    names = [name for part in parts for name in vars(part)]
+
+    assert len(names) == len(set(names)) == len(KEPT)
 
 
 def test_the_page_is_that_of_the_table() -> None:
