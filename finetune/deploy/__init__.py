@@ -1,4 +1,4 @@
-"""Answers of a model, just fitted or read back: the predictor, and the file that needs no torch.
+"""Answers from a finished run: the predictor, and the network that needs no torch.
 
 May import: records, storage, heads, data, backbones and runs.
 Must not know: how the model came about.
