@@ -14,12 +14,13 @@ from finetune.backbones.inference import PARITY
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration, ridge
 from finetune.records.errors import first_line
+from finetune.records.file_names import NETWORK
 
 
 def inference_file(
     graph: Callable[[], Any], model: Predictor, scratch: Path | None = None
 ) -> tuple[tuple[bytes, bytes] | None, str]:
-    """The whole network, head included, as the bytes of `inference.FILES`.
+    """The whole network, head included, as the bytes of `NETWORK`.
 
     Args:
         graph: Gives the network as `engine.convert` makes it.
@@ -35,7 +36,7 @@ def inference_file(
     try:
         spans = [model.engine.layout[tap] for tap in model.taps]
         files = inference.serialised(_with_head(graph(), head, spans), scratch)
-        ready = inference.scorer(*files, side_px, len(head.bias), inference.FILES[0])
+        ready = inference.scorer(*files, side_px, len(head.bias), NETWORK[0])
         one = model.logits(pixels)
         two = Predictor(ready, side_px, model.scales, model.temperature).logits(pixels)
         likely = [calibration.probabilities(logits, model.temperature) for logits in (one, two)]

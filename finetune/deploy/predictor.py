@@ -19,6 +19,7 @@ from finetune.heads import calibration, ridge
 from finetune.records.dataset import Scale
 from finetune.records.errors import FinetuneError, ImageError, RunError, first_line
 from finetune.records.events import Listener
+from finetune.records.file_names import NETWORK
 from finetune.records.run import RunFacts
 from finetune.runs import run_folder
 from finetune.storage import arrays, cache_place
@@ -145,9 +146,9 @@ def of_run(
 def _quick(run: Path, facts: RunFacts, listener: Listener) -> Engine | None:
     """The inference file ready to run; None, with a note, where there is none for this machine."""
     network = run_folder.load_network(run, facts)
-    why = f"no {inference.FILES[0]} in {run}"
+    why = f"no {NETWORK[0]} in {run}"
     if network is not None:
-        name = str(run / inference.FILES[0])
+        name = str(run / NETWORK[0])
         try:
             made = inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
             return replace(
