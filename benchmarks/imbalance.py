@@ -169,7 +169,7 @@ class Thinned:
         tuned = holdout.on_everything(part, plan)
         scores = _scores(tuned, made, made.plain[held])
         temperature = calibration.fit_temperature(scores, self.labels[held])
-        found = _scores(tuned, made, decoding.load(self.test, plan.side_px, 1))
+        found = _scores(tuned, made, decoding.load(self.test, [plan.side_px], 1)[0])
         figures = self._figures(calibration.probabilities(found, temperature))
         sizes = (len(self.counts), plan.side_px, len(tuned.history))
         return Row(*key, len(self.test), *figures, *sizes)

@@ -291,7 +291,7 @@ class Bench:
         made = trials.material(self.seen, plan, self.clock)
         outcome = holdout.on_everything(made, plan)
         seconds = time.process_time() - began
-        pixels = decoding.load(self.test_paths, plan.side_px, 1)
+        pixels = decoding.load(self.test_paths, [plan.side_px], 1)[0]
         top = holdout.top_features(outcome.backbone, torch.device("cpu"), pixels)
         scores = ridge.score(outcome.head, top)
         temperature = calibration.fit_temperature(scores, self.test_labels)

@@ -33,10 +33,10 @@ from safetensors.torch import save_file
 from finetune.backbones import inference, load, registry
 from finetune.cli import process
 from finetune.data import decoding
-from finetune.deploy import predictor
 from finetune.records import option_table
 from finetune.records.errors import BackboneError, FinetuneError, ImageError, RunError
 from finetune.runs import listing, run_folder
+from finetune.workflows import predict
 
 SIDE = 32
 MOST_SECONDS = 5.0
@@ -229,7 +229,7 @@ def used(run: Path, picture: Path) -> None:
     with contextlib.suppress(RunError, BackboneError):
         facts = run_folder.load_facts(run)
         run_folder.load_splits(run)
-        (answer,) = predictor.predict(
+        (answer,) = predict.classified(
             run, facts, [picture], top=3, device="cpu", listener=Recorder()
         )
         assert answer.label in facts.classes

@@ -221,12 +221,8 @@ def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[S
     if most is None or len(samples) <= most:
         return samples
     rng, labels = np.random.default_rng(seed), np.array([s.label for s in samples])
-    keep: list[int] = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        share = max(size.LARGE_RAREST, round(most / len(samples) * len(members)))
-        keep += members[:share].tolist()
-    return tuple(samples[i] for i in sorted(keep))
+    rows = cross_validation.draw(rng, labels, most / len(samples), size.LARGE_RAREST)
+    return tuple(samples[i] for i in rows.tolist())
 
 
 def blocks_of(

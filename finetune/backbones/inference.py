@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 from finetune.records.analysis import Reason
 from finetune.records.errors import RunError
+from finetune.records.file_names import MODEL
+from finetune.records.file_names import NETWORK as FILES
 from finetune.storage import untrusted_files
 
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 Forward = Callable[[Pixels], Features]
 Layout = dict[str, tuple[int, int]]
-# The whole network of a run as OpenVINO reads it: topology and constants.
-FILES = ("inference.xml", "inference.bin")
 DELETE = (
     f"Train again, or delete {FILES[0]} and {FILES[1]} there: the run then answers from "
-    "model.safetensors, with torch."
+    f"{MODEL}, with torch."
 )
 SCORES = "scores"
 # Largest difference allowed between two runtimes, relative to the features' own size; of a whole

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finetune.data import file_kinds
 from finetune.records.answers import Prediction
-from finetune.records.errors import UsageError
+from finetune.records.errors import UsageError, cause, refusals
 from finetune.records.metrics import WrongAnswer
 from finetune.storage import atomic_files
 
@@ -48,7 +48,7 @@ def require(flag: str, path: Path, inputs: Sequence[Path], *, folder: Path | Non
     try:
         fault = _fault(path, here)
     except OSError as error:  # a folder on the way that may not be entered
-        fault = str(error.strerror)
+        fault = cause(error)
     if fault:
         raise UsageError(f"cannot write {flag} {path}: {fault}", hint=_OTHER)
 
@@ -111,13 +111,13 @@ def _write(flag: str, path: Path, head: Sequence[str], rows: Iterable[Sequence[o
     writer.writerow(head)
     writer.writerows(rows)
     content = text.getvalue().encode()
-    try:
+    with refusals(
+        lambda error: UsageError(f"cannot write {flag} {path}: {cause(error)}", hint=_OTHER)
+    ):
         if _is_pipe(path):
             path.write_bytes(content)
         else:
             atomic_files.put(path.resolve(), content)  # a link stays one
-    except OSError as error:
-        raise UsageError(f"cannot write {flag} {path}: {error.strerror}", hint=_OTHER) from error
 
 
 def _is_pipe(path: Path) -> bool:

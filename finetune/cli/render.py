@@ -183,12 +183,12 @@ def show_cache(found: CacheUsage, *, cleared: bool) -> None:
 def _print_check(out: Console, check: Check) -> None:
     """One check that did not pass: what to do, and the first of its files."""
     colour, word = STATUS[check.status]
-    out.print(f"[{colour}]{check.code} {word}[/]  {escape(printable(check.text))}")
+    out.print(f"[{colour}]{check.code} {word}[/]  {style.shown(check.text)}")
     out.print(f"    {escape(check.hint)}", style="dim")
     remarks = check.details or ("",) * len(check.paths)
     for path, remark in list(zip(check.paths, remarks, strict=True))[:_FILES_SHOWN]:
-        tail = f" [dim]({escape(printable(remark))})[/]" if remark else ""
-        out.print(f"    {escape(printable(path))}{tail}")
+        tail = f" [dim]({style.shown(remark)})[/]" if remark else ""
+        out.print(f"    {style.shown(path)}{tail}")
     if len(check.paths) > _FILES_SHOWN:
         out.print(f"    and {len(check.paths) - _FILES_SHOWN} more (--json lists all)", style="dim")
     out.print()

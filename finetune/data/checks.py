@@ -52,16 +52,21 @@ def _check(kind: FindingKind, run: Callable[[Subject], Outcome], subject: Subjec
     )
 
 
-def _listed(code: str) -> Callable[[Subject], Outcome]:
-    """A check that `data.scan` has done already."""
+def _listed(kind: FindingKind) -> Callable[[Subject], Outcome]:
+    """A check that `data.scan` has done already; what another check tells of a file is left out."""
 
     def run(subject: Subject) -> Outcome:
-        if code in READY_ONLY and subject.dataset.layout == "plain":
+        if kind.code in READY_ONLY and subject.dataset.layout == "plain":
             return check_subject.void("no ready-made splits")
         for finding in subject.dataset.findings:
-            if finding.code == code:
-                count = len(finding.paths)
-                return Outcome(finding.title, True, numbers={"files": count}, paths=finding.paths)
+            if finding.code != kind.code:
+                continue
+            paths, title = finding.paths, finding.title
+            if not subject.strays.keys().isdisjoint(paths):
+                paths = tuple(p for p in paths if p not in subject.strays)
+                title = f"{len(paths)} {kind.title}"
+            if paths or not finding.paths:
+                return Outcome(title, True, numbers={"files": len(paths)}, paths=paths)
         return check_subject.passed("none", files=0)
 
     return run
@@ -80,7 +85,7 @@ GROUP_LEAKED = FindingKind(
     "Move all images of a group into one split.",
 )
 CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
-    *((kind, _listed(kind.code)) for kind in LISTED.values()),
+    *((kind, _listed(kind)) for kind in LISTED.values()),
     (COPIES, check_copies.copied(COPIES.code)),
     (CROSSED, check_copies.copied(CROSSED.code)),
     (LEAKED, check_copies.leaked),
@@ -148,7 +153,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         ),
         check_pictures.frames,
     ),
-    *((kind, _listed(kind.code)) for kind in LAYOUTS),
+    *((kind, _listed(kind)) for kind in LAYOUTS),
     (
         FindingKind(
             "FT155",

@@ -7,10 +7,11 @@ import itertools
 import math
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,9 @@ Pixels = npt.NDArray[np.uint8]
 # kept of pictures is not used then.
 PIXELS_VERSION = 1
 Box = tuple[float, float, float, float]
+_Drafted = tuple[Image.Image, Image.Image, Box | None]
+T = TypeVar("T")
+_AHEAD = 96  # pictures that threads unpack before they are asked for
 HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
 WHITE = (255, 255, 255, 255)
 # What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
@@ -78,14 +82,24 @@ def decode(path: Path, side_px: int, scales: Sequence[Scale] | None = None) -> P
     Raises:
         ImageError: the file cannot be decoded; the message names it.
     """
+    return decode_sizes(path, (side_px,), scales)[0]
 
-    def work(source: Source) -> Pixels:
-        # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
-        image, rgb, _ = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales))
-        turn = _turn(image)
-        upright = rgb if turn is None else rgb.transpose(turn)
-        box = _square_box(*upright.size)
-        return np.asarray(upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
+
+def decode_sizes(
+    path: Path, sides_px: Sequence[int], scales: Sequence[Scale] | None = None
+) -> list[Pixels]:
+    """The same image as `decode` has it at each of several sides, unpacked once where it can be.
+
+    A JPEG is unpacked again where a side allows another reduction: the pixels would be others.
+    """
+
+    def work(source: Source) -> list[Pixels]:
+        unpacked, out = None, []
+        for side_px in sides_px:
+            # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
+            unpacked = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales), unpacked)
+            out.append(_square(unpacked, side_px))
+        return out
 
     return opening.read(path, work)
 
@@ -212,6 +226,25 @@ def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def _each(
+    paths: Sequence[Path], work: Callable[[Path], T], ahead: int, workers: int
+) -> Generator[T | ImageError]:
+    """What comes of each file, or its fault, in their order; threads work some files ahead."""
+
+    def attempt(path: Path) -> T | ImageError:
+        try:
+            return work(path)
+        except ImageError as error:
+            return error
+
+    with threads(workers) as pool:
+        source = iter(paths)
+        waiting = deque(pool.submit(attempt, path) for path in itertools.islice(source, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting += (pool.submit(attempt, path) for path in itertools.islice(source, 1))
+
+
 def stream(
     paths: Sequence[Path],
     side_px: int,
@@ -225,47 +258,35 @@ def stream(
         Positions in `paths` that decoded, their pixels uint8[B, side, side, 3] in the same order,
         and the positions that failed with their faults. Order is that of `paths`.
     """
-
-    def attempt(path: Path) -> Pixels | ImageError:
-        try:
-            return decode(path, side_px, scales)
-        except ImageError as error:
-            return error
-
-    with threads(workers) as pool:
-        ahead: deque[tuple[int, Future[Pixels | ImageError]]] = deque()
-        source = iter(enumerate(paths))
-        for i, path in itertools.islice(source, 3 * batch_size):
-            ahead.append((i, pool.submit(attempt, path)))
-        while ahead:
-            good, pixels, bad = [], [], []
-            for _ in range(min(batch_size, len(ahead))):
-                position, future = ahead.popleft()
-                result = future.result()
-                if isinstance(result, ImageError):
-                    bad.append((position, result))
-                else:
-                    good.append(position)
-                    pixels.append(result)
-                for i, path in itertools.islice(source, 1):
-                    ahead.append((i, pool.submit(attempt, path)))
-            stacked = np.stack(pixels) if pixels else np.empty((0, side_px, side_px, 3), np.uint8)
-            yield good, stacked, bad
+    results = _each(paths, lambda path: decode(path, side_px, scales), 3 * batch_size, workers)
+    with contextlib.closing(results):
+        numbered = enumerate(results)
+        while some := list(itertools.islice(numbered, batch_size)):
+            bad = [(i, found) for i, found in some if isinstance(found, ImageError)]
+            good = [(i, found) for i, found in some if not isinstance(found, ImageError)]
+            blank = np.empty((0, side_px, side_px, 3), np.uint8)
+            yield [i for i, _ in good], np.stack([p for _, p in good]) if good else blank, bad
 
 
 def load(
-    paths: Sequence[Path], side_px: int, workers: int, scales: Sequence[Scale] | None = None
-) -> Pixels:
-    """All images, uint8[N, side, side, 3], decoded once for training; very many lie in a file.
+    paths: Sequence[Path],
+    sides_px: Sequence[int],
+    workers: int,
+    scales: Sequence[Scale] | None = None,
+) -> list[Pixels]:
+    """All images at each side, uint8[N, side, side, 3], for training; very many lie in a file.
 
     Raises:
         ImageError: one of them cannot be decoded (it could when features were taken).
     """
-    out = arrays.pictures(len(paths), side_px)
-    for good, pixels, bad in stream(paths, side_px, 32, workers, scales):
-        if bad:
-            raise bad[0][1]
-        out[good] = pixels
+    out = [arrays.pictures(len(paths), side_px) for side_px in sides_px]
+    results = _each(paths, lambda path: decode_sizes(path, sides_px, scales), _AHEAD, workers)
+    with contextlib.closing(results):
+        for i, found in enumerate(results):
+            if isinstance(found, ImageError):
+                raise found
+            for pictures, pixels in zip(out, found, strict=True):
+                pictures[i] = pixels
     return out
 
 
@@ -282,25 +303,42 @@ def _begun(source: Source) -> ImageFile.ImageFile | Wide:
 
 
 def _drafted(
-    source: Source, side_px: int, span: Callable[[Wide], high_depth.Span | None]
-) -> tuple[Image.Image, Image.Image, Box | None]:
+    source: Source,
+    side_px: int,
+    span: Callable[[Wide], high_depth.Span | None],
+    before: _Drafted | None = None,
+) -> _Drafted:
     """The image, its pixels as RGB, and which of them count where a JPEG was reduced.
 
     Args:
         source: The file.
         side_px: A JPEG may be reduced while it is decoded, to twice that at least.
         span: What is black and white in a picture of more than 8 bits.
+        before: What came of this for another side; given back where it would come once more.
     """
+    if before is not None and before[2] is None:
+        return before  # what is not reduced is the same for each side
     image = _begun(source)
     if isinstance(image, Wide):
         rgb = high_depth.to_8_bits(image, span(image))
         return rgb, rgb, None
     pixels = image.width * image.height
     drafted = image.draft("RGB", (side_px, side_px))
+    if before is not None and getattr(before[0], "decoderconfig", None) == image.decoderconfig:
+        source.images.pop()  # its pixels will not be read
+        return before
     with opening.bounded(image, pixels):
         more = high_depth.values(source, image)
         rgb = _to_rgb(image) if more is None else high_depth.to_8_bits(more, span(more))
     return image, rgb, None if drafted is None else drafted[1]
+
+
+def _square(unpacked: _Drafted, side_px: int) -> Pixels:
+    image, rgb, _ = unpacked
+    turn = _turn(image)
+    upright = rgb if turn is None else rgb.transpose(turn)
+    box = _square_box(*upright.size)
+    return np.asarray(upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
 
 
 def _thumb(source: Source, side_px: int) -> Pixels:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from finetune.data import file_kinds
 from finetune.records.dataset import Sample
-from finetune.records.errors import DataError, ImageError, safe_name
+from finetune.records.errors import DataError, ImageError, cause, refusals, safe_name
 from finetune.storage import atomic_files
 
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -89,24 +89,22 @@ def digest_file(path: Path) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    try:
+    with refusals(
+        lambda error: DataError(
+            f"cannot read {path}: {cause(error)}", hint="Check that you may read the file."
+        )
+    ):
         return atomic_files.digest_file(path)
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}", hint="Check that you may read the file."
-        ) from error
 
 
-@contextlib.contextmanager
-def readable(root: Path) -> Iterator[None]:
+def readable(root: Path) -> contextlib.AbstractContextManager[None]:
     """A folder that may not be listed is a fault to mend, named."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot read {error.filename or root}: {error.strerror or error}",
+    return refusals(
+        lambda error: DataError(
+            f"cannot read {error.filename or root}: {cause(error)}",
             hint="Check that you may list the folder and read its files.",
-        ) from error
+        )
+    )
 
 
 def descend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.backbones.inference import Engine
+from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration, cross_validation, ridge
 from finetune.metrics import classification
 from finetune.records.choices import Strategy
+from finetune.records.dataset import Scale
 from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline, Metrics
 from finetune.records.training import EpochRecord
@@ -40,6 +42,15 @@ class FittedModel:
     floor: Baseline | None = None
     plan: Plan | None = None
     stopped: BaseException | None = None
+
+    def predictor(self, scales: Sequence[Scale]) -> Predictor:
+        """What answers with this model, as its run will.
+
+        Args:
+            scales: Of pictures of more than 8 bits, as the run keeps them.
+        """
+        head = ridge.stored(self.head)
+        return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps)
 
 
 def probed(survey: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:

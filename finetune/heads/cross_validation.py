@@ -60,13 +60,7 @@ def ranking_sample(labels: Labels) -> Labels:
     """Rows on which candidates are ranked: all, or a stratified part when there are many."""
     if len(labels) <= RANKING_IMAGES:
         return np.arange(len(labels))
-    rng = np.random.default_rng(0)
-    share = RANKING_IMAGES / len(labels)
-    keep: list[int] = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        keep += list(members[: max(FEWEST, round(share * len(members)))])
-    return np.sort(np.array(keep))
+    return draw(np.random.default_rng(0), labels, RANKING_IMAGES / len(labels), FEWEST)
 
 
 def leave_out(
@@ -126,7 +120,7 @@ def learning_curve(
     for share in CURVE_SHARES:
         errors, rows = [], np.arange(len(labels))
         for _ in range(1 if share == 1 else CURVE_DRAWS):
-            rows = _draw(rng, labels, share)
+            rows = draw(rng, labels, share, FEWEST)
             part = kernels.centered(kernel[np.ix_(rows, rows)])
             some = [groups[int(i)] for i in rows] if groups else ()
             found = leave_out("", (), kernels.unit(part), labels[rows], 0, some)
@@ -150,12 +144,12 @@ def folds(labels: Labels, groups: Sequence[str], count: int = FOLDS) -> Labels:
     return fold
 
 
-def _draw(rng: np.random.Generator, labels: Labels, share: float) -> Labels:
-    """A share of each class's rows by chance, two of each class at least."""
+def draw(rng: np.random.Generator, labels: Labels, share: float, least: int) -> Labels:
+    """A share of each class's rows by chance, so many of each class at least, in their order."""
     keep: list[int] = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        keep += members[: max(FEWEST, round(share * len(members)))].tolist()
+        keep += members[: max(least, round(share * len(members)))].tolist()
     return np.array(sorted(keep))
 
 

@@ -34,6 +34,7 @@ RARER_FOUND = FindingKind(
     "Judge by balanced accuracy and the recall of each class.",
 )
 KINDS = (NO_BETTER, RARER_FOUND)
+CODES = frozenset(kind.code for kind in KINDS)
 
 
 def against_commonest(

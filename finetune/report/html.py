@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from finetune.metrics import mistakes
+from finetune.metrics import mistakes, verdict
 from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile, Part
 from finetune.records.choices import Similarity, Size
@@ -75,7 +75,9 @@ def _standing(result: RunResult) -> str:
     """That the result is no better than the commonest class, or that this cannot be said."""
     if result.better_than_commonest or not result.verdict:
         return ""
-    return f"<p><b>{escape(printable(result.verdict[0].upper() + result.verdict[1:]))}.</b></p>"
+    advice = "".join(f" {escape(f.hint)}" for f in result.findings if f.code in verdict.CODES)
+    told = escape(printable(result.verdict[0].upper() + result.verdict[1:]))
+    return f"<p><b>{told}.</b>{advice}</p>"
 
 
 def _stopped(result: RunResult) -> str:
@@ -247,6 +249,7 @@ def _findings(result: RunResult) -> str:
         f"{' …' if len(f.paths) > 5 else ''}"
         "</span></li>"
         for f in result.findings
+        if f.code not in verdict.CODES  # `_standing` tells these
     )
     return f"<h2>Findings about the data</h2><ul>{items}</ul>" if items else ""
 

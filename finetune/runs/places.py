@@ -15,7 +15,16 @@ from typing import TypeVar
 import msgspec
 
 from finetune.records.codec import from_json, to_json
-from finetune.records.errors import BusyError, RunError, TakenError, UsageError, safe_name
+from finetune.records.errors import (
+    BusyError,
+    RunError,
+    TakenError,
+    UsageError,
+    cause,
+    refusals,
+    safe_name,
+)
+from finetune.records.file_names import BEGUN, OF_A_RUN, RESULT
 from finetune.records.options import Options, OutputOptions, Request, flat
 from finetune.records.run import RunResult
 from finetune.records.training import Begun
@@ -23,18 +32,11 @@ from finetune.storage import atomic_files
 
 T = TypeVar("T")
 SUFFIX = ".partial"
-STATE = "begun.json"
 FIT = ".safetensors"
 RUN, BEFORE = "run", "before"
 # All that a training puts into its folder; SCRATCH is what a killed one leaves.
-OUR_FILE = re.compile(rf"begun\.json|[0-9a-f]{{16}}{re.escape(FIT)}")
+OUR_FILE = re.compile(rf"{re.escape(BEGUN)}|[0-9a-f]{{16}}{re.escape(FIT)}")
 SCRATCH = re.compile(r"finetune-[a-z0-9_]{8}")
-RUN_FILES = frozenset(
-    {
-        *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
-        *("model.safetensors", "inference.xml", "inference.bin"),
-    }
-)
 BY_RULE = "by rule"
 
 
@@ -135,7 +137,7 @@ def recorded(options: Options) -> Request:
 
 def unfinished(folder: Path) -> Begun | None:
     """What the training set out to do whose progress a folder holds; None where it holds none."""
-    return stored(folder / STATE, Begun)
+    return stored(folder / BEGUN, Begun)
 
 
 def absolute(path: str | Path) -> str:
@@ -153,7 +155,7 @@ def require_only_a_run(folder: Path) -> None:
         TakenError: the folder holds something that is not the run's.
     """
     with told(folder):
-        others = [p.name for p in folder.iterdir() if p.name not in RUN_FILES]
+        others = [p.name for p in folder.iterdir() if p.name not in OF_A_RUN]
     if others:
         raise TakenError(
             f"{folder} is to be replaced by the whole run, but holds {some(others)}",
@@ -219,7 +221,7 @@ def _ours(path: Path) -> bool:
     if path.is_dir():
         if path.name in (RUN, BEFORE):
             return all(
-                atomic_files.final(p.name) in RUN_FILES and p.is_file() for p in path.iterdir()
+                atomic_files.final(p.name) in OF_A_RUN and p.is_file() for p in path.iterdir()
             )
         return SCRATCH.fullmatch(path.name) is not None
     if path.name == atomic_files.LOCK:
@@ -241,7 +243,7 @@ def empty(folder: Path, but: str = "") -> None:
 
 def written_run(begun: Begun) -> RunResult | None:
     """The run in the place where this training has put its own, if it is one."""
-    return None if begun.run is None else stored(Path(begun.run) / "result.json", RunResult)
+    return None if begun.run is None else stored(Path(begun.run) / RESULT, RunResult)
 
 
 def fits(folder: Path) -> list[Path]:
@@ -257,19 +259,19 @@ def stored(file: Path, kind: type[T]) -> T | None:
         return None
 
 
-@contextlib.contextmanager
-def told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Turn what the system says into a fault with a path and a way on."""
-    try:
-        yield
-    except BlockingIOError as error:
-        raise BusyError(
-            f"another training is under way in {folder}",
-            hint="Wait for it, or give another --out.",
-        ) from error
-    except OSError as error:
-        raise RunError(
-            f"cannot keep the training's progress in {folder}: {error.strerror or error}",
+
+    def fault(error: OSError) -> RunError:
+        if isinstance(error, BlockingIOError):
+            return BusyError(
+                f"another training is under way in {folder}",
+                hint="Wait for it, or give another --out.",
+            )
+        return RunError(
+            f"cannot keep the training's progress in {folder}: {cause(error)}",
             hint="Make room or give a place you may write to with --out; --resume goes on from "
             "what was kept.",
-        ) from error
+        )
+
+    return refusals(fault)

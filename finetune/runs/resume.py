@@ -15,6 +15,7 @@ from finetune.records.dataset import Splits
 from finetune.records.decision import Forecast
 from finetune.records.errors import RunError
 from finetune.records.events import Listener
+from finetune.records.file_names import BEGUN, FACTS
 from finetune.records.options import Options, Request
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import Begun
@@ -25,7 +26,6 @@ from finetune.runs.places import (
     BY_RULE,
     FIT,
     RUN,
-    STATE,
     absolute,
     claimed,
     empty,
@@ -86,7 +86,7 @@ class Progress:
 
     def begin(self) -> None:
         """Tell what is to be trained, so that a list of runs can."""
-        if not stored(self.folder / STATE, Begun):
+        if not stored(self.folder / BEGUN, Begun):
             self._write(self.begun)
 
     def settle(self, splits: Splits, backbone: str, versions: dict[str, str]) -> None:
@@ -111,7 +111,7 @@ class Progress:
 
     def _write(self, begun: Begun) -> None:
         with told(self.folder):
-            atomic_files.put(self.folder / STATE, to_json(begun).encode())
+            atomic_files.put(self.folder / BEGUN, to_json(begun).encode())
         self.begun = begun
 
 
@@ -187,7 +187,7 @@ def _begun(folder: Path, options: Options, home: Path, listener: Listener) -> Be
 def _finished(home: Path, new: Begun) -> Begun | None:
     """The newest training of the same request whose finished run lies in a folder of runs."""
     found = []
-    for file in home.glob("*/run.json"):
+    for file in home.glob(f"*/{FACTS}"):
         facts = stored(file, RunFacts)
         if facts is not None and _same(facts.request, new.request):
             found.append((facts.created, str(file.parent)))
@@ -204,7 +204,7 @@ def _taken(out: str, new: Begun) -> Begun | None:
     Raises:
         RunError: a run of another training is there, or one that cannot be gone on with.
     """
-    facts = stored(Path(out) / "run.json", RunFacts)
+    facts = stored(Path(out) / FACTS, RunFacts)
     result = written_run(done := replace(new, run=out))
     if facts is None or result is None or facts.request is None:
         return None  # whatever is there is told by who looks for a place

@@ -93,8 +93,8 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
         runtime = "torch" if run is None else "openvino"
         listener.note(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
     threads = torch.get_num_threads()
-    large = decoding.load(paths, setup.canvas_px(plan.side_px), threads, scales)
-    plain = decoding.load(paths, plan.side_px, threads, scales)
+    sides = setup.canvas_px(plan.side_px), plan.side_px
+    large, plain = decoding.load(paths, sides, threads, scales)
     if plan.strategy == "scratch":
         top = None
     elif top is None:

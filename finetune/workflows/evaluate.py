@@ -40,7 +40,7 @@ def run_evaluation(
             hint="Give images the run has not seen, or leave out --unseen.",
         )
     listener.step(f"classifying {len(samples)} images")
-    found = predictor.scores(
+    found = predictor.run_logits(
         path,
         facts,
         [root / s.path for s in samples],

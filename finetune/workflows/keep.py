@@ -129,9 +129,9 @@ class Keeper:
         Raises:
             RunError: it can be written nowhere; the epochs that were kept stay.
         """
-        head = final_test.stored(model.head)
+        head = ridge.stored(model.head)
         with self.clock.step("save", "writing the run"):
-            network = None if fault is not None else self._network(model, head)
+            network = None if fault is not None else self._network(model)
             draft = _Draft(model, head, advice, test, self._late(test), network, fault)
             found: list[RunError] = []
             for place in self._places(draft, found):
@@ -162,15 +162,17 @@ class Keeper:
         late = self.attempt(UNCOMPARED, lambda: examination.late_findings(examined, root))
         return test.findings + (late or ())
 
-    def _network(self, model: fitted.FittedModel, head: ridge.Head) -> tuple[bytes, bytes] | None:
+    def _network(self, model: fitted.FittedModel) -> tuple[bytes, bytes] | None:
         """The run's inference file; why there is none is told."""
         if self.seen.body.device != "cpu":
             self.seen.listener.note(
                 "no inference file, predictions will need torch: it was trained on a GPU"
             )
             return None
-        given = (model.graph, head, model.taps, model.side_px, model.runtime, self.progress.folder)
-        made = self.attempt(NO_NETWORK, lambda: inference_file.inference_file(*given))
+        tested, scratch = model.predictor(self.seen.scales), self.progress.folder
+        made = self.attempt(
+            NO_NETWORK, lambda: inference_file.inference_file(model.graph, tested, scratch)
+        )
         network, why = made or (None, "")
         if why:
             self.add(NO_NETWORK, why)

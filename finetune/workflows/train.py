@@ -16,8 +16,9 @@ from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import TUNED
 from finetune.records.decision import Recommendation
-from finetune.records.errors import INTERRUPTED, RunError, TrainingError
+from finetune.records.errors import INTERRUPTED, RunError, TrainingError, cause
 from finetune.records.events import Listener
+from finetune.records.file_names import MODEL
 from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import RunResult
 from finetune.runs import resume, run_folder
@@ -219,9 +220,9 @@ def _follow(like: Path, seen: Analysis, progress: Progress) -> bool:
 
 def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:
     try:
-        one, two = (atomic_files.digest_file(p / run_folder.MODEL) for p in (like, run))
+        one, two = (atomic_files.digest_file(p / MODEL) for p in (like, run))
     except OSError as error:  # the new run is whole all the same
-        listener.note(f"{run} cannot be compared with {like}: {error.strerror or error}")
+        listener.note(f"{run} cannot be compared with {like}: {cause(error)}")
         return
     same = "the same model, bit for bit, as" if one == two else "not the same model as"
     listener.note(f"{run} is {same} {like}")

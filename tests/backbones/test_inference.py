@@ -21,6 +21,7 @@ from helpers import SAMPLE, Recorder, train
 
 from finetune.backbones import engine, inference, load, stages
 from finetune.deploy import inference_file, predictor
+from finetune.deploy.predictor import Predictor
 from finetune.heads import ridge
 from finetune.records.answers import Evaluation, Prediction
 from finetune.records.errors import DeviceError, RunError
@@ -333,7 +334,8 @@ def exported(
 ) -> tuple[tuple[bytes, bytes] | None, str]:
     """The inference file of a network, converted where its engine has not done it."""
     return inference_file.inference_file(
-        lambda: made.graph or engine.convert(backbone, side_px), head, taps, side_px, made
+        lambda: made.graph or engine.convert(backbone, side_px),
+        Predictor(made, side_px, (), head.temperature, head, taps),
     )
 
 
@@ -363,7 +365,7 @@ def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
         files, why = inference_file.inference_file(
-            lambda: graph, head, ("top",), 32, made, tmp_path
+            lambda: graph, Predictor(made, 32, (), 1.0, head, ("top",)), tmp_path
         )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -163,6 +163,19 @@ def spoil_names(root: Path) -> None:
     (root / "oak").rename(root / "b")
 
 
+def test_a_picture_behind_a_foreign_suffix_is_told_once(tmp_path: Path) -> None:
+    """It is no file "that is not an image" as well; what is one is still listed as such."""
+    root = sound(tmp_path)
+    spoil_stray(root)
+    alone = results(root)["FT104"]
+    (root / "ash" / "notes.txt").write_text("of a walk")
+    both = results(root)["FT104"]
+
+    assert (alone.status, alone.paths) == ("passed", ())
+    assert (both.text, both.paths) == ("1 file(s) that are not images left out", ("ash/notes.txt",))
+    assert both.numbers == {"files": 1}
+
+
 @pytest.mark.parametrize(
     ("spoil", "code", "status", "path"),
     [

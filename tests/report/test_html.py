@@ -9,7 +9,7 @@ import pytest
 from examples import AUGMENT, FACTS, FLOOR, HISTORY, PLAN, PROFILE, RESULT, WRONG
 
 from finetune.decision import table
-from finetune.metrics import classification
+from finetune.metrics import classification, verdict
 from finetune.records import option_table
 from finetune.records.analysis import Reason, StageScore
 from finetune.records.choices import Similarity, Size
@@ -314,3 +314,15 @@ def test_the_report_says_what_is_no_better_than_the_commonest_class() -> None:
 
     assert "No better than always answering 'ash'." in poor.words
     assert "etter than" not in good.words
+
+
+def test_a_verdict_is_told_once_with_what_to_do() -> None:
+    """What a result comes to stands beside its figures and not among findings about the data."""
+    found = verdict.NO_BETTER.finding("no better than always answering 'a'", ())
+    told = replace(RESULT, better_than_commonest=False, verdict=found.title, findings=(found,))
+
+    text = page(result=told).words
+
+    assert text.lower().count("no better than always answering") == 1
+    assert found.hint.partition("`")[0] in text
+    assert "Findings about the data" not in text

@@ -174,7 +174,7 @@ def test_a_run_that_promises_a_larger_network_makes_none(first: Path, tmp_path: 
     bad = shutil.copytree(first, tmp_path / "bad")
     facts = run_folder.load_facts(bad)
     facts = replace(facts, backbone=replace(facts.backbone, name="vit_giant_patch14_224"))
-    (bad / run_folder.RUN).write_text(json.dumps(to_builtins(facts)), "utf-8")
+    (bad / run_folder.FACTS).write_text(json.dumps(to_builtins(facts)), "utf-8")
 
     with pytest.raises(BackboneError, match="does not fit the backbone"):
         load.build("vit_giant_patch14_224", str(bad), origin_of(bad))
@@ -183,7 +183,7 @@ def test_a_run_that_promises_a_larger_network_makes_none(first: Path, tmp_path: 
 def test_a_damaged_run_is_no_start(first: Path, tmp_path: Path) -> None:
     """What cannot be read is told with its file, and nothing else is taken in its place."""
     bad = shutil.copytree(first, tmp_path / "bad")
-    (bad / run_folder.RUN).write_text("{", "utf-8")
+    (bad / run_folder.FACTS).write_text("{", "utf-8")
 
     with pytest.raises(RunError, match=r"cannot read .*run\.json"):
         as_start(str(bad / run_folder.MODEL))

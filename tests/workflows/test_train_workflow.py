@@ -15,10 +15,11 @@ from helpers import SAMPLE, Recorder, options_for, train
 from finetune.data import decoding
 from finetune.decision import choose, fitted
 from finetune.metrics import classification
+from finetune.records import file_names
 from finetune.records.dataset import Splits
 from finetune.records.errors import DataError, RunError, UsageError
 from finetune.records.run import RunResult
-from finetune.runs import places, run_folder
+from finetune.runs import run_folder
 from finetune.workflows import compare, predict, recommend
 from finetune.workflows.train import run_training
 
@@ -42,7 +43,7 @@ def test_a_run_folder_has_exactly_its_files(leaves_run: tuple[RunResult, Path]) 
     """A run is eight files, and the data folder is not one byte different."""
     _, out = leaves_run
 
-    assert {p.name for p in out.iterdir()} == RUN_FILES == places.RUN_FILES
+    assert {p.name for p in out.iterdir()} == RUN_FILES == file_names.OF_A_RUN
     assert [p.name for p in out.parent.iterdir()] == [out.name]
 
 
