@@ -2,7 +2,7 @@
 
 No perceptual hash: a picture of 32 by 32 pixels is small enough to be compared itself, and its 64
 block means, an orthogonal projection, can only bring two pictures nearer. So what is too far apart
-there is left out without a loss, at the price of a hash (docs/decisions/0011-near-copies.md).
+there is left out without a loss, at the price of a hash (docs/decisions/0011-near-duplicates.md).
 """
 
 from __future__ import annotations
