@@ -209,7 +209,7 @@ def _told(size: int) -> Iterator[None]:
             f"cannot keep {size / 1e6:,.0f} MB in a temporary file in {place}: "
             f"{error.strerror or error}",
             hint="Make room there, set TMPDIR to a folder on a larger disk, or give a smaller "
-            "--side-px or --max-per-class.",
+            "--image-size or --max-per-class.",
         ) from error
 
 
