@@ -1,4 +1,4 @@
-"""What a stranger's file may ask of this machine: held against honest ones before it is read.
+"""What an untrusted file may ask of this machine: checked before it is read.
 
 A run folder or checkpoint from the net must not run code, reach outside its place, or take more
 memory and time than its own size explains. What is checked here raises `ValueError`, or `OSError`
