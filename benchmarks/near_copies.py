@@ -1,4 +1,4 @@
-"""How near copies and other images lie: `near_duplicates.ALIKE` was chosen by it (docs/log.md).
+"""How near duplicates and other images lie: `near_duplicates.ALIKE` was chosen by it (docs/log.md).
 
 For each data set: the share of copies made here (of up to 80 images, drawn with a fixed seed) that
 is recognised, the nearest pairs of different files as they are, and what the looking costs.
@@ -71,7 +71,7 @@ def thumbs(paths: list[Path]) -> near_duplicates.Thumbs:
 
 
 def recognised(paths: list[Path], make: Callable[[Image.Image], bytes], folder: Path) -> float:
-    """The share of copies that are called near copies of their originals."""
+    """The share of copies that are called near duplicates of their originals."""
     pairs = []
     for i, path in enumerate(paths):
         copy = folder / f"{i}.img"

@@ -203,7 +203,7 @@ COMPARISON = Comparison(
     profile=PROFILE,
     counts={"train": 900, "val": 300, "test": 8},
     findings=(FINDING,),
-    verdict="The table said partial, best was deep.",
+    verdict="The classic table says partial, best was deep.",
     seconds={"total": 31.0},
 )
 

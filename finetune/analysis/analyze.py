@@ -163,7 +163,7 @@ def analyze(
         side = body.facts.backbone.preprocess.side_px
     chosen = _chosen(splits.fitting, most, options.training.seed)
     if len(chosen) < len(splits.fitting):
-        text = f"looking at a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
+        text = f"analyzing a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
         listener.note(text)
     with clock.step("features", f"one forward pass over {len(chosen)} images"):
         paths = [root / s.path for s in chosen]
@@ -313,7 +313,7 @@ def _require_readable(examined: examination.Examination, root: Path) -> None:
     all_of = "" if not left else f" of {', '.join(classes[:5])}"
     raise DataError(
         f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
-        hint="Mend that, or remove the class folder; `finetune check` names every file.",
+        hint="Fix that, or remove the class folder; `finetune check` names every file.",
     )
 
 
@@ -328,6 +328,6 @@ def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distin
     if distinct < 2 * len(dataset.classes):
         raise DataError(
             f"{dataset.root} has {distinct} different training images for "
-            f"{len(dataset.classes)} classes; copies, near copies and a --group count as one",
+            f"{len(dataset.classes)} classes; copies, near duplicates and a --group count as one",
             hint="Give at least two per class; ten is a sensible least.",
         )

@@ -78,7 +78,7 @@ def overlap(survey: Analysis) -> tuple[Finding, ...]:
             "note",
             f"{len(found)} of {len(survey.dataset.classes)} classes look like classes that the "
             f"backbone was trained on: {', '.join(pairs[:OVERLAPS_SHOWN])}{more}",
-            "It has seen such pictures, perhaps these: the accuracy overstates what to expect of "
-            "classes it has not seen.",
+            "It was trained on such images, perhaps on these: the accuracy is too optimistic for "
+            "other classes.",
         ),
     )

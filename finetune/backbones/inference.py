@@ -134,7 +134,7 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
         graph = openvino().Core().read_model(model=xml, weights=weights)
         untrusted_files.check_work(graph)
     except ValueError as error:
-        raise RunError(f"{name} is none that finetune writes: {error}", hint=DELETE) from error
+        raise RunError(f"{name} was not written by finetune: {error}", hint=DELETE) from error
     found = [_form(port) for port in (*graph.inputs, *graph.outputs)]
     wanted = [f"u8[1,{side_px},{side_px},3]", f"f32[1,{classes}]"]
     if found != wanted:

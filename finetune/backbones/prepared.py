@@ -333,7 +333,9 @@ def _verified(file: Path, digests: Mapping[str, str]) -> bytes:
 
 
 def _drop(key: str, folder: Path, error: Exception, listener: Listener) -> None:
-    listener.note(f"the converted network in {folder} is damaged ({first_line(error)}): anew")
+    listener.note(
+        f"the converted network in {folder} is damaged ({first_line(error)}): it is made again"
+    )
     model_cache.drop_model(key)
 
 

@@ -92,7 +92,7 @@ def write_answers(path: Path, answers: Sequence[Prediction], *, listed: int = 1)
 
 
 def write_errors(path: Path, errors: Iterable[WrongAnswer]) -> None:
-    """`--errors`: one row per wrong answer, the surest first.
+    """`--errors`: one row per wrong answer, the most confident first.
 
     Raises:
         UsageError: it cannot be written.

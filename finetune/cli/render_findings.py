@@ -44,7 +44,7 @@ def print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics) 
             out.print(f"No wrong answer on {metrics.n} images.")
         return  # runs of older versions do not say which
     # no title of the table: it would be broken where the table is narrow
-    out.print(f"{wrong} of {metrics.n} answers are wrong, the surest first")
+    out.print(f"{wrong} of {metrics.n} answers are wrong, the most confident first")
     table = Table(box=None, pad_edge=False)
     table.add_column("image", overflow="fold")
     table.add_column("truth")

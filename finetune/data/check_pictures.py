@@ -97,9 +97,9 @@ def plain(subject: Subject) -> Outcome:
         return check_subject.void("images were not decoded (--near-duplicates ignore)")
 
     def remark(path: str, _: Glance) -> str:
-        return "one colour" if path in subject.plain else ""
+        return "one color" if path in subject.plain else ""
 
-    found = images_where(subject, remark, "show one colour and nothing else")
+    found = images_where(subject, remark, "show one color and nothing else")
     if not found.found:
         return found
     lost = _blank_classes(subject)

@@ -108,7 +108,7 @@ def glance(path: Path, side_px: int | None = None) -> Glance:
     """Look at an image quickly: the header alone, or also a small copy of `side_px` pixels.
 
     The copy of a picture of more than 8 bits is stretched to its own range: no scale is known
-    before the split, and near copies are compared without regard to brightness and contrast.
+    before the split, and near duplicates are compared without regard to brightness and contrast.
 
     Raises:
         ImageError: the file cannot be opened or, where a copy is asked for, not decoded.

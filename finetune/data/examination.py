@@ -76,8 +76,8 @@ def examine(
     Raises:
         DataError: no data set; unreadable images where these are an error; with `strict`, any
             warning.
-        UsageError: `--group` or `--label-from` is no regular expression, `--group` matches no file,
-            or a fraction is out of range.
+        UsageError: `--group` or `--label-from` is not a regular expression, `--group` matches
+            no file, or a fraction is out of range.
     """
     root = Path(asked.root)
     pattern = names.compiled("--group", asked.group, "^(patient[0-9]+)_")
@@ -230,7 +230,7 @@ def _in_order(
 
 
 def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:
-    """What shows only once a ready-made test may be looked at: near copies and groups across.
+    """What shows only once a ready-made test may be looked at: near duplicates and groups across.
 
     Exact copies are found by the test itself. Nothing where the test was looked at before.
     """
@@ -277,7 +277,7 @@ def _require_health(found: Iterable[Check], root: Path) -> None:
             f"--strict: {root} has {len(alarms)} warning(s): "
             + "; ".join(f"{c.code} {c.text}" for c in alarms[: check_subject.SHOWN])
             + (" …" if len(alarms) > check_subject.SHOWN else ""),
-            hint=f"Mend them, or leave out --strict; finetune check {shlex.quote(str(root))} "
+            hint=f"Fix them, or leave out --strict; finetune check {shlex.quote(str(root))} "
             "lists the files.",
         )
 
@@ -313,7 +313,7 @@ def _usable(dataset: Dataset, groups: Mapping[str, str], faults: Mapping[str, st
 
 
 def _families(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
-    """Groups of near copies that are not all the same file, in the order of their first."""
+    """Groups of near duplicates that are not all the same file, in the order of their first."""
     if looked.small is None:
         return ()
     first: dict[str, int] = {}
@@ -339,8 +339,8 @@ def _groups(
 ) -> dict[str, str]:
     """The name of each image's group by path, where it has one beside its exact copies.
 
-    Near copies, and files whose names `--group` finds the same in, are joined, in chains. A group
-    is called by its least name, so that it keeps its side when files of that name are added.
+    Near duplicates, and files whose names `--group` finds the same in, are joined, in chains. A
+    group is called by its least name, so that it keeps its side when files of that name are added.
 
     Raises:
         UsageError: the pattern matches no file.

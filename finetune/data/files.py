@@ -62,7 +62,7 @@ def _list_below(folder: Path, found: Listed) -> None:
     for path in sorted([*files, *closed]):
         if path in closed:
             found.faults[len(found.files)] = (
-                f"cannot list folder {path}: give yourself the right to read it"
+                f"cannot list folder {path}: change its permissions so that you may read it"
             )
         elif why := file_kinds.foreign(path):
             found.faults[len(found.files)] = ImageError(str(path), why).message

@@ -52,7 +52,7 @@ def refuse_splits(root: Path, top: Path, like: Sequence[Path], bare: Sequence[Pa
     called = " and ".join(f"{p.name}/" for p in bare or like)
     if not bare:
         raise DataError(
-            f"{top} has {called}, but no train/: names of splits are no classes",
+            f"{top} has {called}, but no train/: names of splits are not classes",
             hint=f"To train on {like[0].name}/ alone give it: {shlex.quote(str(like[0]))}",
         )
     raise DataError(
@@ -97,7 +97,7 @@ def require_no_mixture(top: Path, full: Sequence[Path]) -> None:
         label = "_".join(mixed[0])
         raise DataError(
             f"{top} has folders that name a split and a class at once, such as those of '{label}': "
-            "splits of one class are no two classes",
+            "splits of one class are not two classes",
             hint=f"Move them: train/{label}/ and test/{label}/.",
         )
 

@@ -68,7 +68,7 @@ def inside(root: Path) -> str:
 def _refuse_file(root: Path) -> None:
     kind, run = root.suffix.lower(), root.parent / FACTS
     if not root.is_file():
-        raise DataError(f"{root} is no folder", hint=_FOLDER)
+        raise DataError(f"{root} is not a folder", hint=_FOLDER)
     if run.is_file():
         raise DataError(
             f"{root} is a file of the run {root.parent}, not a folder of images",

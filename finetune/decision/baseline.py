@@ -142,10 +142,10 @@ def _prove(
     if not split:
         survey.listener.note(
             f"fewer than {holdout.TELLING_IMAGES} validation images cannot tell a better model "
-            "from a luckier one: each half is judged by a model tuned on the other, without early "
+            "from a luckier one: two-fold cross-validation is used, without early "
             "stopping"
         )
-    halves = "" if split else " on halves"
+    halves = "" if split else " in two-fold cross-validation"
     with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
         if not split:
             return holdout.on_halves(images, plan, lambda trial: _settled(survey, probes, trial))
@@ -159,7 +159,8 @@ def _settled(survey: Analysis, probes: Probes, trial: holdout.Trial) -> bool:
     settled = len(trial.held) >= holdout.TELLING_IMAGES // 2 and abs(gain) > prior.SURE * noise
     if settled:
         survey.listener.note(
-            f"one half settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the probe"
+            f"the first fold settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the "
+            "probe"
         )
     return settled
 

@@ -86,7 +86,7 @@ def _blank(survey: Analysis) -> str:
         return ""
     subject = survey.examined.subject
     blank, images = len(subject.plain), len(subject.glances)
-    told = f"{blank} of {images} images show one colour and nothing else (FT125)"
+    told = f"{blank} of {images} images show one color and nothing else (FT125)"
     return told if check_pictures.mostly_blank(blank, images) else ""
 
 
@@ -118,7 +118,7 @@ def _by_evidence(
     if not worth:
         untried = f"No trial: {name} hardly ever beats the probe on such data"
         if error == 0:
-            untried = "No trial: the best probe makes no error that tuning could mend"
+            untried = "No trial: the best probe makes no error that tuning could fix"
     elif not (cost := forecast.of(forecasts, tuning)).fits:
         needs_s = cost.seconds
         untried = f"No trial: {name} does not fit the budget ({cost.text})"

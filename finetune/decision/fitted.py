@@ -66,5 +66,5 @@ def probed(survey: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -
         taps=chosen.score.taps,
         side_px=survey.facts.preprocess.side_px,
         estimate=classification.measure(probabilities, chosen.labels, survey.dataset.classes),
-        estimate_source="images by leave-one-out cross-validation, which also chose the penalty",
+        estimate_source="images by leave-one-out cross-validation, which also chose l2",
     )

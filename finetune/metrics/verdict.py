@@ -24,8 +24,8 @@ NO_BETTER = FindingKind(
     "FT210",
     "warning",
     "no better than always answering the commonest class",
-    "Look at the wrong answers and at what `finetune check` says of the pictures: can a person "
-    "tell the classes apart in them?",
+    "Check the wrong answers and what `finetune check` says of the pictures: can a person "
+    "distinguish the classes in them?",
 )
 RARER_FOUND = FindingKind(
     "FT211",
@@ -79,7 +79,7 @@ def _standing(
     told = f"{right} of {int(counts.sum())} right where that has {int(counts[common])}, on {source}"
     if chance <= ALPHA:
         return Standing(True, f"better than {against}: {told} ({_percent(chance)} by chance)")
-    lead = f"cannot be told from {against}" if ours > theirs else f"no better than {against}"
+    lead = f"not distinguishable from {against}" if ours > theirs else f"no better than {against}"
     text = f"{lead}: {told}"
     if ours > theirs:
         text += f" ({_percent(chance)} by chance)"

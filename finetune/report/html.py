@@ -147,7 +147,7 @@ def _stages(result: RunResult) -> str:
 def _history(history: Sequence[EpochRecord]) -> str:
     if len(history) < 2:
         return ""
-    curves = [("training grey", "#888", [r.train_loss for r in history])]
+    curves = [("training gray", "#888", [r.train_loss for r in history])]
     held = [r.val_loss for r in history if r.val_loss is not None]
     if len(held) == len(history):
         curves.append(("validation green", "#3a7d44", held))
@@ -223,7 +223,7 @@ def _pairs(metrics: Metrics) -> str:
 
 
 def _errors(result: RunResult) -> str:
-    """The wrong answers on the test images, the surest first."""
+    """The wrong answers on the test images, the most confident first."""
     if not result.errors or result.test is None:
         return ""
     rows = [
@@ -232,7 +232,7 @@ def _errors(result: RunResult) -> str:
     ]
     cut = _cut(len(rows), mistakes.count(result.test), "wrong answers", "more are in result.json")
     table = _table(["image", "truth", "answer", "probability"], rows)
-    return f"<h2>Wrong answers on the test images, the surest first</h2>{table}{cut}"
+    return f"<h2>Wrong answers on the test images, the most confident first</h2>{table}{cut}"
 
 
 def _cut(shown: int, total: int, what: str, where: str) -> str:

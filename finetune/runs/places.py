@@ -158,7 +158,7 @@ def require_only_a_run(folder: Path) -> None:
         others = [p.name for p in folder.iterdir() if p.name not in OF_A_RUN]
     if others:
         raise TakenError(
-            f"{folder} is to be replaced by the whole run, but holds {some(others)}",
+            f"{folder} is to be replaced by the finished run, but holds {some(others)}",
             hint="Move what is not the run's elsewhere.",
         )
 

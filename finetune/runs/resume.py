@@ -174,7 +174,7 @@ def _begun(folder: Path, options: Options, home: Path, listener: Listener) -> Be
     if old is not None and worth and (written is None or written.stopped is not None):
         raise RunError(
             f"{folder} holds an unfinished training",
-            hint=f"Add --resume to go on with it, or remove {folder} to train anew.",
+            hint=f"Add --resume to go on with it, or remove {folder} to train again.",
         )
     if asked.resume:
         listener.note(f"nothing to resume: no epoch was kept in {folder}; training from the start")

@@ -33,7 +33,7 @@ def require_same(folder: Path, old: Begun, new: Begun) -> None:
         raise RunError(
             f"{folder} holds another training: {'; '.join(other)}",
             hint=f"Ask for the same again (it was: {old.request.command}), or remove {folder} "
-            "to train anew.",
+            "to train again.",
         )
 
 

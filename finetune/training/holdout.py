@@ -129,10 +129,10 @@ def on_halves(
     """
     parts, scores = halves(material), []
     for number, (rows, held) in enumerate(parts, start=1):
-        material.listener.note(f"half {number} of 2: {len(rows)} to learn, {len(held)} to judge")
+        material.listener.note(f"fold {number} of 2: {len(rows)} to learn, {len(held)} to judge")
         scores.append(on_part(material, plan, rows, held))
         judged = np.concatenate(scores)
-        how = f"{len(judged)} images, each classified by a model tuned on the other half"
+        how = f"{len(judged)} images, each classified by a model tuned on the other fold"
         trial = Trial(parts[:number], judged, None, how)
         if number == 1 and enough(trial):
             break

@@ -62,9 +62,9 @@ def short(plan: Plan, images: int, *, one_size: bool = False) -> Plan:
 
 
 def slower(plan: Plan, times: int) -> Plan:
-    """The plan at a rate that was lowered so often, since the training fell apart at a larger."""
+    """The plan at a rate that was lowered so often, since the training diverged at a larger."""
     factor = SLOWER**times
-    text = f"{plan.why['lr']}; divided by {factor:g}: at {plan.lr:g} the training fell apart"
+    text = f"{plan.why['lr']}; divided by {factor:g}: at {plan.lr:g} the training diverged"
     why = plan.why if times == 0 else {**plan.why, "lr": text}
     return replace(plan, lr=plan.lr / factor, head_lr=plan.head_lr / factor, why=why)
 
@@ -132,7 +132,7 @@ def resolve(
         "head_lr": "as the body's" if scratch else f"{factor:g} times the body's: it is new",
         "stage_decay": "all stages start from nothing"
         if scratch
-        else "smaller rates toward the stem, whose features are the most general",
+        else "smaller learning rates toward the stem, whose features are the most general",
         "weight_decay": f"usual for {optimiser}",
         "warmup": "a tenth of the steps, then cosine",
         "patience": "half of the epochs, at least 6: a cosine schedule gains most near its end",

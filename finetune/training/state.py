@@ -94,13 +94,14 @@ class Loop:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} at step {self.done + 1} of epoch {number}",
-                    hint=f"Give a smaller rate than {self.plan.lr:g}: --lr {self.plan.lr / 10:g}.",
+                    hint=f"Give a smaller learning rate than {self.plan.lr:g}: "
+                    f"--lr {self.plan.lr / 10:g}.",
                 )
             if self.parts > parts:
                 size = math.ceil(len(chunk) / self.parts)
                 listener.note(
-                    f"out of memory: batches of {len(chunk)} go in parts of {size} from here, "
-                    "whose gradients add up to the same update"
+                    f"out of memory: batches of {len(chunk)} are split into parts of {size} from "
+                    "here on, whose gradients add up to the same update"
                 )
             if self.done == 0:
                 self.began = loss * self._as_set(train.labels, train.labels[chunk])

@@ -144,7 +144,7 @@ def _verdict(rows: Sequence[Contender], advice: Recommendation) -> str:
     """The sentence that says what the choices cost."""
     best = _best(rows)
     taken = next(c for c in rows if c.strategy == advice.strategy)
-    said = f"The table said {advice.table}"
+    said = f"The classic table says {advice.table}"
     if best.difference is None or best.low is None or best.high is None:
         said += f", which has no figures; best of the others was {best.strategy}"
     else:

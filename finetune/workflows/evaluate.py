@@ -37,7 +37,7 @@ def run_evaluation(
     if not samples:
         raise DataError(
             f"every image in {root} was used to train {path}",
-            hint="Give images the run has not seen, or leave out --unseen.",
+            hint="Give images that the run was not trained on, or leave out --unseen.",
         )
     listener.step(f"classifying {len(samples)} images")
     found = predictor.run_logits(

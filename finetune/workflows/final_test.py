@@ -68,7 +68,7 @@ def measured(survey: Analysis, test: Test) -> Metrics:
 
 
 def wrong_answers(survey: Analysis, test: Test) -> tuple[WrongAnswer, ...]:
-    """Which answers were wrong, the surest first."""
+    """Which answers were wrong, the most confident first."""
     found = classification.answers([test.probabilities], test.labels)
     return mistakes.wrong(
         *(found.labels, found.called, found.confidence),

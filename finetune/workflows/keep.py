@@ -293,7 +293,7 @@ class Keeper:
             root = shlex.quote(safe_name(self.seen.options.data.root))
             return Stop(
                 f"{self.faults[UNTESTED.code].title}; it is kept in {run}",
-                f"Mend that, then: finetune evaluate {root} --unseen --run {shlex.quote(run)}",
+                f"Fix that, then: finetune evaluate {root} --unseen --run {shlex.quote(run)}",
                 FinetuneError.exit_code,
             )
         return None

@@ -244,9 +244,7 @@ def test_a_file_that_is_no_network_is_refused(
     run = copied(leaves_run[1], tmp_path / "run")
     forge(run, xml=content)
 
-    with pytest.raises(
-        RunError, match=r"run/inference\.xml is none that finetune writes"
-    ) as caught:
+    with pytest.raises(RunError, match=r"run/inference\.xml was not written by finetune") as caught:
         answers(run)
 
     assert "delete inference.xml and inference.bin" in caught.value.hint

@@ -158,7 +158,7 @@ def test_compare_trains_all_and_says_what_the_table_cost(
         same = row["accuracy"] - rows[answer["table"]]["accuracy"]
         assert row["difference"] == pytest.approx(same)
         assert row["seconds"] > 0
-    assert answer["verdict"].startswith(f"The table said {answer['table']}, best was ")
+    assert answer["verdict"].startswith(f"The classic table says {answer['table']}, best was ")
     assert rows[answer["best"]]["accuracy"] == max(r["accuracy"] for r in rows.values())
 
 
@@ -239,7 +239,7 @@ def test_strict_turns_warnings_into_exit_code_3(run_cli, image_folder, tmp_path:
 
 
 def test_a_leaking_set_is_flagged_by_training(run_cli, image_folder, tmp_path: Path) -> None:
-    """Near copies in a ready-made test/ are in the answer, although test/ is opened last."""
+    """Near duplicates in a ready-made test/ are in the answer, although test/ is opened last."""
     root = tmp_path / "ready"
     image_folder({"a": 12, "b": 12}, root=root / "train", size=(120, 100))
     image_folder({"a": 4, "b": 4}, root=root / "test", seed=1, size=(120, 100))
@@ -250,7 +250,7 @@ def test_a_leaking_set_is_flagged_by_training(run_cli, image_folder, tmp_path: P
     done = run_cli("train", root, "--strategy", "linear-probe", "--out", tmp_path / "r", *tiny)
 
     assert done.code == 0
-    text = "FT115 1 test image(s) are near copies of images trained on (test/a/leak.jpg)"
+    text = "FT115 1 test image(s) are near duplicates of images trained on (test/a/leak.jpg)"
     assert text in done.out
 
 
@@ -1126,7 +1126,7 @@ def test_most_pictures_blank_are_not_tuned_on(run_cli, tmp_path: Path) -> None:
     strict = run_cli("train", data, "--out", tmp_path / "strict", "--strict")
 
     assert done.code == 0
-    assert "36 of 42 images show one colour" in done.out
+    assert "36 of 42 images show one color" in done.out
     assert "leaves nothing to tune on" in done.out
     advice = load_result(tmp_path / "run").recommendation
     assert (advice.policy, advice.trials, advice.forecasts) == ("measured", (), ())

@@ -634,7 +634,7 @@ def test_near_copies_of_known_images_move_few_others(tmp_path: Path) -> None:
 
 
 def test_without_copies_the_split_is_that_of_the_hashes(tmp_path: Path) -> None:
-    """Looking for near copies changes nothing where there are none."""
+    """Looking for near duplicates changes nothing where there are none."""
     root = sound(tmp_path, 20)
 
     looked, ignored = examine(root), examine(root, near_copies="ignore")

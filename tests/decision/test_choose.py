@@ -132,7 +132,7 @@ def test_nothing_is_tried_where_the_probe_makes_no_error(seen: Seen) -> None:
 
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert found.advice.trials == ()
-    assert any("no error that tuning could mend" in r.text for r in found.advice.reasons)
+    assert any("no error that tuning could fix" in r.text for r in found.advice.reasons)
 
 
 def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:

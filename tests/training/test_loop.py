@@ -497,8 +497,8 @@ def test_short_of_memory_the_batch_goes_in_parts_with_the_same_update(
 
     assert sizes == [6, 3, *([2, 2, 1, 1] * 4)]
     assert [n for n in recorder.notes if "memory" in n] == [
-        "out of memory: batches of 6 go in parts of 2 from here, whose gradients add up to the "
-        "same update"
+        "out of memory: batches of 6 are split into parts of 2 from here on, whose gradients add "
+        "up to the same update"
     ]
     assert np.allclose(parts.head.weight, whole.head.weight, atol=1e-5)
     for name, tensor in whole.backbone.net.state_dict().items():
@@ -515,7 +515,7 @@ def test_an_image_that_does_not_fit_into_memory_is_a_fault(
     with pytest.raises(TrainingError, match="single image of 64 px") as caught:
         fit(plan_for("deep", tiny), tiny, start=start)
 
-    assert "--side-px" in caught.value.hint
+    assert "--image-size" in caught.value.hint
 
 
 def test_other_faults_of_a_step_pass_through(
