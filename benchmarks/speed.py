@@ -166,7 +166,7 @@ class Bench:
         """Run `finetune`."""
         command = [sys.executable, "-m", "finetune", *arguments, "--json"]
         measured = speed_rows.measure(command, {**QUIET, CACHE: str(cache)})
-        return self.row(chosen, name, measured, [named("finetune"), named("openvino")])
+        return self.row(chosen, name, measured, [named("finetune-images"), named("openvino")])
 
     def floor(self, chosen: Set, name: str, folder: Path, arguments: Sequence[str]) -> Row:
         """The least that there is to do for a folder's images."""

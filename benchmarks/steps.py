@@ -16,7 +16,8 @@ import sys
 
 import torch
 
-from finetune.backbones import engine, load, registry
+from finetune.backbones import load, registry
+from finetune.cli import process
 from finetune.training import recipe, setup
 
 
@@ -40,8 +41,8 @@ def main() -> None:
 
 def row(side: int, steps: int, how: str) -> str:
     """Time steps with memory kept or not."""
-    if how == "given back":
-        engine.keep_memory = lambda: None
+    if how == "kept":
+        process.keep_memory()
     backbone, about = load.build(registry.DEFAULT)
     facts = recipe.Facts(images=200, similarity="different", stages=about.stages, side_px=224)
     plan = recipe.resolve("deep", facts, {"side_px": side, "batch_size": 16})

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import gc
 import io
 import os
 import sys
-
-# How long a thread of torch's spins for the next piece of work, in turns, before it sleeps. The
-# usual 300,000 make training 4 to 8 times as slow where another process wants the same cores, and
-# win 4 % where none does (docs/log.md, 2026-11-23). Read by libgomp when torch is loaded.
-SPIN = "1000"
-# After how many collections of younger objects the interpreter looks at all that there are. The
-# usual 10 set off dozens of such looks while torch is imported, whose objects all stay: an eighth
-# of a first run (docs/log.md, 2026-11-25).
-FULL_COLLECTIONS = 1000
 
 
 def main() -> None:
     """Run the command line."""
     open_streams()
-    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
-    from finetune.cli.process import run  # noqa: PLC0415 - nothing is imported before it is asked for
+    from finetune.cli import process  # noqa: PLC0415 - nothing is imported before it is asked for
 
-    code = run()
+    process.prepare()
+    code = process.run()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # told by `run`, or nobody reads it
             stream.flush()

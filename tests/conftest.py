@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# as `finetune.__main__` does, before torch is loaded: tests often share their machine
+# as the program does, before torch is loaded: tests often share their machine
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import errno
@@ -30,6 +30,7 @@ from finetune.records.backbone import BackboneFacts
 from finetune.records.metrics import Baseline
 from finetune.records.run import RunResult
 
+process.prepare()
 # Started in the background by a shell, a process and its children ignore Ctrl-C: tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

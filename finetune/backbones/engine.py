@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,6 @@ from finetune.records.errors import DeviceError, first_line
 # Preparing OpenVINO takes 1.3 s and saves 4.5 ms an image of 224 px, of smaller ones less in
 # proportion (docs/log.md, 2026-11-25): so many images of this side are worth it.
 CONVERT_FROM_IMAGES, CONVERT_SIDE_PX = 280, 224
-# mallopt(3): how many blocks may have pages of their own, and from what size on the end of the heap
-# is given back; -1 is never.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def choose_device(asked: str = "auto") -> tuple[torch.device, Reason]:
@@ -104,17 +100,25 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.channels_last if fast else torch.contiguous_format
 
 
-def keep_memory() -> None:
-    """Let freed memory stay with this process, where glibc allocates it; elsewhere nothing.
-
-    By default large tensors go back to the system and come again as pages that have to be cleared:
-    a fifth to half of the time of a training step, half of a forward pass's (docs/log.md,
-    2026-11-25).
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another library, or Windows
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's own generators start from a seed, and go on afterwards as if nothing was drawn."""
+    here = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    there = None
+    if device.type == "cuda":
+        there = functools.partial(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        there = functools.partial(torch.mps.set_rng_state, torch.mps.get_rng_state())
+        torch.mps.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(here)
+        if there is not None:
+            there()
 
 
 def to_device(pixels: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -189,7 +193,6 @@ def _on_gpu(
 
 
 def _torch_on_cpu(forward: Forward, layout: Layout, reason: str) -> Engine:
-    keep_memory()
     return Engine(forward, layout, "torch", Reason("engine", reason))
 
 

@@ -30,6 +30,7 @@ SCORES = "scores"
 # Largest difference allowed between two runtimes, relative to the features' own size; of a whole
 # network: to the scores' and to the probabilities'.
 PARITY = 1e-3
+_TELEMETRY = "openvino_telemetry"
 _PROBE_BYTES = 1 << 20  # more than what is left of a disk that a network did not fit on
 # The features that the ImageNet classifier reads.
 TOP = "top"
@@ -57,11 +58,24 @@ class Engine:
 
 def openvino() -> Any:
     """The OpenVINO package: a quarter of a second to import, so only where it is used."""
-    # OpenVINO's converter reports its use over the network through this module, and waits for it;
-    # without the module it takes its own empty stand-in.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino as package  # noqa: PLC0415
+    if "openvino" in sys.modules:
+        import openvino as package  # noqa: PLC0415
 
+        return package
+    # OpenVINO's converter reports its use over the network through this module, and waits for it;
+    # without the module it takes its own empty stand-in, and keeps it. Its other ways out are a
+    # file in the user's home and an environment variable, which are not ours.
+    modules: dict[str, Any] = sys.modules
+    absent = object()
+    before = modules.get(_TELEMETRY, absent)
+    modules[_TELEMETRY] = None
+    try:
+        import openvino as package  # noqa: PLC0415
+    finally:
+        if before is absent:
+            del modules[_TELEMETRY]
+        else:
+            modules[_TELEMETRY] = before
     return package
 
 

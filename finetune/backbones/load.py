@@ -27,13 +27,21 @@ def build(
 
     Args:
         name: A timm model name, `alexnet` or `lenet5`.
-        weights: None for the pretrained weights of that name, `random` for untrained ones, or the
-            path of a local checkpoint (safetensors, or a state dict saved by torch).
+        weights: None for the pretrained weights of that name, `random` for untrained ones, which
+            alone are drawn from torch's own generator and move it on, or the path of a local
+            checkpoint (safetensors, or a state dict saved by torch).
         origin: The run that has these weights, whose file is read in place of `weights`.
 
     Raises:
         BackboneError: unknown name, or weights that are not there, unreadable, or do not fit.
     """
+    if weights == RANDOM and origin is None:
+        return _built(name, weights, origin)
+    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
+        return _built(name, weights, origin)
+
+
+def _built(name: str, weights: str | None, origin: Origin | None) -> tuple[Backbone, BackboneFacts]:
     if origin is not None:
         net, source, licence = _of_run(name, origin), origin.weights, origin.licence
     else:
@@ -82,7 +90,8 @@ def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
         BackboneError: unknown name, or tensors that are not this backbone's.
     """
     _require_fit(facts.name, tensors, RUN_FILE)
-    backbone, _ = build(facts.name, RANDOM)
+    with torch.random.fork_rng(devices=[]):
+        backbone, _ = build(facts.name, RANDOM)
     backbone.load_state(tensors)
     return backbone
 

@@ -233,11 +233,11 @@ def _made(
     """Load the backbone, choose its runtime, and keep what was converted."""
     import torch  # noqa: PLC0415 - see `_kept`
 
-    from finetune.backbones.engine import choose_device, drift_forward, make  # noqa: PLC0415
+    from finetune.backbones.engine import choose_device, drift_forward, make, seeded  # noqa: PLC0415
 
     chosen, why = choose_device(device)
-    torch.manual_seed(seed)  # random weights, where they are asked for
-    backbone, about = wanted.build()
+    with seeded(seed, torch.device("cpu")):  # random weights, where they are asked for
+        backbone, about = wanted.build()
     side = about.preprocess.side_px
     random = about.weights == registry.RANDOM
     if key is None and not random:  # a hub's weights are known only now

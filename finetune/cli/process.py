@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import logging
 import os
 import signal
@@ -20,6 +22,39 @@ from finetune.records.errors import INTERRUPTED, FinetuneError, first_line, out_
 
 # The base of all usage errors, taken from typer: recent ones carry their own copy of click.
 ClickException: Any = typer.BadParameter.__mro__[2]
+
+# How long a thread of torch's spins for the next piece of work, in turns, before it sleeps. The
+# usual 300,000 make training 4 to 8 times as slow where another process wants the same cores, and
+# win 4 % where none does (docs/log.md, 2026-11-23). Read by libgomp when torch is loaded.
+SPIN = "1000"
+# After how many collections of younger objects the interpreter looks at all that there are. The
+# usual 10 set off dozens of such looks while torch is imported, whose objects all stay: an eighth
+# of a first run (docs/log.md, 2026-11-25).
+FULL_COLLECTIONS = 1000
+# mallopt(3): how many blocks may have pages of their own, and from what size on the end of the heap
+# is given back; -1 is never.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def prepare() -> None:
+    """Set what the whole process is to be like, before torch is loaded: for the program alone."""
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Let freed memory stay with this process, where glibc allocates it; elsewhere nothing.
+
+    By default large tensors go back to the system and come again as pages that have to be cleared:
+    a fifth to half of the time of a training step, half of a forward pass's (docs/log.md,
+    2026-11-25).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another library, or Windows
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def run(arguments: list[str] | None = None) -> int:

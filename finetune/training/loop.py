@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from finetune.backbones.engine import seeded
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
 from finetune.records.decision import Plan
@@ -92,12 +93,12 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     found = None if slot is None else slot.read()
     slowed = 0 if found is None else found[1].slowed
     while True:
-        torch.manual_seed(seed)
         planned = recipe.slower(plan, slowed)
-        loop = setup.make_loop(planned, backbone, start, train, classes, device, seed=seed)
-        loop.slowed = slowed
         try:
-            return _attempt(loop, start, train, val, found, slot, listener)
+            with seeded(seed, device):
+                loop = setup.make_loop(planned, backbone, start, train, classes, device, seed=seed)
+                loop.slowed = slowed
+                return _attempt(loop, start, train, val, found, slot, listener)
         except _FellApartError as fault:
             slowed, found = slowed + 1, None
             listener.note(f"{fault}: started again at a third of the learning rate")

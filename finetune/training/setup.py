@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune.backbones.engine import front, half, keep_memory, memory_format, to_device
+from finetune.backbones.engine import front, half, memory_format, seeded, to_device
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
 from finetune.records.analysis import Reason
@@ -37,21 +37,21 @@ def seconds_per_step(
     Nothing that is given is changed. On a GPU the clock waits for the work to be done, since each
     step reads its loss.
     """
-    torch.manual_seed(0)
     side = canvas_px(plan.side_px)
     batch = np.random.default_rng(0).integers(
         0, 256, (plan.batch_size, side, side, 3), dtype=np.uint8
     )
     noise = Split(batch, np.arange(plan.batch_size, dtype=np.int64) % classes)
-    loop = make_loop(plan, backbone, None, noise, classes, device, seed=0)
-    loop.train_mode()
     labels = torch.from_numpy(noise.labels)
-    loop.step(batch, labels)
     took = []
-    for _ in range(steps):
-        began = time.perf_counter()
+    with seeded(0, device):
+        loop = make_loop(plan, backbone, None, noise, classes, device, seed=0)
+        loop.train_mode()
         loop.step(batch, labels)
-        took.append(time.perf_counter() - began)
+        for _ in range(steps):
+            began = time.perf_counter()
+            loop.step(batch, labels)
+            took.append(time.perf_counter() - began)
     return min(took)  # what else the machine does only adds to it
 
 
@@ -66,7 +66,6 @@ def make_loop(
     seed: int,
 ) -> Loop:
     """Everything that a step needs; a copy of the backbone has its parameters frozen as planned."""
-    keep_memory()
     run, last, _ = frozen(plan, backbone, device, plan.side_px)
     backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from dataclasses import replace
 
+from finetune import __version__
 from finetune.analysis import analyze, axes
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
@@ -66,8 +67,9 @@ def counts(splits: Splits) -> dict[str, int]:
 
 def versions() -> dict[str, str]:
     """Of all that the numbers of a training depend on."""
-    names = ("finetune", "torch", "timm", "numpy", "pillow", "openvino")
+    names = ("torch", "timm", "numpy", "pillow", "openvino")
     return {
         "python": platform.python_version(),
+        "finetune": __version__,
         **{n: importlib.metadata.version(n) for n in names},
     }

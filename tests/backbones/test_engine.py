@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -397,11 +395,10 @@ def test_features_that_are_no_numbers_fall_back(
 def test_conversion_sends_nothing_and_leaves_no_files(tmp_path: Path) -> None:
     """OpenVINO's converter never gets at its telemetry, nor leaves an identity in the home."""
     script = (
-        "import sys, torch; from finetune import backbones, engine; "
-        "network = backbones.build('lenet5', 'random')[0]; "
+        "import sys, torch; from finetune.backbones import engine, load; "
+        "network = load.build('lenet5', 'random')[0]; "
         "print(engine.make(network, torch.device('cpu'), 32, None).runtime); "
-        "print(sys.modules['openvino_telemetry']); "
-        "print([m for m in sys.modules if m.startswith('openvino_telemetry.')])"
+        "print([m for m in sys.modules if m.startswith('openvino_telemetry')])"
     )
     env = {**os.environ, "HOME": str(tmp_path), "CI": ""}
 
@@ -409,7 +406,7 @@ def test_conversion_sends_nothing_and_leaves_no_files(tmp_path: Path) -> None:
         [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
     )
 
-    assert done.stdout.splitlines() == ["openvino", "None", "[]"]
+    assert done.stdout.splitlines() == ["openvino", "[]"]
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -463,46 +460,6 @@ def test_mixed_precision_is_the_cards_own() -> None:
 
     assert product.dtype == engine.half(device)
     assert torch.version.hip or engine.half(device) == (torch.float16, torch.bfloat16)[ampere]
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
-def test_memory_that_training_frees_stays_with_the_process() -> None:
-    """Large tensors made again after the first time need no new pages from the system."""
-    code = """
-import resource, sys, torch
-from finetune import engine
-if sys.argv[1] == "keep":
-    engine.keep_memory()
-def work():
-    for _ in range(5):
-        torch.ones(10_000_000)
-work()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-work()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-    def new_pages(how: str) -> int:
-        command = [sys.executable, "-c", code, how]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-    pages = 5 * 40_000_000 // 65_536  # the largest that Linux has as a rule
-
-    assert new_pages("keep") < pages / 10 < new_pages("leave")
-
-
-def test_where_there_is_no_mallopt_memory_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows has no library of the process, others have another allocator: no fault."""
-    for found in (TypeError("no name"), OSError("not found")):
-
-        def fail(_: None, error: Exception = found) -> None:
-            raise error
-
-        monkeypatch.setattr(ctypes, "CDLL", fail)
-        engine.keep_memory()
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-
-    engine.keep_memory()
 
 
 # --- the frozen part of a training ----------------------------------------------------------------
@@ -574,16 +531,3 @@ def test_a_cut_that_changes_features_is_not_taken(
 
     assert run is None
     assert "cannot be cut" in reason.text
-
-
-@pytest.mark.parametrize(("images", "kept"), [(1, True), (None, False)])
-def test_where_torch_is_the_runtime_freed_memory_is_kept(
-    small: Backbone, monkeypatch: pytest.MonkeyPatch, images: int | None, kept: bool
-) -> None:
-    """Its forward passes would wait for pages; OpenVINO's have none to wait for."""
-    calls: list[None] = []
-    monkeypatch.setattr(engine, "keep_memory", lambda: calls.append(None))
-
-    engine.make(small, CPU, 32, images)
-
-    assert bool(calls) == kept
