@@ -515,7 +515,7 @@ def test_an_image_that_does_not_fit_into_memory_is_a_fault(
     with pytest.raises(TrainingError, match="single image of 64 px") as caught:
         fit(plan_for("deep", tiny), tiny, start=start)
 
-    assert "--side-px" in caught.value.hint
+    assert "--image-size" in caught.value.hint
 
 
 def test_other_faults_of_a_step_pass_through(
