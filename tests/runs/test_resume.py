@@ -17,7 +17,7 @@ from finetune.decision import baseline
 from finetune.records import training
 from finetune.records.errors import ImageError, RunError
 from finetune.records.metrics import Baseline
-from finetune.records.options import Options
+from finetune.records.options import Options, flat
 from finetune.records.run import RunResult
 from finetune.records.training import EpochRecord
 from finetune.runs import fit_slot, listing, resume, run_folder
@@ -134,7 +134,7 @@ def test_killed_after_any_epoch_it_goes_on_to_the_same_model(ask, unbroken, afte
     whole = unbroken()
 
     first = killed(ask("cut"), Stopper(after))
-    assert not Path(ask("cut").out).exists()
+    assert not Path(ask("cut").output.out).exists()
     result = run(changed(ask("cut"), resume=True), rest := Recorder())
 
     assert model(result.run) == whole.model
@@ -150,7 +150,7 @@ def test_killed_again_and_again_it_still_ends_at_the_same_model(ask, unbroken) -
     whole = unbroken(strategy="scratch", options=options)
     request = changed(ask("cut", strategy="scratch", options=options), resume=True)
 
-    while not Path(request.out).exists():
+    while not Path(request.output.out).exists():
         try:
             result = run(request, Stopper(1))
         except Killed:
@@ -225,7 +225,7 @@ def test_changed_images_are_not_gone_on_with(ask) -> None:
     """A picture exchanged under the same name is noticed."""
     request = ask("cut")
     killed(request, Stopper(2))
-    first, second = (Path(request.root) / "a" / f"000{i}.png" for i in (0, 1))
+    first, second = (Path(request.data.root) / "a" / f"000{i}.png" for i in (0, 1))
     saved = first.read_bytes()
     shutil.copy(second, first)
 
@@ -345,7 +345,7 @@ def test_an_interrupted_run_is_replaced_by_the_whole_one(ask, unbroken, strategy
     assert again.stopped is not None
     assert result.stopped is None
     assert model(result.run) == whole.model
-    assert [p.name for p in Path(request.out).parent.glob("[!i]*")] == ["run"]
+    assert [p.name for p in Path(request.output.out).parent.glob("[!i]*")] == ["run"]
 
 
 def test_an_interrupted_run_is_not_thrown_away(ask) -> None:
@@ -392,14 +392,14 @@ def test_something_else_in_the_place_of_an_interrupted_run_stays(ask) -> None:
     """What a person has put there meanwhile is not replaced."""
     request = ask("run")
     run(request, Stopper(2, how=KeyboardInterrupt))
-    shutil.rmtree(request.out)
-    Path(request.out).mkdir()
-    (Path(request.out) / "mine.txt").write_text("mine")
+    shutil.rmtree(request.output.out)
+    Path(request.output.out).mkdir()
+    (Path(request.output.out) / "mine.txt").write_text("mine")
 
     with pytest.raises(RunError, match="exists already"):
         run(changed(request, resume=True))
 
-    assert (Path(request.out) / "mine.txt").read_text() == "mine"
+    assert (Path(request.output.out) / "mine.txt").read_text() == "mine"
     assert folder_of(request).exists()
 
 
@@ -412,7 +412,7 @@ def test_interrupted_before_the_probes_nothing_is_left(ask, step: str) -> None:
         run(request, stopper)
 
     assert "interrupted before there was anything to keep" in stopper.notes[-1]
-    assert not Path(request.out).exists()
+    assert not Path(request.output.out).exists()
     assert not folder_of(request).exists()
 
 
@@ -482,7 +482,7 @@ def test_a_full_disk_ends_the_training_and_loses_nothing(ask, unbroken, monkeypa
     assert str(folder_of(request)) in caught.value.message
     run(changed(request, resume=True), rest := Recorder())
     assert len(rest.epochs) == 7
-    assert model(request.out) == unbroken().model
+    assert model(request.output.out) == unbroken().model
 
 
 def test_a_disk_that_is_full_at_the_end_loses_nothing(ask, monkeypatch) -> None:
@@ -497,10 +497,10 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing(ask, monkeypatch) -> None:
         with pytest.raises(RunError, match="No space left"):
             run(request)
 
-    assert not Path(request.out).exists()
+    assert not Path(request.output.out).exists()
     run(changed(request, resume=True), rest := Recorder())
     assert rest.epochs == []
-    assert run_folder.load(Path(request.out))
+    assert run_folder.load(Path(request.output.out))
 
 
 def test_a_place_that_cannot_be_written_is_told_first(ask, tmp_path: Path, monkeypatch) -> None:
@@ -514,7 +514,7 @@ def test_a_place_that_cannot_be_written_is_told_first(ask, tmp_path: Path, monke
 def test_an_image_that_vanishes_is_named(ask) -> None:
     """Deleted after its features were taken, it is named, and nothing of ours is left half made."""
     request = ask("run")
-    gone = Path(request.root) / "a" / "0003.png"
+    gone = Path(request.data.root) / "a" / "0003.png"
 
     class Deleter(Recorder):
         def step(self, name: str) -> None:
@@ -524,7 +524,7 @@ def test_an_image_that_vanishes_is_named(ask) -> None:
     with pytest.raises(ImageError, match=r"0003\.png"):
         run(request, Deleter())
 
-    assert not Path(request.out).exists()
+    assert not Path(request.output.out).exists()
 
 
 def test_two_trainings_into_one_place_do_not_collide(ask) -> None:
@@ -596,12 +596,12 @@ def test_a_link_is_no_place_for_a_run(ask, tmp_path: Path, kind: str) -> None:
     target = tmp_path / "elsewhere"
     if kind == "link":
         target.mkdir()
-    Path(ask("run").out).symlink_to(target)
+    Path(ask("run").output.out).symlink_to(target)
 
     with pytest.raises(RunError, match="is a link") as caught:
         run(ask("run"), Stopper(step="reading"))
 
-    assert str(Path(ask("run").out) / "run") in caught.value.hint
+    assert str(Path(ask("run").output.out) / "run") in caught.value.hint
 
 
 def test_the_last_epoch_need_not_be_kept(ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,7 +620,7 @@ def test_the_last_epoch_need_not_be_kept(ask, monkeypatch: pytest.MonkeyPatch) -
 
     assert (result.stopped, result.failed) == (None, None)
     assert any("No space left on device; going on" in note for note in recorder.notes)
-    assert run_folder.load(Path(request.out))
+    assert run_folder.load(Path(request.output.out))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -772,7 +772,8 @@ def test_a_run_is_repeated_bit_for_bit(ask, tmp_path: Path) -> None:
     request = train.repetition(Path(first.run), options_for(root="", out=str(tmp_path / "again")))
     train.run_training(request, recorder := Recorder(), Path(first.run))
 
-    assert (request.seed, request.strategy, request.options) == (3, "deep", OPTIONS)
+    again = flat(request)
+    assert (again.seed, again.strategy, again.options) == (3, "deep", OPTIONS)
     assert "the same model, bit for bit" in recorder.notes[-1]
     assert model(tmp_path / "again") == model(first.run)
     assert not [n for n in recorder.notes if "may differ" in n]
@@ -781,7 +782,7 @@ def test_a_run_is_repeated_bit_for_bit(ask, tmp_path: Path) -> None:
 def test_what_differs_in_a_repetition_is_told(ask, tmp_path: Path, monkeypatch) -> None:
     """Other versions and other images are named; the result is told from the first."""
     first = run(ask("first"))
-    (Path(ask("x").root) / "a" / "0001.png").unlink()
+    (Path(ask("x").data.root) / "a" / "0001.png").unlink()
     versions = analysis.versions()
     monkeypatch.setattr(analysis, "versions", lambda: {**versions, "torch": "9.9"})
 
