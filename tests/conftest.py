@@ -22,7 +22,7 @@ import torch
 from helpers import SAMPLE, train
 from PIL import Image, ImageDraw
 
-from finetune.backbones import load, registry
+from finetune.backbones import engine, inference, load, registry
 from finetune.backbones.stages import Backbone
 from finetune.cli import process
 from finetune.decision import baseline
@@ -31,6 +31,7 @@ from finetune.records.metrics import Baseline
 from finetune.records.run import RunResult
 
 process.prepare()
+openvino = inference.openvino()  # before test modules import it, which would report its use
 # Started in the background by a shell, a process and its children ignore Ctrl-C: tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,6 +72,30 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """The tests share a cache, so that no network is converted twice, and touch nobody's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FINETUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _networks_converted_once() -> Iterator[None]:
+    """Trainings of the same weights share OpenVINO's model of them, a second each.
+
+    A test that puts something else in the converter's place gets what that gives.
+    """
+    convert, read, known = engine.convert, openvino.convert_model, {}
+
+    def shared(backbone: Backbone, side_px: int) -> Any:
+        if openvino.convert_model is not read:
+            return convert(backbone, side_px)
+        digest = load.digest(backbone.state())
+        key = (repr(backbone.net), repr(backbone.preprocess), digest, side_px)
+        backbone.eval()  # as the conversion leaves it
+        if key not in known:
+            known[key] = inference.serialised(convert(backbone, side_px))
+        xml, constants = known[key]
+        return inference.openvino().Core().read_model(model=xml, weights=constants)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "convert", shared)
         yield
 
 
@@ -197,4 +222,5 @@ def tuned_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baseline, "judge", lambda *_, **_options: keep_tuned)
         options = {"epochs": 2, "side_px": 64}
-        return train(SAMPLE, out, strategy="deep", max_per_class=10, options=options), out
+        small = {"backbone": "test_efficientnet", "weights": "random", "max_per_class": 10}
+        return train(SAMPLE, out, strategy="deep", options=options, **small), out

@@ -252,14 +252,12 @@ def test_few_images_are_not_worth_a_conversion(plain: Engine) -> None:
 
 @pytest.mark.parametrize(("side", "images"), [(112, 4), (448, 0.25)])
 def test_what_is_worth_a_conversion_is_counted_in_pixels(
-    default_backbone: tuple[Backbone, BackboneFacts], side: int, images: float
+    small_resnet: Backbone, side: int, images: float
 ) -> None:
     """Of pictures with a quarter of the pixels it takes four times as many, and the reverse."""
     enough = int(images * CONVERT_FROM_IMAGES)
 
-    fewer, as_many = (
-        engine.make(default_backbone[0], CPU, side, n).runtime for n in (enough - 1, enough)
-    )
+    fewer, as_many = (engine.make(small_resnet, CPU, side, n).runtime for n in (enough - 1, enough))
 
     assert (fewer, as_many) == ("torch", "openvino")
 

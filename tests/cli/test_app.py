@@ -25,12 +25,12 @@ from helpers import SAMPLE
 from PIL import Image
 
 from finetune.cli import csv_files
-from finetune.records.answers import Prediction
+from finetune.records.answers import Advice, Prediction
 from finetune.records.errors import UsageError
 from finetune.runs.run_folder import load, load_facts, load_result
 from finetune.storage import atomic_files
-from finetune.training import recipe
-from finetune.workflows import train
+from finetune.training import recipe, state
+from finetune.workflows import recommend, train
 
 
 @pytest.fixture
@@ -103,6 +103,25 @@ def test_recommend_shows_the_table_to_people(
     assert ("trouble" in done.out) == (strategy == "stage-probe")
 
 
+@pytest.fixture(scope="module")
+def advice() -> list[Advice]:
+    return []
+
+
+@pytest.fixture
+def measured_once(monkeypatch: pytest.MonkeyPatch, advice: list[Advice]) -> None:
+    """`recommend` measures a folder for the first test that asks; the others tell of it anew."""
+    measure = recommend.run_recommendation
+
+    def once(*arguments: object) -> Advice:
+        if not advice:
+            advice.append(measure(*arguments))
+        return advice[0]
+
+    monkeypatch.setattr(recommend, "run_recommendation", once)
+
+
+@pytest.mark.usefixtures("measured_once")
 def test_recommend_folder_json(run_cli, image_folder) -> None:
     """`recommend DIR --json` has the contract's keys and the measured evidence."""
     root = image_folder({"a": 12, "b": 12})
@@ -129,6 +148,7 @@ def test_recommend_folder_json(run_cli, image_folder) -> None:
     assert {"name", "accuracy", "standard_error", "log_loss"} <= set(answer["stages"][0])
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_recommend_folder_shows_people_all_that_was_measured(run_cli, image_folder) -> None:
     """The table with the place in it, the parts with thresholds, the stages and the forecasts."""
     done = run_cli("recommend", image_folder({"a": 12, "b": 12}))
@@ -685,14 +705,11 @@ def training(out: Path, *options: str, until: str = "epoch   2") -> Iterator[sub
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_training_soon_with_the_best_kept(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    """Ctrl-C and SIGTERM: exit code 130 within seconds, and the run folder is whole."""
+def test_a_signal_ends_a_training_soon_with_the_best_kept(tmp_path: Path) -> None:
+    """Ctrl-C: exit code 130 within seconds, and the run folder is whole."""
     with training(tmp_path / "run") as process:
         began = time.monotonic()
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         took = time.monotonic() - began
 
@@ -701,6 +718,27 @@ def test_a_signal_ends_a_training_soon_with_the_best_kept(
     assert "error: interrupted: kept is scratch" in err
     assert load(tmp_path / "run").facts.strategy == "scratch"
     assert (tmp_path / "run.partial").is_dir()
+
+
+def test_sigterm_ends_a_training_like_ctrl_c(
+    run_cli, image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `kill` sends is caught as well: exit code 130, the best kept in a whole run folder."""
+    epoch = state.Loop.epoch
+
+    def ended(self: state.Loop, number: int, *rest: object) -> float:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return epoch(self, number, *rest)
+
+    monkeypatch.setattr(state.Loop, "epoch", ended)
+    small = ("--strategy", "scratch", "--backbone", "test_resnet", "--side-px", "64")
+
+    done = run_cli("train", image_folder({"a": 12, "b": 12}), *small, "--out", tmp_path / "run")
+
+    assert done.code == 130
+    assert "error: interrupted: kept is scratch" in done.err
+    assert load(tmp_path / "run").facts.strategy == "scratch"
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
@@ -918,10 +956,12 @@ FULL = Path("/dev/full")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no full device")
-@pytest.mark.parametrize("command", ["cache", "cache --json", "--version", "--help", "backbones"])
+@pytest.mark.parametrize("command", ["cache", "cache --json", "--version", "--help", "runs {}"])
 def test_an_answer_that_cannot_be_written_is_a_fault(command: str) -> None:
     """A full disk under stdout is told once, with exit code 3."""
-    done = program(*command.split(), streams=f">{FULL}")
+    released = Path(__file__).parents[1] / "runs" / "released" / "0.1.0"
+
+    done = program(*(word.format(released) for word in command.split()), streams=f">{FULL}")
 
     assert done.returncode == 3
     assert done.stderr.count(b"No space left on device") == 1
