@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finetune.backbones import inference
 from finetune.backbones.engine import front, half, keep_memory, memory_format, to_device
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
@@ -38,10 +39,7 @@ def seconds_per_step(
     step reads its loss.
     """
     torch.manual_seed(0)
-    side = canvas_px(plan.side_px)
-    batch = np.random.default_rng(0).integers(
-        0, 256, (plan.batch_size, side, side, 3), dtype=np.uint8
-    )
+    batch = inference.noise(canvas_px(plan.side_px), plan.batch_size)
     noise = Split(batch, np.arange(plan.batch_size, dtype=np.int64) % classes)
     loop = make_loop(plan, backbone, None, noise, classes, device, seed=0)
     loop.train_mode()
