@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from finetune.records.analysis import (
@@ -273,3 +274,12 @@ EXAMPLES: tuple[Any, ...] = (
     Evaluation("runs/one", "/data/new", METRICS, (), (WRONG,), True, "better"),
     RunRow("runs/one", error="damaged"),
 )
+
+
+def lay(root: Path, *names: str) -> Path:
+    """Write a file for each name, its content its name: `scan` decodes nothing."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return root

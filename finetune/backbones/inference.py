@@ -165,9 +165,10 @@ def gap(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
     return float(np.abs(one - two).max() / max(float(np.abs(one).max()), 1e-12))
 
 
-def noise(side_px: int) -> Pixels:
-    """Two pictures of uniform noise, uint8[2,S,S,3], always the same."""
-    return np.random.default_rng(0).integers(0, 256, (2, side_px, side_px, 3), dtype=np.uint8)
+def noise(side_px: int, count: int = 2) -> Pixels:
+    """Pictures of uniform noise, uint8[count,S,S,3], always the same."""
+    shape = (count, side_px, side_px, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def _form(port: Any) -> str:

@@ -259,7 +259,7 @@ def _made(
         engine=made,
         shifts=shifts,
         classifier=_classifier(backbone) if facts.knows else None,
-        noise=None if shifts is None else shifts.forward(_noise(side)),
+        noise=None if shifts is None else shifts.forward(inference.noise(side, NOISE_IMAGES)),
         load=lambda: backbone,
         read=backbone.arrays,
     )
@@ -358,8 +358,3 @@ def _example(paths: Sequence[Path], scales: Sequence[Scale] | None, side_px: int
         if len(found) == EXAMPLES:
             break
     return np.stack(found) if found else None
-
-
-def _noise(side_px: int) -> Pixels:
-    shape = (NOISE_IMAGES, side_px, side_px, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from finetune.data import file_kinds
+from finetune.data.files import lies_in_data
 from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError, cause, refusals
 from finetune.records.metrics import WrongAnswer
@@ -40,7 +40,7 @@ def require(flag: str, path: Path, inputs: Sequence[Path], *, folder: Path | Non
             "overwritten",
             hint=f"Name a file for the answers after {flag}: {flag} out.csv.",
         )
-    if folder is not None and any(here.is_relative_to(f) for f in _image_folders(folder)):
+    if folder is not None and lies_in_data(here, folder):
         raise UsageError(
             f"{flag} {path} lies in {folder}, the folder of images: nothing is written there",
             hint="Name a file in another folder.",
@@ -51,14 +51,6 @@ def require(flag: str, path: Path, inputs: Sequence[Path], *, folder: Path | Non
         fault = cause(error)
     if fault:
         raise UsageError(f"cannot write {flag} {path}: {fault}", hint=_OTHER)
-
-
-def _image_folders(root: Path) -> list[str]:
-    """The data folder, and where links in it that stand for a class lead to."""
-    folders = [os.path.realpath(root)]
-    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
-        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
-    return folders
 
 
 def _fault(path: Path, here: Path) -> str:

@@ -7,7 +7,7 @@ import itertools
 import math
 import struct
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ Pixels = npt.NDArray[np.uint8]
 PIXELS_VERSION = 1
 Box = tuple[float, float, float, float]
 _Drafted = tuple[Image.Image, Image.Image, Box | None]
+S = TypeVar("S")
 T = TypeVar("T")
 _AHEAD = 96  # pictures that threads unpack before they are asked for
 HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
@@ -226,23 +227,16 @@ def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _each(
-    paths: Sequence[Path], work: Callable[[Path], T], ahead: int, workers: int
-) -> Generator[T | ImageError]:
-    """What comes of each file, or its fault, in their order; threads work some files ahead."""
-
-    def attempt(path: Path) -> T | ImageError:
-        try:
-            return work(path)
-        except ImageError as error:
-            return error
-
+def in_order(
+    items: Iterable[S], work: Callable[[S], T], ahead: int, workers: int | None
+) -> Generator[T]:
+    """What comes of each item, in their order; threads work at most so many items ahead."""
     with threads(workers) as pool:
-        source = iter(paths)
-        waiting = deque(pool.submit(attempt, path) for path in itertools.islice(source, ahead))
+        source = iter(items)
+        waiting = deque(pool.submit(work, item) for item in itertools.islice(source, ahead))
         while waiting:
             yield waiting.popleft().result()
-            waiting += (pool.submit(attempt, path) for path in itertools.islice(source, 1))
+            waiting += (pool.submit(work, item) for item in itertools.islice(source, 1))
 
 
 def stream(
@@ -258,8 +252,14 @@ def stream(
         Positions in `paths` that decoded, their pixels uint8[B, side, side, 3] in the same order,
         and the positions that failed with their faults. Order is that of `paths`.
     """
-    results = _each(paths, lambda path: decode(path, side_px, scales), 3 * batch_size, workers)
-    with contextlib.closing(results):
+
+    def attempt(path: Path) -> Pixels | ImageError:
+        try:
+            return decode(path, side_px, scales)
+        except ImageError as error:
+            return error
+
+    with contextlib.closing(in_order(paths, attempt, 3 * batch_size, workers)) as results:
         numbered = enumerate(results)
         while some := list(itertools.islice(numbered, batch_size)):
             bad = [(i, found) for i, found in some if isinstance(found, ImageError)]
@@ -280,11 +280,12 @@ def load(
         ImageError: one of them cannot be decoded (it could when features were taken).
     """
     out = [arrays.pictures(len(paths), side_px) for side_px in sides_px]
-    results = _each(paths, lambda path: decode_sizes(path, sides_px, scales), _AHEAD, workers)
-    with contextlib.closing(results):
+
+    def decoded(path: Path) -> list[Pixels]:
+        return decode_sizes(path, sides_px, scales)
+
+    with contextlib.closing(in_order(paths, decoded, _AHEAD, workers)) as results:
         for i, found in enumerate(results):
-            if isinstance(found, ImageError):
-                raise found
             for pictures, pixels in zip(out, found, strict=True):
                 pictures[i] = pixels
     return out

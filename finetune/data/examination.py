@@ -5,12 +5,12 @@ Each file is glanced at once (its header, and a picture of 32 pixels), which is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +30,6 @@ from finetune.data import (
 )
 from finetune.data.check_subject import Subject
 from finetune.data.decoding import Glance
-from finetune.records.codec import T
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
 from finetune.records.errors import DataError, ImageError, UsageError
 from finetune.records.options import DataOptions
@@ -188,8 +187,9 @@ def look(
     new = looked.missing(samples)
     total, known = len(samples), len(samples) - len(new)
     progress(known, total)
-    with decoding.threads(os.cpu_count()) as pool:
-        for done, (i, seen) in enumerate(_in_order(pool, attempt, new), start=1):
+    results = decoding.in_order(new, attempt, IN_FLIGHT, os.cpu_count())
+    with contextlib.closing(results):
+        for done, (i, seen) in enumerate(zip(new, results, strict=True), start=1):
             if isinstance(seen, str):
                 looked.faults[samples[i].path] = seen
             else:
@@ -213,20 +213,6 @@ def look(
     paths = (s.path for s in samples)
     looked.glances = {path: looked.glances[path] for path in paths if path in looked.glances}
     return looked
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, attempt: Callable[[int], T], numbers: Sequence[int]
-) -> Iterator[tuple[int, T]]:
-    """Each number with what an attempt gave, in their order; few wait at a time."""
-    waiting: deque[tuple[int, Future[T]]] = deque()
-    for number in numbers:
-        waiting.append((number, pool.submit(attempt, number)))
-        if len(waiting) >= IN_FLIGHT:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for number, future in waiting:
-        yield number, future.result()
 
 
 def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:

@@ -107,6 +107,15 @@ def readable(root: Path) -> contextlib.AbstractContextManager[None]:
     )
 
 
+def lies_in_data(path: Path, root: str | Path) -> bool:
+    """Whether a path lies in a data folder, or where a link in it leads that stands for a class."""
+    folders = [os.path.realpath(root)]
+    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
+        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(folder) for folder in folders)
+
+
 def descend(
     folder: Path, notes: dict[str, list[str]] | None = None, root: Path | None = None
 ) -> Iterator[Path]:

@@ -118,7 +118,7 @@ def _looks_like(root: Path, top: Path, like: Sequence[Path]) -> str:
 
 def label_hint(folders: Sequence[Path]) -> str:
     """What to try where the names of files look like labels; empty where they do not."""
-    files = sorted(p.name for folder in folders for p in descend(folder) if _is_picture(p))
+    files = sorted(p.name for folder in folders for p in descend(folder) if named_as_image(p))
     found = names.suggested(files)
     if found is None:
         return ""
@@ -126,10 +126,6 @@ def label_hint(folders: Sequence[Path]) -> str:
         f"The names of the files look like labels ({files[0]}, {files[-1]}): add "
         f"--label-from {shlex.quote(found)}"
     )
-
-
-def _is_picture(path: Path) -> bool:
-    return named_as_image(path)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from finetune.data.files import lies_in_data
 from finetune.records.codec import from_json, to_json
 from finetune.records.errors import (
     BusyError,
@@ -174,12 +175,8 @@ def require_outside(root: str, *places: Path) -> None:
     Raises:
         UsageError: one of the places lies there.
     """
-    folders = [os.path.realpath(root)]
-    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
-        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
     for path in places:
-        real = Path(os.path.realpath(path))
-        if any(real.is_relative_to(folder) for folder in folders):
+        if lies_in_data(path, root):
             raise UsageError(
                 f"{path} lies in the data folder {root}, where nothing is written",
                 hint="Give a place outside of it with --out, or run from another folder.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -554,6 +555,24 @@ def test_stream_gives_every_file_once_in_order(
     for good, pixels, bad in got:
         assert bad == []
         assert (pixels == np.stack([decoding.decode(paths[i], 12) for i in good])).all()
+
+
+def test_a_bounded_number_of_images_waits() -> None:
+    """No more are worked on ahead than the limit, and what comes of them keeps their order."""
+    taken, most, lock = 0, 0, threading.Lock()
+
+    def attempt(number: int) -> int:
+        nonlocal most
+        with lock:
+            most = max(most, number - taken)
+        return -number
+
+    for found in decoding.in_order(range(200), attempt, 3, 8):
+        assert found == -taken
+        taken += 1
+
+    assert taken == 200
+    assert most <= 3
 
 
 def test_stream_reports_failures_by_position(image_folder: ImageFolder) -> None:

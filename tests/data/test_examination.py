@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 import unicodedata
 from collections.abc import Callable
@@ -265,26 +264,6 @@ def test_what_transparency_hides_is_told_from_what_is_blank(
 
     assert found["FT125"].paths == ("ash/icon.png",)
     assert found["FT126"].status == ("warning" if hidden else "passed")
-
-
-def test_a_bounded_number_of_images_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more are read ahead than the limit, and what was seen keeps the order of the images."""
-    monkeypatch.setattr(examination, "IN_FLIGHT", 3)
-    taken, most, lock = 0, 0, threading.Lock()
-
-    def attempt(number: int) -> int:
-        nonlocal most
-        with lock:
-            most = max(most, number - taken)
-        return -number
-
-    with decoding.threads(8) as pool:
-        for number, seen in examination._in_order(pool, attempt, range(200)):
-            assert (number, seen) == (taken, -taken)
-            taken += 1
-
-    assert taken == 200
-    assert most <= 3
 
 
 def test_reasons_are_given_file_by_file(tmp_path: Path) -> None:

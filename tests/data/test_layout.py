@@ -6,19 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from examples import lay
 
 from finetune.data import scan
 from finetune.records.dataset import Dataset
 from finetune.records.errors import DataError
-
-
-def lay(root: Path, *names: str) -> Path:
-    """Write a file for each name, its content its name: `scan` decodes nothing."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def both(*folders: str, count: int = 2) -> list[str]:

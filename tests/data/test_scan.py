@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from examples import lay
 
 from finetune.data import scan
 from finetune.records import choices
@@ -19,15 +20,6 @@ from finetune.records.codec import to_json
 from finetune.records.dataset import Dataset, Sample
 from finetune.records.errors import DataError
 from finetune.storage import atomic_files
-
-
-def lay(root: Path, *names: str) -> Path:
-    """Write a file for each name, its content its name: `scan` decodes nothing."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def found(dataset: Dataset) -> dict[str, set[str]]:
