@@ -137,7 +137,7 @@ def write(source: Path, target: Path, kind: str, seed: int) -> None:
 
 def tested(folder: Path, out: Path) -> tuple[int, int]:
     """Right answers and test images of a linear probe."""
-    options = ["--strategy", "linear-probe", "--near-copies", "ignore", "--json"]
+    options = ["--strategy", "linear-probe", "--near-duplicates", "ignore", "--json"]
     command = [sys.executable, "-m", "finetune", "train", str(folder), "--out", str(out), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

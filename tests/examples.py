@@ -35,7 +35,7 @@ from finetune.records.backbone import (
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Scale, Splits
 from finetune.records.decision import Augment, Forecast, Gain, Plan, Recommendation, TrialResult
 from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
-from finetune.records.options import Request
+from finetune.records.options import Request, resolved
 from finetune.records.run import HeadFacts, RunFacts, RunResult, RunRow, Stop
 from finetune.records.training import Begun, EpochRecord, FitProgress
 
@@ -164,11 +164,12 @@ RESULT = RunResult(
 )
 STOP = Stop("interrupted: kept is partial", "Give the same command with --resume.", 130)
 REQUEST = Request(
-    "/data/trees",
+    root="/data/trees",
     policy="table",
     budget_s=90.5,
     options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"},
 )
+OPTIONS = resolved(REQUEST)
 FACTS = RunFacts(
     created="2026-01-02T03:04:05.000006+00:00",
     strategy="partial",
@@ -256,6 +257,8 @@ EXAMPLES: tuple[Any, ...] = (
     Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),
     BackboneRow("lenet5", False, "none", "none", 61_000, 32, ("stem", "1")),
     REQUEST,
+    OPTIONS,
+    *vars(OPTIONS).values(),
     STOP,
     Begun(REQUEST, "ab12", "cd34", {"torch": "2.6"}, FORECASTS, "/data/runs/one"),
     FitProgress(HISTORY, 1, 0.8, 24, 2, {"scale": 65536.0}),

@@ -12,7 +12,7 @@ from examples import CLASSES, FACTS, HISTORY, RESULT, SPLITS
 from finetune.backbones import engine, load, registry
 from finetune.deploy import inference_file
 from finetune.heads import ridge
-from finetune.records.options import Request
+from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import HeadFacts, RunResult
 from finetune.records.training import EpochRecord
 from finetune.runs import run_folder
@@ -45,7 +45,17 @@ class Recorder:
 def train(root: Path, out: Path, **options: object) -> RunResult:
     """The main job by the table's letter, which costs no trials, unless the options say else."""
     options = {"policy": "table", **options}
-    return run_training(Request(root=str(root), out=str(out), **options), Recorder())  # type: ignore[arg-type]
+    return run_training(options_for(root=str(root), out=str(out), **options), Recorder())
+
+
+def options_for(**given: object) -> Options:
+    """What stands for a command line: options by the names under which a run keeps them."""
+    return resolved(Request(**given))  # type: ignore[arg-type]
+
+
+def changed(options: Options, **given: object) -> Options:
+    """The same with other values for some options."""
+    return resolved(replace(flat(options), **given))
 
 
 def small_run(path: Path, *, network: bool = True) -> Path:

@@ -25,7 +25,7 @@ from finetune.records.backbone import BackboneFacts
 from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
 from finetune.records.errors import DataError
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.options import Options
 from finetune.runs import run_folder, start
 from finetune.runs.resume import Progress
 from finetune.storage import arrays
@@ -45,7 +45,7 @@ class Analysis:
     `progress` is where a training keeps what it has done; None where nothing is trained.
     """
 
-    request: Request
+    options: Options
     dataset: Dataset
     splits: Splits
     body: Prepared
@@ -78,7 +78,7 @@ class Analysis:
 
     def path(self, number: int) -> Path:
         """The file of one row."""
-        return Path(self.request.root) / self.samples[number].path
+        return Path(self.options.data.root) / self.samples[number].path
 
     @cached_property
     def asked(self) -> npt.NDArray[np.int64]:
@@ -119,12 +119,12 @@ class Analysis:
 
 
 def analyze(
-    request: Request, listener: Listener, clock: Clock, most: int | None = None
+    options: Options, listener: Listener, clock: Clock, most: int | None = None
 ) -> Analysis:
     """Scan, split, load the backbone, take features of every image that is not test.
 
     Args:
-        request: What the user wants.
+        options: What the user wants.
         listener: Hears of progress.
         clock: Times the steps.
         most: With more images than this, a stratified sample of about so many is looked at.
@@ -132,9 +132,9 @@ def analyze(
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = Path(request.root)
+    root = Path(options.data.root)
     with clock.step("scan", f"reading and checking {root}"):
-        examined = examination.examine(request, listener.progress)
+        examined = examination.examine(options.data, options.training.seed, listener.progress)
         dataset, splits = examined.dataset, examined.splits
         _require_readable(examined, root)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
@@ -148,20 +148,20 @@ def analyze(
             listener.note(f"{finding.code} {finding.title}")
     for scale in scaled:
         listener.note(scale.reason)
-    with clock.step("backbone", f"loading {request.backbone}"):
-        source = registry.RANDOM if request.strategy == "scratch" else request.weights
+    wanted = options.backbone
+    if options.decision.strategy == "scratch":
+        wanted = replace(wanted, weights=registry.RANDOM)
+    with clock.step("backbone", f"loading {wanted.name}"):
         body = prepared.prepare(
-            request.backbone,
-            source,
-            device=request.device,
-            seed=request.seed,
+            wanted,
+            seed=options.training.seed,
             paths=[root / s.path for s in splits.fitting],
             listener=listener,
             scales=scaled,
-            origin=start.as_start(source, request.backbone),
+            origin=start.as_start(wanted.weights, wanted.name),
         )
         side = body.facts.backbone.preprocess.side_px
-    chosen = _chosen(splits.fitting, most, request.seed)
+    chosen = _chosen(splits.fitting, most, options.training.seed)
     if len(chosen) < len(splits.fitting):
         text = f"analyzing a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
         listener.note(text)
@@ -173,7 +173,7 @@ def analyze(
             listener.note(f"features of {len(chosen) - table.fresh} images were known already")
     bad = [chosen[i] for i, _ in table.faults]
     messages = [fault.message for _, fault in table.faults]
-    if bad and request.on_bad_image == "error":
+    if bad and options.data.on_bad_image == "error":
         raise DataError(
             f"{len(bad)} image(s) cannot be read: " + "; ".join(messages[:5]),
             hint="Repair or remove them, or use --on-bad-image skip.",
@@ -183,7 +183,7 @@ def analyze(
     _require_every_class(dataset, labels, len({s.unit for s in samples}))
     lost = {s.path for s in bad}
     return Analysis(
-        request=request,
+        options=options,
         dataset=dataset,
         splits=replace(
             splits,

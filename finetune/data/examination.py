@@ -33,7 +33,7 @@ from finetune.data.decoding import Glance
 from finetune.records.codec import T
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
 from finetune.records.errors import DataError, ImageError, UsageError
-from finetune.records.options import Request
+from finetune.records.options import DataOptions
 from finetune.storage import arrays, atomic_files, cache_place, feature_cache
 from finetune.storage.arrays import Filed
 
@@ -62,12 +62,13 @@ class Examination:
 
 
 def examine(
-    request: Request, progress: Callable[[int, int], None], *, with_test: bool = False
+    asked: DataOptions, seed: int, progress: Callable[[int, int], None], *, with_test: bool = False
 ) -> Examination:
     """Scan, look at every image, group, split, check.
 
     Args:
-        request: The folder, how to split and group, and what is to stop.
+        asked: The folder, how to split and group, and what is to stop.
+        seed: Another seed is another split.
         progress: Called with (done, total) images looked at.
         with_test: Look at a ready-made test too, whose images are else left alone to the end; so
             does `strict`, since a leak can only be found there.
@@ -78,36 +79,42 @@ def examine(
         UsageError: `--group` or `--label-from` is not a regular expression, `--group` matches
             no file, or a fraction is out of range.
     """
-    root = Path(request.root)
-    pattern = names.compiled("--group", request.group, "^(patient[0-9]+)_")
-    label_from = names.compiled("--label-from", request.label_from, r"^([a-z]+)\.")
+    root = Path(asked.root)
+    pattern = names.compiled("--group", asked.group, "^(patient[0-9]+)_")
+    label_from = names.compiled("--label-from", asked.label_from, r"^([a-z]+)\.")
     whole = scan.scan(root, label_from)
-    with_test = with_test or request.strict or whole.test is None
+    with_test = with_test or asked.strict or whole.test is None
     whole = _digested(whole, root) if with_test else whole
     samples = check_subject.labelled(whole, test=with_test)
-    side = None if request.near_copies == "ignore" else near_duplicates.SIDE_PX
+    side = None if asked.near_duplicates == "ignore" else near_duplicates.SIDE_PX
     looked = Looked.nothing(len(check_subject.labelled(whole, test=True)), side)
     looked = look(root, samples, side, progress, looked)
-    if request.on_bad_image == "error":
+    if asked.on_bad_image == "error":
         _refuse(looked.faults | _closed(whole), root)
     families = _families(samples, looked)
     dataset = _usable(whole, _groups(samples, families, pattern), looked.faults)
     splits = split.split(
         dataset,
-        seed=request.seed,
-        val_fraction=request.val_fraction,
-        test_fraction=request.test_fraction,
-        max_per_class=request.max_per_class,
+        seed=seed,
+        val_fraction=asked.val_fraction,
+        test_fraction=asked.test_fraction,
+        max_per_class=asked.max_per_class,
     )
     subject = Subject(
-        *(whole, splits, looked.glances, looked.faults, looked.plain),
-        *(_strays(root, whole), families, pattern),
+        dataset=whole,
+        splits=splits,
+        glances=looked.glances,
+        faults=looked.faults,
+        plain=looked.plain,
+        strays=_strays(root, whole),
+        families=families,
+        pattern=pattern,
         seen_test=with_test,
         compared=side is not None,
         hidden=_hidden(root, looked),
     )
     found = checks.run(subject)
-    if request.strict:
+    if asked.strict:
         _require_health(found, root)
     return Examination(dataset, splits, found, subject, looked)
 

@@ -49,12 +49,12 @@ def decide(
     Raises:
         UsageError: the strategy that the user named does not fit the budget that the user gave.
     """
-    request = survey.request
-    size: SizeProfile | Size = request.size or measured.size
-    similarity = request.similarity or measured.similarity
+    asked = survey.options.decision
+    size: SizeProfile | Size = asked.size or measured.size
+    similarity = asked.similarity or measured.similarity
     rule = table.placed(size, similarity)
-    forced = None if request.strategy == "auto" else table.named(request.strategy)
-    by_table = forced is not None or request.policy == "table"
+    forced = None if asked.strategy == "auto" else table.named(asked.strategy)
+    by_table = forced is not None or asked.policy == "table"
     wanted = forced or rule.strategy
     if forced is None and (blank := _blank(survey)):
         return _untuned(survey, measured, probes, f"{blank}, which leaves nothing to tune on")
@@ -76,7 +76,7 @@ def _untuned(survey: Analysis, measured: DatasetProfile, probes: Probes, because
     advice = undecided(survey, probes, measured)
     last = Reason("data", f"{probes.name}: {because}")
     return Decision(
-        replace(advice, policy=survey.request.policy, reasons=(*advice.reasons[:-1], last))
+        replace(advice, policy=survey.options.decision.policy, reasons=(*advice.reasons[:-1], last))
     )
 
 
@@ -92,10 +92,10 @@ def _blank(survey: Analysis) -> str:
 
 def undecided(survey: Analysis, probes: Probes, measured: DatasetProfile) -> Recommendation:
     """The best probe, where the training was stopped before a choice was made."""
-    request = survey.request
+    asked = survey.options.decision
     return explain.undecided_in_words(
-        request.size or measured.size,
-        request.similarity or measured.similarity,
+        asked.size or measured.size,
+        asked.similarity or measured.similarity,
         plan_for(survey, measured, probes, probes.name),
     )
 
@@ -104,8 +104,8 @@ def _by_evidence(
     survey: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
 ) -> Decision:
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
-    request = survey.request
-    beliefs = prior.BELIEFS[request.similarity or measured.similarity.column]
+    asked = survey.options.decision
+    beliefs = prior.BELIEFS[asked.similarity or measured.similarity.column]
     images, error = survey.images, probes.error
     tuning = prior.candidate(beliefs, images, error)
     belief = beliefs[tuning]
@@ -132,8 +132,8 @@ def _by_evidence(
     chosen = tuning if worth and needs_s is None and prior.wins(lead) else probes.name
     plan = plan_for(survey, measured, probes, chosen, forecast.of(forecasts, chosen).side_px)
     advice = explain.by_evidence(
-        request.size or measured.size,
-        request.similarity or measured.similarity,
+        asked.size or measured.size,
+        asked.similarity or measured.similarity,
         plan,
         probed=probes.name,
         tuning=tuning,
@@ -164,7 +164,7 @@ def _cheaper(
     The user's own word, a named strategy, outweighs a budget that nobody gave.
     """
     text = forecast.of(forecasts, wanted).text
-    if forced and survey.request.budget_s is None:
+    if forced and survey.options.decision.budget_s is None:
         survey.listener.note(f"{spoken(wanted)} takes {text}: started because you asked for it")
         return wanted, None
     if forced:

@@ -34,8 +34,9 @@ def forecast(
     # those of a run that is repeated may be of other strategies, where other images are given
     if known is not None and set(names) <= {f.strategy for f in known}:
         return known
-    budget = survey.request.budget_s or DEFAULT_BUDGET_S
-    free = survey.request.strategy == "auto" and "side_px" not in survey.request.options
+    asked, overrides = survey.options.decision, survey.options.training.overrides
+    budget = asked.budget_s or DEFAULT_BUDGET_S
+    free = asked.strategy == "auto" and "side_px" not in overrides
     sides = BUDGET_SIDES_PX if free else ()
     test = len(survey.splits.test) * survey.seconds_per_image
     found = []
@@ -68,7 +69,8 @@ def _forecast_of(
 
         tuning, text = timing.seconds(survey, plan)
         seconds += tuning
-    given = survey.request.budget_s is not None or survey.request.strategy == "auto"
+    asked = survey.options.decision
+    given = asked.budget_s is not None or asked.strategy == "auto"
     limit = f"the budget is {budget:.0f} s" if given else "no budget was given"
     text = f"about {seconds:.0f} s: {text}; {limit}"
     return Forecast(name, plan.side_px, seconds, seconds <= budget, text)

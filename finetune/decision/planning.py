@@ -22,7 +22,7 @@ def plan_for(
     counts = survey.class_counts
     facts = recipe.Facts(
         images=survey.images,
-        similarity=survey.request.similarity or measured.similarity.column,
+        similarity=survey.options.decision.similarity or measured.similarity.column,
         stages=survey.facts.stages,
         side_px=survey.facts.preprocess.side_px,
         fixed_side=survey.body.facts.one_size,
@@ -35,4 +35,4 @@ def plan_for(
         commonest=int(counts.max()),
     )
     taps = (TOP,) if wanted in TUNED else probes.of(wanted).score.taps
-    return recipe.resolve(wanted, facts, survey.request.options, taps)
+    return recipe.resolve(wanted, facts, survey.options.training.overrides, taps)

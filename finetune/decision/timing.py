@@ -30,7 +30,8 @@ def seconds(survey: Analysis, plan: Plan) -> tuple[float, str]:
     step = setup.seconds_per_step(timed, survey.body.network, classes, device)
     full = plan.epochs * steps
     again = 0.0 if split else PROOF * full  # on few images, once more on halves, to be judged
-    if survey.request.strategy == "auto" and survey.request.policy == "measured":
+    asked = survey.options.decision
+    if asked.strategy == "auto" and asked.policy == "measured":
         half = min(images, cross_validation.RANKING_IMAGES) // 2
         tried = trials.short(survey, plan, half)
         again = TRIALS * tried.epochs * math.ceil(half / plan.batch_size)

@@ -49,7 +49,7 @@ def material(
             labels=survey.labels[some],
             groups=[survey.samples[i].unit for i in some],
             classes=len(survey.dataset.classes),
-            seed=survey.request.seed,
+            seed=survey.options.training.seed,
             listener=survey.listener,
             top=survey.table.columns((TOP,), some)[:] if same_side else None,
             progress=survey.progress,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from finetune.metrics import mistakes
+from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile, Part
 from finetune.records.choices import Similarity, Size
 from finetune.records.errors import printable
@@ -254,7 +255,7 @@ def _plan(result: RunResult) -> str:
     plan = result.recommendation.plan
     skip = {"why", "augment"}
     values = {k: v for k, v in vars(plan).items() if k not in skip} | vars(plan.augment)
-    rows = [[k, _show(v), plan.why.get(k, "")] for k, v in values.items()]
+    rows = [[option_table.spoken(k), _show(v), plan.why.get(k, "")] for k, v in values.items()]
     return "<details><summary>Plan: every setting and where it comes from</summary>" + (
         _table(["setting", "value", "because"], rows) + "</details>"
     )

@@ -16,7 +16,7 @@ import msgspec
 
 from finetune.records.codec import from_json, to_json
 from finetune.records.errors import BusyError, RunError, TakenError, UsageError, safe_name
-from finetune.records.options import Request
+from finetune.records.options import Options, OutputOptions, Request, flat
 from finetune.records.run import RunResult
 from finetune.records.training import Begun
 from finetune.storage import atomic_files
@@ -38,7 +38,7 @@ RUN_FILES = frozenset(
 BY_RULE = "by rule"
 
 
-def claimed(first: Path, request: Request, stack: contextlib.ExitStack) -> Path:
+def claimed(first: Path, asked: OutputOptions, stack: contextlib.ExitStack) -> Path:
     """Hold a place for a training's progress, so that its run has a place, too.
 
     The same request may be under way several times where no `--out` tells the runs apart: each has
@@ -47,7 +47,7 @@ def claimed(first: Path, request: Request, stack: contextlib.ExitStack) -> Path:
     Raises:
         RunError: as `opened` has it.
     """
-    if request.out is not None:
+    if asked.out is not None:
         stack.enter_context(held(first))
         return first
     busy = free = None
@@ -64,7 +64,7 @@ def claimed(first: Path, request: Request, stack: contextlib.ExitStack) -> Path:
             free = folder
         else:
             here.close()
-    if busy is not None and request.resume:
+    if busy is not None and asked.resume:
         raise busy
     folder, number = free or first, 2
     while free is None:
@@ -108,28 +108,28 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def place(request: Request, home: Path) -> Path:
+def place(options: Options, home: Path) -> Path:
     """The folder beside the run's place; without `--out`, one named after the request."""
-    if request.out is not None:
-        out = Path(request.out)
+    if options.output.out is not None:
+        out = Path(options.output.out)
         return out.with_name(f"{out.name}{SUFFIX}") if out.name else out / SUFFIX
-    asked = recorded(request)
+    asked = recorded(options)
     digest = hashlib.sha256(to_json(replace(asked, command="")).encode()).hexdigest()
     return home / f"{Path(asked.root).name[:50]}-{digest[:12]}{SUFFIX}"
 
 
-def recorded(request: Request) -> Request:
-    """The request as it is kept: it can be repeated from another folder, into another place."""
-    weights = request.weights
+def recorded(options: Options) -> Request:
+    """The options as they are kept: to be repeated from another folder, into another place."""
+    weights = options.backbone.weights
     if weights is not None and os.path.exists(weights):  # noqa: PTH110 - raises for no name
         weights = absolute(weights)
     return replace(
-        request,
-        root=absolute(request.root),
+        flat(options),
+        root=absolute(options.data.root),
         out=None,
         resume=False,
         weights=None if weights is None else safe_name(weights),
-        command=safe_name(request.command),
+        command=safe_name(options.output.command),
     )
 
 

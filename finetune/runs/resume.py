@@ -15,7 +15,7 @@ from finetune.records.dataset import Splits
 from finetune.records.decision import Forecast
 from finetune.records.errors import RunError
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.options import Options, Request
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import Begun
 from finetune.runs import same
@@ -116,11 +116,11 @@ class Progress:
 
 
 @contextlib.contextmanager
-def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progress]:
+def opened(options: Options, home: Path, listener: Listener) -> Iterator[Progress]:
     """Hold the folder of a training's progress; it is removed unless there is something to keep.
 
     Args:
-        request: What is to be trained; `resume` says whether to go on from what was kept.
+        options: What is to be trained; `resume` says whether to go on from what was kept.
         home: Where runs without `--out` go.
         listener: Hears what is gone on from.
 
@@ -130,14 +130,14 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
             be written there.
         UsageError: that place, or the run's, lies in the data folder.
     """
-    first = place(request, home)
-    require_outside(request.root, home if request.out is None else Path(request.out), first)
+    first, out = place(options, home), options.output.out
+    require_outside(options.data.root, home if out is None else Path(out), first)
     made = [p for p in first.parents if not p.exists()]
     with contextlib.ExitStack() as stack:
-        folder = claimed(first, request, stack)
+        folder = claimed(first, options.output, stack)
         progress = None
         try:
-            progress = Progress(folder, _begun(folder, request, home, listener))
+            progress = Progress(folder, _begun(folder, options, home, listener))
             progress.begin()
             yield progress
         finally:
@@ -158,16 +158,17 @@ def _remove(folder: Path, made: Sequence[Path]) -> None:
             path.rmdir()
 
 
-def _begun(folder: Path, request: Request, home: Path, listener: Listener) -> Begun:
+def _begun(folder: Path, options: Options, home: Path, listener: Listener) -> Begun:
     """What is gone on with: what was kept, or a fresh start."""
-    new, old = Begun(recorded(request)), unfinished(folder)
-    if old is None and request.resume:
-        done = _finished(home, new) if request.out is None else _taken(request.out, new)
+    asked = options.output
+    new, old = Begun(recorded(options)), unfinished(folder)
+    if old is None and asked.resume:
+        done = _finished(home, new) if asked.out is None else _taken(asked.out, new)
         if done is not None:
             return done
     written = None if old is None else written_run(old)
     worth = old is not None and worth_going_on(folder, old)
-    if old is not None and worth and request.resume:
+    if old is not None and worth and asked.resume:
         same.require_same(folder, old, replace(old, request=new.request))
         return old
     if old is not None and worth and (written is None or written.stopped is not None):
@@ -175,7 +176,7 @@ def _begun(folder: Path, request: Request, home: Path, listener: Listener) -> Be
             f"{folder} holds an unfinished training",
             hint=f"Add --resume to go on with it, or remove {folder} to train again.",
         )
-    if request.resume:
+    if asked.resume:
         listener.note(f"nothing to resume: no epoch was kept in {folder}; training from the start")
     with told(folder):
         require_ours(folder)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from finetune.records import option_table
 from finetune.records.errors import RunError
 from finetune.records.options import Request
 from finetune.records.training import Begun
@@ -48,11 +49,7 @@ def differences(old: Request, new: Request) -> list[str]:
 def _pairs(old: Request, new: Request) -> Iterator[tuple[str, Any, Any]]:
     """Each option with both its values."""
     for name in (f.name for f in fields(Request) if f.name not in FREE | {"options"}):
-        yield (
-            f"--{name.replace('_', '-').removesuffix('-s')}",
-            getattr(old, name),
-            getattr(new, name),
-        )
+        yield option_table.flag(name), getattr(old, name), getattr(new, name)
     for name in sorted(old.options.keys() | new.options.keys()):
         values = (options.get(name, BY_RULE) for options in (old.options, new.options))
-        yield f"--{name.replace('_', '-')}", *values
+        yield option_table.flag(name), *values

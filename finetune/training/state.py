@@ -159,8 +159,7 @@ class Loop:
                 if self.parts >= len(labels):
                     raise TrainingError(
                         f"out of memory at a single image of {self.plan.side_px} px",
-                        hint=f"Give a smaller --image-size than {self.plan.side_px}, or free "
-                        "memory.",
+                        hint=f"Give an --image-size below {self.plan.side_px}, or free memory.",
                     ) from error
             self.parts = min(2 * self.parts, len(labels))
 

@@ -17,15 +17,15 @@ from finetune.records.choices import TRANSFERS, TUNED, Strategy
 from finetune.records.decision import Recommendation
 from finetune.records.errors import DataError, TrainingError, UsageError, safe_name
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.options import Options
 from finetune.workflows import analysis, final_test
 
 
-def run_comparison(request: Request, listener: Listener) -> Comparison:
+def run_comparison(options: Options, listener: Listener) -> Comparison:
     """`finetune compare DIR`: every strategy on one split, and what the table's choice cost."""
-    clock = Clock(listener)
-    analysis.check_request(request)
-    seen, probes, measured = analysis.analyzed(request, listener, clock, all_stages=True)
+    clock, root = Clock(listener), options.data.root
+    analysis.check_options(options)
+    seen, probes, measured = analysis.analyzed(options, listener, clock, all_stages=True)
     if not seen.splits.test:
         raise UsageError(
             "nothing to compare on: --test-fraction is 0", hint="Leave out --test-fraction."
@@ -52,13 +52,13 @@ def run_comparison(request: Request, listener: Listener) -> Comparison:
         tests[name] = final_test.examine(seen, model, part)
         if not len(tests[name].labels):
             raise DataError(
-                f"none of the {len(seen.splits.test)} test images of {request.root} can be read",
+                f"none of the {len(seen.splits.test)} test images of {root} can be read",
                 hint="Repair them, or let `finetune check` name what is wrong.",
             )
         seconds[name] = part.total()["total"]
     rows = _contenders(seen, advice, tests, seconds, untried)
     return Comparison(
-        data=safe_name(request.root),
+        data=safe_name(root),
         rule=advice.rule,
         table=advice.table,
         chosen=advice.strategy,
@@ -76,13 +76,14 @@ def _too_long(
     seen: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
 ) -> str | None:
     """Why a strategy is not started: it does not fit what is left of the user's budget."""
-    budget = seen.request.budget_s
+    budget = seen.options.decision.budget_s
     if budget is None or name not in TUNED:
         return None  # the probes are fitted already
     from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
 
     with clock.step("forecast", f"forecasting the time of {name}"):
-        alone = replace(seen, request=replace(seen.request, strategy=name))
+        decision = replace(seen.options.decision, strategy=name)
+        alone = replace(seen, options=replace(seen.options, decision=decision))
         needed, text = timing.seconds(alone, plan_for(seen, measured, probes, name))
     needed += len(seen.splits.test) * seen.seconds_per_image
     left = budget - clock.total()["total"]
@@ -122,9 +123,7 @@ def _contenders(
             continue
         test = tests[name]
         found = final_test.measured(seen, test)
-        row = Contender(
-            *(name, found.accuracy, found.interval, found.log_loss), seconds=seconds[name]
-        )
+        row = Contender(name, found.accuracy, found.interval, found.log_loss, seconds=seconds[name])
         if base is not None:
             gain, noise, _, _ = paired.accuracy_gain(
                 test.probabilities, base.probabilities, test.labels

@@ -34,7 +34,7 @@ class Test:
 
 def examine(survey: Analysis, model: FittedModel, clock: Clock) -> Test:
     """Classify the test images; empty where there are none or none decoded."""
-    root = Path(survey.request.root)
+    root = Path(survey.options.data.root)
     with clock.step("test", f"testing on {len(survey.splits.test)} images"):
         samples, closed = _digested(root, survey.splits.test)
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]

@@ -151,14 +151,14 @@ class Keeper:
         Raises:
             RunError: the place is taken, or cannot be written.
         """
-        request, earlier = self.seen.request, self.progress.earlier
-        return place(request.out, request.root, earlier, self.progress, name, self.now)
+        options, earlier = self.seen.options, self.progress.earlier
+        return place(options.output.out, options.data.root, earlier, self.progress, name, self.now)
 
     def _late(self, test: final_test.Test | None) -> tuple[Finding, ...]:
         """What the test images have shown, once they were looked at."""
         if test is None:
             return ()
-        examined, root = self.seen.examined, Path(self.seen.request.root)
+        examined, root = self.seen.examined, Path(self.seen.options.data.root)
         late = self.attempt(UNCOMPARED, lambda: examination.late_findings(examined, root))
         return test.findings + (late or ())
 
@@ -178,7 +178,7 @@ class Keeper:
 
     def _places(self, draft: _Draft, found: list[RunError]) -> Iterator[_Place]:
         """Where to write, one after the other, until it is done; `found` has what went wrong."""
-        name, out, aside = draft.model.strategy, self.seen.request.out, self.progress.aside
+        name, out, aside = draft.model.strategy, self.seen.options.output.out, self.progress.aside
         last = None if out is None else _Place(Path(out), aside)
         try:
             path, replaced = self.place(name)
@@ -202,11 +202,11 @@ class Keeper:
     def _elsewhere(self) -> Iterator[Path]:
         """Folders on other disks, perhaps; never in the data folder."""
         with contextlib.suppress(UsageError):
-            places.require_outside(self.seen.request.root, run_folder.HOME)
+            places.require_outside(self.seen.options.data.root, run_folder.HOME)
             yield run_folder.HOME
         with contextlib.suppress(OSError, UsageError):
             base = Path(tempfile.gettempdir())
-            places.require_outside(self.seen.request.root, base)
+            places.require_outside(self.seen.options.data.root, base)
             yield Path(tempfile.mkdtemp(prefix="finetune-kept-"))
 
     def _write(self, draft: _Draft, place: _Place) -> RunResult:
@@ -254,7 +254,7 @@ class Keeper:
         return RunResult(
             run=safe_name(run),
             strategy=model.strategy,
-            requested_strategy=seen.request.strategy,
+            requested_strategy=seen.options.decision.strategy,
             classes=seen.dataset.classes,
             counts=analysis.counts(seen.splits),
             test=test,
@@ -281,14 +281,14 @@ class Keeper:
             what = self.faults[BUG.code]
             return Stop(f"{what.title}; the model is kept in {run}", what.hint, 1)
         if ELSEWHERE.code in self.faults:
-            wanted = shlex.quote(self.seen.request.out or str(run_folder.HOME))
+            wanted = shlex.quote(self.seen.options.output.out or str(run_folder.HOME))
             return Stop(
                 f"{self.faults[ELSEWHERE.code].title}; it is kept in {run}",
                 f"Make room, then move it: mv {shlex.quote(run)} {wanted}",
                 FinetuneError.exit_code,
             )
         if UNTESTED.code in self.faults:
-            root = shlex.quote(safe_name(self.seen.request.root))
+            root = shlex.quote(safe_name(self.seen.options.data.root))
             return Stop(
                 f"{self.faults[UNTESTED.code].title}; it is kept in {run}",
                 f"Fix that, then: finetune evaluate {root} --unseen --run {shlex.quote(run)}",

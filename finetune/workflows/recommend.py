@@ -10,19 +10,19 @@ from finetune.metrics import classification
 from finetune.records.answers import Advice, Expectation
 from finetune.records.choices import Strategy
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.options import Options
 from finetune.workflows import analysis
 
 # A recommendation looks at no more: 4,000 tell the probe's accuracy to within one point.
 RECOMMEND_IMAGES = 4000
 
 
-def run_recommendation(request: Request, listener: Listener) -> Advice:
+def run_recommendation(options: Options, listener: Listener) -> Advice:
     """`finetune recommend DIR`: the same looking and deciding, nothing trained."""
     clock = Clock(listener)
-    analysis.check_request(request)
+    analysis.check_options(options)
     seen, probes, measured = analysis.analyzed(
-        request, listener, clock, all_stages=True, most=RECOMMEND_IMAGES
+        options, listener, clock, all_stages=True, most=RECOMMEND_IMAGES
     )
     advice = choose.decide(seen, probes, measured, clock, trials=False).advice
     return Advice(

@@ -60,7 +60,7 @@ def facts(seen: Analysis, model: fitted.FittedModel, result: RunResult, now: dat
     """What is needed to rebuild and trust the model."""
     known = result.test or model.estimate
     source = f"{known.n} test images" if result.test else model.estimate_source
-    asked = places.recorded(seen.request)
+    asked = places.recorded(seen.options)
     return RunFacts(
         created=now.isoformat(timespec="microseconds"),
         strategy=model.strategy,
@@ -69,7 +69,7 @@ def facts(seen: Analysis, model: fitted.FittedModel, result: RunResult, now: dat
         preprocess=replace(seen.facts.preprocess, side_px=model.side_px, scales=seen.scales),
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
-        seed=seen.request.seed,
+        seed=seen.options.training.seed,
         command=asked.command,
         data_root=asked.root,
         data_fingerprint=files.fingerprint(seen.splits.fitting),

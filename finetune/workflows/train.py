@@ -12,12 +12,13 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import files
 from finetune.decision import choose, fitted
+from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import TUNED
 from finetune.records.decision import Recommendation
 from finetune.records.errors import INTERRUPTED, RunError, TrainingError
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import RunResult
 from finetune.runs import resume, run_folder
 from finetune.runs.resume import Progress
@@ -26,23 +27,20 @@ from finetune.storage import atomic_files
 from finetune.workflows import analysis, final_test, keep
 
 # Options with which a repetition has other images or weights anyway.
-_OTHER_IMAGES = (
-    "--seed",
-    "--max-per",
-    "--val-",
-    "--test-",
-    "--group",
-    "--near",
-    "--backbone",
-    "--wei",
+_OTHER_IMAGES = tuple(
+    f"{option_table.flag(name)} "
+    for name in (
+        *("seed", "max_per_class", "val_fraction", "test_fraction", "group", "near_copies"),
+        *("backbone", "weights"),
+    )
 )
 
 
-def run_training(request: Request, listener: Listener, like: Path | None = None) -> RunResult:
+def run_training(options: Options, listener: Listener, like: Path | None = None) -> RunResult:
     """`finetune train`: look, decide, do it, prove it, keep it.
 
     Args:
-        request: What the user wants.
+        options: What the user wants.
         listener: Hears of progress.
         like: A run that this one repeats (`repetition`): it decides as that one did, and what
             differs is told.
@@ -54,8 +52,8 @@ def run_training(request: Request, listener: Listener, like: Path | None = None)
     Raises:
         KeyboardInterrupt: before there was anything to keep.
     """
-    analysis.check_request(request)
-    with resume.opened(request, run_folder.HOME, listener) as progress:
+    analysis.check_options(options)
+    with resume.opened(options, run_folder.HOME, listener) as progress:
         earlier = progress.earlier
         if earlier is not None and earlier.stopped is None:
             listener.note(
@@ -64,19 +62,19 @@ def run_training(request: Request, listener: Listener, like: Path | None = None)
             )
             progress.over = True
             return earlier
-        result = _trained(request, listener, progress, like)
+        result = _trained(options, listener, progress, like)
         # the same steps would lead to the same loss that is no number: that is nothing to resume
         progress.over = result.stopped is None or result.stopped.exit_code != INTERRUPTED
     return result
 
 
-def repetition(run: Path, request: Request, given: Collection[str] = ()) -> Request:
+def repetition(run: Path, options: Options, given: Collection[str] = ()) -> Options:
     """What to ask for to get a run once more, or with other options.
 
     Args:
         run: The run folder.
-        request: Where to put the new one, and perhaps where the images lie now.
-        given: Names of the options that are taken from the request and not from the run.
+        options: Where to put the new one, and perhaps where the images lie now.
+        given: Names of the options, as they are kept, that are not taken from the run.
 
     Raises:
         RunError: no run, or one of a version that did not record it.
@@ -87,16 +85,19 @@ def repetition(run: Path, request: Request, given: Collection[str] = ()) -> Requ
             f"{run} does not say what was asked for: it is of an older version",
             hint=f"Give its options yourself; it was made by: {facts.command}",
         )
+    request = flat(options)
     known = {f.name for f in fields(Request)} - {"root", "out", "resume", "command", "options"}
-    options = {name: value for name, value in request.options.items() if name in given}
-    return replace(
-        facts.request,
-        **{name: getattr(request, name) for name in given if name in known},
-        root=request.root or facts.request.root,
-        out=request.out,
-        resume=request.resume,
-        command=request.command,
-        options={**facts.request.options, **options},
+    overrides = {name: value for name, value in request.options.items() if name in given}
+    return resolved(
+        replace(
+            facts.request,
+            **{name: getattr(request, name) for name in given if name in known},
+            root=request.root or facts.request.root,
+            out=request.out,
+            resume=request.resume,
+            command=request.command,
+            options={**facts.request.options, **overrides},
+        )
     )
 
 
@@ -110,7 +111,10 @@ def _realise(
         from finetune.decision import baseline  # noqa: PLC0415 - torch, which takes seconds
 
         return baseline.tuned(
-            *(seen, probes, plan, clock),
+            seen,
+            probes,
+            plan,
+            clock,
             made=decision.made,
             proof=decision.proof,
             allowed=0.0 if lead is None else lead.allowed,
@@ -119,16 +123,17 @@ def _realise(
 
 
 def _trained(
-    request: Request, listener: Listener, progress: Progress, like: Path | None
+    options: Options, listener: Listener, progress: Progress, like: Path | None
 ) -> RunResult:
     """The training itself, with its progress in hand."""
     clock = Clock(listener)
     now = datetime.now(UTC)
     # a place that is taken is told before the work, not after it
-    keep.place(request.out, request.root, progress.earlier, progress, request.strategy, now)
+    strategy = options.decision.strategy
+    keep.place(options.output.out, options.data.root, progress.earlier, progress, strategy, now)
     try:
         seen, probes, measured = analysis.analyzed(
-            request, listener, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
+            options, listener, clock, all_stages=strategy not in ("linear-probe", "scratch")
         )
     except KeyboardInterrupt:
         listener.note("interrupted before there was anything to keep, or to resume")
@@ -166,7 +171,7 @@ class _Training:
         seen, probes, clock = self.seen, self.probes, self.keeper.clock
         decision = choose.decide(seen, probes, self.measured, clock, trials=True)
         self.advice = decision.advice
-        _announce(seen.request, self.advice, seen.listener)
+        _announce(seen.options, self.advice, seen.listener)
         self.model = _realise(seen, probes, decision, clock)
         if self.model.stopped is not None:
             raise self.model.stopped
@@ -193,7 +198,7 @@ def _follow(like: Path, seen: Analysis, progress: Progress) -> bool:
         Whether the same was asked for.
     """
     facts, then = run_folder.load_facts(like), run_folder.load_result(like).recommendation.forecasts
-    other = [] if facts.request is None else differences(facts.request, seen.request)
+    other = [] if facts.request is None else differences(facts.request, flat(seen.options))
     if then and progress.begun.forecasts is None and not other:
         progress.keep_forecasts(then)
     now = analysis.versions()
@@ -222,19 +227,20 @@ def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:
     listener.note(f"{run} is {same} {like}")
 
 
-def _announce(request: Request, advice: Recommendation, listener: Listener) -> None:
+def _announce(options: Options, advice: Recommendation, listener: Listener) -> None:
     """Say what will be done and why, before it is done."""
     for reason in advice.reasons:
         listener.note(reason.text)
     for forecast in advice.forecasts:
         if forecast.strategy == advice.strategy:
             listener.note(f"{forecast.strategy}: {forecast.text}")
-    if advice.warning and request.strategy == "auto":
+    if advice.warning and options.decision.strategy == "auto":
         listener.note(advice.warning)
     plan = advice.plan
-    unused = sorted(set(request.options) - {k for k, v in plan.why.items() if v == "user"})
+    used = {name for name, why in plan.why.items() if why == "user"}
+    unused = sorted(options.training.overrides.keys() - used)
     if unused:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        given = ", ".join(option_table.flag(name) for name in unused)
         listener.note(f"{given}: no effect, {plan.strategy} does not tune")
     if plan.strategy not in TUNED:
         return
@@ -242,4 +248,4 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
     values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
     for name, value in values.items():
-        listener.note(f"{name.replace('_', ' ')} {value}: {plan.why[name]}")
+        listener.note(f"{option_table.spoken(name)} {value}: {plan.why[name]}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import SAMPLE, Recorder
+from helpers import SAMPLE, Recorder, changed, options_for
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -24,7 +24,6 @@ from finetune.heads import cross_validation, kernels, ridge
 from finetune.heads.cross_validation import LeftOut
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.errors import DataError
-from finetune.records.options import Request
 from finetune.storage import arrays
 
 TINY = {"backbone": "test_resnet", "weights": "random"}
@@ -33,7 +32,7 @@ TINY = {"backbone": "test_resnet", "weights": "random"}
 def look(root: Path, **options: object) -> Analysis:
     """Look at a folder with the smallest network, unless the options say else."""
     listener = Recorder()
-    return analyze.analyze(Request(root=str(root), **TINY | options), listener, Clock(listener))  # type: ignore[arg-type]
+    return analyze.analyze(options_for(root=str(root), **TINY | options), listener, Clock(listener))
 
 
 def probed(seen: Analysis, *, all_stages: bool = True) -> Probes:
@@ -173,7 +172,7 @@ def test_training_from_scratch_starts_from_random_weights(image_folder) -> None:
 def test_of_many_images_a_stratified_sample_is_looked_at(image_folder) -> None:
     """Each class gives its share but ten at least, the seed draws, and all images are counted."""
     root = image_folder({"a": 60, "b": 30, "c": 12})
-    request = Request(root=str(root), test_fraction=0.0, **TINY)  # type: ignore[arg-type]
+    request = options_for(root=str(root), test_fraction=0.0, **TINY)
     listener = Recorder()
 
     seen = analyze.analyze(request, listener, Clock(listener), 51)
@@ -186,7 +185,7 @@ def test_of_many_images_a_stratified_sample_is_looked_at(image_folder) -> None:
     order = [seen.splits.fitting.index(s) for s in seen.samples]
     assert order == sorted(order)
     again, other = (
-        analyze.analyze(replace(request, seed=s), listener, Clock(listener), 51) for s in (0, 1)
+        analyze.analyze(changed(request, seed=s), listener, Clock(listener), 51) for s in (0, 1)
     )
     assert again.samples == seen.samples
     assert {s.path for s in other.samples} != {s.path for s in seen.samples}
@@ -196,7 +195,7 @@ def test_of_many_images_a_stratified_sample_is_looked_at(image_folder) -> None:
 def test_up_to_the_limit_every_image_is_looked_at(image_folder, most: int | None) -> None:
     """Without a limit, or with as many images as it allows, none is left out."""
     root = image_folder({"a": 10, "b": 10})
-    request = Request(root=str(root), test_fraction=0.0, **TINY)  # type: ignore[arg-type]
+    request = options_for(root=str(root), test_fraction=0.0, **TINY)
 
     seen = analyze.analyze(request, Recorder(), Clock(Recorder()), most)
 
@@ -708,7 +707,7 @@ def test_looking_is_timed(image_folder) -> None:
     listener = Steps()
     clock = Clock(listener)
 
-    seen = analyze.analyze(Request(root=str(root), **TINY), listener, clock)  # type: ignore[arg-type]
+    seen = analyze.analyze(options_for(root=str(root), **TINY), listener, clock)
 
     assert set(clock.seconds) == {"scan", "backbone", "features"}
     assert seen.table.fresh == len(seen.splits.fitting)

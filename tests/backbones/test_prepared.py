@@ -27,6 +27,7 @@ from finetune.backbones.prepared import (
     Prepared,
 )
 from finetune.records.errors import BackboneError
+from finetune.records.options import BackboneOptions
 from finetune.storage import cache_usage
 
 NAME = "test_resnet"  # small, with BatchNorm
@@ -79,9 +80,7 @@ def prepare(
     """A backbone made ready, and the notes."""
     heard = Recorder()
     made = prepared.prepare(
-        name,
-        None if source is None else str(source),
-        device=device,
+        BackboneOptions(name=name, weights=None if source is None else str(source), device=device),
         seed=0,
         paths=paths or [],
         listener=heard,

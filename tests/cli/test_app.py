@@ -608,7 +608,7 @@ def test_backbones_lists_the_default_as_ready(run_cli) -> None:
         (["train", "{leaves}", "--strategy", "magic"], 2, "magic"),
         (["train", "{leaves}", "--val-fraction", "2"], 2, "--val-fraction is 2"),
         (["train", "{leaves}", "--lr", "-1", "--strategy", "deep"], 2, "--lr is -1"),
-        (["train", "{leaves}", "--optimiser", "magic", "--strategy", "deep"], 2, "magic"),
+        (["train", "{leaves}", "--optimizer", "magic", "--strategy", "deep"], 2, "magic"),
         (["train", "{leaves}", "--device", "warp"], 3, "warp"),
         (["train", "{leaves}", "--backbone", "no_such_net"], 3, "no_such_net"),
         (["train", "{leaves}", "--weights", "/no/file.pth"], 3, "/no/file.pth"),
@@ -617,7 +617,7 @@ def test_backbones_lists_the_default_as_ready(run_cli) -> None:
         (["check", "{leaves}", "--group", "("], 2, "--group '('"),
         (["check", "{leaves}", "--group", "zebra"], 2, "--group 'zebra'"),
         (["train", "{leaves}", "--group", "["], 2, "--group '['"),
-        (["check", "{leaves}", "--near-copies", "maybe"], 2, "maybe"),
+        (["check", "{leaves}", "--near-duplicates", "maybe"], 2, "maybe"),
         (["check", "{leaves}", "--test-fraction", "2"], 2, "--test-fraction is 2"),
         (["predict", "/no/image.jpg", "--run", "/no/run"], 3, "/no/run"),
         (["evaluate", "/nowhere", "--run", "/no/run"], 3, "/no/run"),
@@ -673,7 +673,7 @@ def training(out: Path, *options: str, until: str = "epoch   2") -> Iterator[sub
     """A process that trains for long, once a line of its progress has appeared."""
     small = ("--strategy", "scratch", "--backbone", "test_resnet", "--max-per-class", "8")
     command = [sys.executable, "-m", "finetune", "train", str(SAMPLE), *small, "--out", str(out)]
-    options = ("--epochs", "500", "--patience", "500", "--side-px", "64", *options)
+    options = ("--epochs", "500", "--patience", "500", "--image-size", "64", *options)
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -1094,7 +1094,7 @@ def test_no_better_than_the_commonest_class_is_said_everywhere(run_cli, tmp_path
     """Screen, JSON, report; with --strict exit 3 and the run kept; the wrong answers listed."""
     data = noise_folder(tmp_path / "noise", {"ash": 20, "bay": 20})
     out, listed = tmp_path / "run", tmp_path / "wrong.csv"
-    options = ("--strategy", "linear-probe", "--near-copies", "ignore", "--errors", listed)
+    options = ("--strategy", "linear-probe", "--near-duplicates", "ignore", "--errors", listed)
 
     shown = run_cli("train", data, "--out", out, "--strict", *options)
     told = json.loads(run_cli("evaluate", data, "--run", out, "--json").out)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import options_for
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,12 +24,12 @@ from finetune.data.examination import Examination
 from finetune.data.files import digest_file
 from finetune.records.dataset import Check
 from finetune.records.errors import DataError, UsageError
-from finetune.records.options import Request
 
 
 def examine(root: Path, **options: object) -> Examination:
-    request = Request(root=str(root), **options)  # type: ignore[arg-type]
-    return examination.examine(request, lambda *_: None, with_test=True)
+    request = options_for(root=str(root), **options)
+    seed = request.training.seed
+    return examination.examine(request.data, seed, lambda *_: None, with_test=True)
 
 
 def results(root: Path, **options: object) -> dict[str, Check]:
@@ -523,9 +524,9 @@ def test_a_ready_made_test_is_left_alone_until_the_end(tmp_path: Path) -> None:
     root = ready(tmp_path)
     with Image.open(root / "train" / "ash" / "0.png") as image:
         image.save(root / "test" / "oak" / "near.jpg", quality=70)
-    request = Request(root=str(root), group="^([0-5])")
+    request = options_for(root=str(root), group="^([0-5])")
 
-    before = examination.examine(request, lambda *_: None)
+    before = examination.examine(request.data, 0, lambda *_: None)
 
     assert not any(p.startswith("test") for p in before.subject.glances)
     assert all(s.digest == "" for s in before.dataset.test or ())
@@ -677,7 +678,7 @@ def test_strict_looks_at_a_ready_made_test(tmp_path: Path) -> None:
     (root / "test" / "ash" / "exact.png").write_bytes(copy)
 
     with pytest.raises(DataError, match="FT112"):
-        examination.examine(Request(root=str(root), strict=True), lambda *_: None)
+        examination.examine(options_for(root=str(root), strict=True).data, 0, lambda *_: None)
 
 
 def test_progress_counts_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -685,7 +686,9 @@ def test_progress_counts_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("FINETUNE_CACHE", "off")
     heard: list[tuple[int, int]] = []
 
-    examination.examine(Request(root=str(sound(tmp_path))), lambda *at: heard.append(at))
+    examination.examine(
+        options_for(root=str(sound(tmp_path))).data, 0, lambda *at: heard.append(at)
+    )
 
     assert heard == [(i, 16) for i in range(17)]
 

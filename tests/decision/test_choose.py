@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import Recorder, train
+from helpers import Recorder, changed, options_for, train
 
 from finetune.analysis import analyze, axes
 from finetune.analysis.analyze import Analysis
@@ -21,7 +21,7 @@ from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import STRATEGIES
 from finetune.records.decision import Forecast
 from finetune.records.errors import UsageError
-from finetune.records.options import Request
+from finetune.records.options import Options
 from finetune.training import holdout
 from finetune.workflows import recommend
 
@@ -35,10 +35,10 @@ Seen = tuple[Analysis, Probes, DatasetProfile, Recorder]
 def seen(image_folder) -> Seen:
     """A small hard folder looked at with the default backbone: shapes of noise, little to learn."""
     root = image_folder({"a": 20, "b": 20, "c": 20, "d": 20}, size=(24, 24))
-    return looked_at(Request(root=str(root), options=FAST))
+    return looked_at(options_for(root=str(root), options=FAST))
 
 
-def looked_at(request: Request) -> Seen:
+def looked_at(request: Options) -> Seen:
     listener = Recorder()
     clock = Clock(listener)
     data = analyze.analyze(request, listener, clock)
@@ -153,7 +153,7 @@ def test_what_does_not_fit_the_budget_is_not_started(
     """With seconds to spend, tuning is neither tried nor chosen, and the reason has the figures."""
     data, probes, measured, listener = seen
     monkeypatch.setattr(prior, "BELIEFS", HOPEFUL)
-    hurried = replace(data, request=replace(data.request, budget_s=0.01))
+    hurried = replace(data, options=changed(data.options, budget_s=0.01))
 
     found = choose.decide(hurried, with_error(probes, 0.2), measured, Clock(listener), trials=True)
 
@@ -171,12 +171,12 @@ def test_a_budget_too_small_for_all_pixels_takes_fewer(
 ) -> None:
     """Deep tuning that does not fit at the backbone's own size is planned smaller, and says so."""
     root = image_folder({"a": 12, "b": 12}, size=(300, 300))
-    data, probes, measured, listener = looked_at(Request(root=str(root)))
+    data, probes, measured, listener = looked_at(options_for(root=str(root)))
     monkeypatch.setattr(
         "finetune.training.setup.seconds_per_step", lambda plan, *_: plan.side_px**2 / 1e4
     )
     whole = forecast.forecast(data, measured, probes, ("deep",), Clock(listener))[0]
-    tight = replace(data, request=replace(data.request, budget_s=0.95 * whole.seconds))
+    tight = replace(data, options=changed(data.options, budget_s=0.95 * whole.seconds))
 
     one = forecast.forecast(tight, measured, probes, ("deep",), Clock(listener))[0]
 
@@ -191,7 +191,7 @@ def test_a_probe_is_taken_however_small_the_budget(seen: Seen) -> None:
     """Nothing costs less than a probe: no budget refuses or replaces it."""
     data, probes, measured, listener = seen
     for asked in ({"strategy": "linear-probe"}, {"policy": "table", "size": "small"}):
-        hurried = replace(data, request=replace(data.request, budget_s=0.0001, **asked))
+        hurried = replace(data, options=changed(data.options, budget_s=0.0001, **asked))
 
         found = choose.decide(hurried, probes, measured, Clock(listener), trials=True)
 
@@ -207,7 +207,7 @@ def test_a_forecast_names_a_budget_only_where_one_applies(seen: Seen) -> None:
         ({"strategy": "linear-probe", "budget_s": 60.0}, "the budget is 60 s"),
         ({}, "the budget is 900 s"),
     ):
-        one = replace(data, request=replace(data.request, **asked))
+        one = replace(data, options=changed(data.options, **asked))
 
         (found,) = forecast.forecast(one, measured, probes, ("linear-probe",), Clock(listener))
 
@@ -233,9 +233,9 @@ def test_forecasts_of_another_choice_are_not_taken(
 def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen: Seen) -> None:
     """Naming a strategy is the user's word; naming a budget it does not fit is a contradiction."""
     data, probes, measured, listener = seen
-    named = replace(data, request=replace(data.request, strategy="deep"))
+    named = replace(data, options=changed(data.options, strategy="deep"))
     free = choose.decide(named, probes, measured, Clock(listener), trials=True)
-    both = replace(named, request=replace(named.request, budget_s=0.01))
+    both = replace(named, options=changed(named.options, budget_s=0.01))
 
     assert free.advice.strategy == "deep"
     with pytest.raises(UsageError, match="does not fit --budget"):
@@ -245,7 +245,7 @@ def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen:
 def test_the_table_policy_steps_back_to_the_probe_when_time_is_short(image_folder) -> None:
     """To the letter, but within the budget: the best probe instead of tuning, and it is told."""
     root = image_folder({"a": 12, "b": 12})
-    request = Request(root=str(root), policy="table", size="large", budget_s=0.01, options=FAST)
+    request = options_for(root=str(root), policy="table", size="large", budget_s=0.01, options=FAST)
     data, probes, measured, listener = looked_at(request)
 
     found = choose.decide(data, probes, measured, Clock(listener), trials=True)
@@ -277,7 +277,7 @@ def test_recommendation_of_a_folder_has_seconds_of_each_step(image_folder) -> No
     """The answer says what looking and deciding cost."""
     root = image_folder({"a": 12, "b": 12})
 
-    advice = recommend.run_recommendation(Request(root=str(root)), Recorder())
+    advice = recommend.run_recommendation(options_for(root=str(root)), Recorder())
 
     assert {"features", "probes", "profile", "forecast", "total"} <= set(advice.seconds)
 
@@ -285,7 +285,7 @@ def test_recommendation_of_a_folder_has_seconds_of_each_step(image_folder) -> No
 def test_a_backbone_of_one_size_is_tried_at_that_size(image_folder) -> None:
     """A ViT takes 224 px only, so its trial does as well instead of failing on smaller pictures."""
     root = image_folder({"a": 6, "b": 6})
-    request = Request(
+    request = options_for(
         root=str(root),
         backbone="vit_tiny_patch16_224",
         weights="random",
@@ -307,10 +307,10 @@ def test_few_validation_images_choose_nothing(image_folder, tmp_path: Path) -> N
     root = tmp_path / "data"
     image_folder({"a": 6, "b": 6}, root=root / "train")
     image_folder({"a": 2, "b": 2}, root=root / "val", seed=1)
-    few = looked_at(Request(root=str(root)))[0]
+    few = looked_at(options_for(root=str(root)))[0]
     for file in (root / "val").rglob("*.png"):
         file.unlink()
-    none = looked_at(Request(root=str(root)))[0]
+    none = looked_at(options_for(root=str(root)))[0]
 
     assert few.dataset.val is not None
     assert none.dataset.val is not None
@@ -326,7 +326,7 @@ def test_the_forecast_is_of_what_will_be_done(
     """No larger batch is timed than there are images; `scratch` with validation needs no proof."""
     root = image_folder({"a": 10, "b": 10})
     options = {"batch_size": 4096, "side_px": 32, "epochs": 3}
-    asked = Request(root=str(root), strategy="scratch", options=options, test_fraction=0.0)
+    asked = options_for(root=str(root), strategy="scratch", options=options, test_fraction=0.0)
     data, probes, measured, _ = looked_at(asked)
     data = replace(data, seconds_per_image=0.01)
     timed = []

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.cli.options import PLAN_NAMES
 from finetune.decision import table
 from finetune.decision.explain import by_evidence, recommend
 from finetune.decision.prior import (
@@ -23,6 +22,7 @@ from finetune.decision.prior import (
     worth_trying,
 )
 from finetune.decision.table import RULES, rule_for
+from finetune.records import option_table
 from finetune.records.analysis import Part, Reason, SimilarityProfile, SizeProfile
 from finetune.records.choices import STRATEGIES, TUNED, Similarity, Size, Strategy, spoken
 from finetune.records.decision import Augment, Gain, Plan, TrialResult
@@ -30,7 +30,6 @@ from finetune.records.errors import UsageError
 from finetune.training import recipe
 from finetune.training.recipe import (
     LOW_RESOLUTION_PX,
-    OPTIMISERS,
     TUNE_SIDE_PX,
     Facts,
     resolve,
@@ -73,7 +72,9 @@ USER: dict[str, Any] = {
     "stretch": 0.022,
     "colour": 0.055,
 }
-RANGE_ENDS = [(name, *ends) for name, ends in recipe._RANGES.items()]
+RANGES = {n: option_table.NAMED[n].ends for n in USER if option_table.NAMED[n].ends}
+OPTIMISERS = option_table.NAMED["optimiser"].choices
+RANGE_ENDS = [(name, *ends) for name, ends in RANGES.items()]
 
 
 def facts(**changes: Any) -> Facts:
@@ -459,7 +460,7 @@ def test_a_plan_names_its_strategy_and_taps(name: Strategy) -> None:
 
 def test_every_plan_option_of_the_command_line_is_tried_below() -> None:
     """The overrides tested here are exactly the options that `train` offers."""
-    assert set(USER) == PLAN_NAMES
+    assert set(USER) == option_table.OVERRIDES
 
 
 @pytest.mark.parametrize(("name", "value"), USER.items())
@@ -620,7 +621,7 @@ def test_a_side_that_the_backbone_does_not_take_is_refused() -> None:
     """Where only one size fits, another one by hand is a usage error; the one that fits is fine."""
     fixed = facts(fixed_side=True)
 
-    with pytest.raises(UsageError, match="--side-px is 96"):
+    with pytest.raises(UsageError, match="--image-size is 96"):
         resolve("deep", fixed, {"side_px": 96})
     assert resolve("deep", fixed, {"side_px": 224}).side_px == 224
 
@@ -725,7 +726,7 @@ def test_a_value_just_out_of_range_is_refused(
     with pytest.raises(UsageError) as caught:
         resolve("deep", facts(), {name: value})
 
-    assert f"--{name.replace('_', '-')} " in caught.value.message
+    assert f"{option_table.flag(name)} " in caught.value.message
     assert str(value) in caught.value.message
     assert f"{low:g}" in caught.value.hint
     assert f"{high:g}" in caught.value.hint
@@ -740,7 +741,7 @@ def test_both_ends_of_a_range_are_allowed(name: str, low: float, high: float) ->
     assert [value_of(p, name) for p in plans] == [low, high]
 
 
-@pytest.mark.parametrize("name", sorted(set(dict(recipe._RANGES)) - {"epochs", "batch_size"}))
+@pytest.mark.parametrize("name", sorted(set(RANGES) - {"epochs", "batch_size"}))
 def test_a_value_that_is_no_number_is_refused(name: str) -> None:
     """NaN lies in no range."""
     with pytest.raises(UsageError, match="nan"):

@@ -10,6 +10,7 @@ from examples import AUGMENT, FACTS, FLOOR, HISTORY, PLAN, PROFILE, RESULT, WRON
 
 from finetune.decision import table
 from finetune.metrics import classification
+from finetune.records import option_table
 from finetune.records.analysis import Reason, StageScore
 from finetune.records.choices import Similarity, Size
 from finetune.records.dataset import Finding
@@ -215,7 +216,7 @@ def test_the_plan_shows_every_setting_with_its_reason() -> None:
     words = page().words
 
     settings = (set(vars(PLAN)) - {"augment", "why"}) | set(vars(AUGMENT))
-    assert all(f" {name} " in words for name in settings)
+    assert all(f" {option_table.spoken(name)} " in words for name in settings)
     assert "0.0003 measured for the tests" in words
     assert "20 user" in words
 

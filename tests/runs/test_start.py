@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Recorder, train
+from helpers import Recorder, options_for, train
 from safetensors.numpy import load_file, save_file
 
 from finetune.backbones import load, prepared, registry
 from finetune.records.codec import to_builtins
 from finetune.records.errors import BackboneError, RunError
-from finetune.records.options import Request
 from finetune.runs import run_folder
 from finetune.runs.start import as_start
 from finetune.workflows import recommend
@@ -93,7 +92,9 @@ def test_another_backbone_than_the_runs_is_refused_before_any_image_is_read(
 
 def test_a_run_starts_recommend_and_compare(first: Path, three: Path) -> None:
     """All three commands that learn take it, and say once that ImageNet is not what it saw last."""
-    request = Request(root=str(three), backbone=NAME, weights=str(first), strategy="linear-probe")
+    request = options_for(
+        root=str(three), backbone=NAME, weights=str(first), strategy="linear-probe"
+    )
     heard = Recorder()
 
     advice = recommend.run_recommendation(request, heard)

@@ -15,6 +15,7 @@ from helpers import Recorder
 from finetune.backbones import load, stages
 from finetune.backbones.stages import Backbone
 from finetune.heads import calibration, ridge
+from finetune.records import option_table
 from finetune.records.choices import Strategy
 from finetune.records.decision import Plan
 from finetune.records.errors import TrainingError
@@ -26,6 +27,7 @@ from finetune.training import recipe, setup, state
 from finetune.training.loop import RESTARTS, TELLING_STEPS, Tuned, _require_whole, time
 
 SIDE = 64
+OPTIMIZERS = option_table.NAMED["optimiser"].choices
 
 
 def plan_for(kind: Strategy, backbone: Backbone, **changes: object) -> Plan:
@@ -250,7 +252,7 @@ def test_tuning_starts_at_the_probe(tiny: Backbone) -> None:
     assert np.allclose(tuned.head.bias, start.bias / 2.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", recipe.OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimiser_trains(tiny: Backbone, name: str) -> None:
     """Each optimiser, at its own default rate, changes the tuned stage and lowers the loss."""
     recorder = Recorder()
@@ -541,7 +543,7 @@ class Mortal(Recorder):
 
 
 @pytest.mark.parametrize("kind", ["partial", "deep", "scratch"])
-@pytest.mark.parametrize("name", recipe.OPTIMISERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_fit_that_was_killed_goes_on_to_the_same_bits(
     tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: Strategy
 ) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SAMPLE, Recorder, train
+from helpers import SAMPLE, Recorder, options_for, train
 
 from finetune.data import decoding
 from finetune.decision import choose, fitted
 from finetune.metrics import classification
 from finetune.records.dataset import Splits
 from finetune.records.errors import DataError, RunError, UsageError
-from finetune.records.options import Request
 from finetune.records.run import RunResult
 from finetune.runs import places, run_folder
 from finetune.workflows import compare, predict, recommend
@@ -166,7 +165,7 @@ def test_the_test_images_are_read_last(
     monkeypatch.setattr(decoding, "decode", spy_decode)
     monkeypatch.setattr(Path, "open", spy_open)
     options = {"epochs": 1, "side_px": 64}
-    request = Request(
+    request = options_for(
         root=str(root), out=str(tmp_path / "run"), strategy="partial", options=options
     )
     result = run_training(request, Listener())
@@ -273,7 +272,7 @@ def test_a_comparison_ends_with_ctrl_c(image_folder, monkeypatch: pytest.MonkeyP
     root = image_folder({"a": 12, "b": 12})
 
     with pytest.raises(KeyboardInterrupt):
-        compare.run_comparison(Request(root=str(root)), Recorder())
+        compare.run_comparison(options_for(root=str(root)), Recorder())
 
 
 def test_a_comparison_needs_a_test_image_that_can_be_read(
@@ -288,7 +287,7 @@ def test_a_comparison_needs_a_test_image_that_can_be_read(
         file.write_bytes(b"not a picture")
 
     with pytest.raises(DataError, match="none of the 2 test images"):
-        compare.run_comparison(Request(root=str(root)), Recorder())
+        compare.run_comparison(options_for(root=str(root)), Recorder())
 
 
 def test_same_seed_same_run(image_folder, tmp_path: Path) -> None:
@@ -357,7 +356,8 @@ def test_recommendation_of_a_folder_trains_nothing(
     before = fingerprint(tmp_path)
 
     advice = recommend.run_recommendation(
-        Request(root=str(root), policy="table", size="large", similarity="different"), Recorder()
+        options_for(root=str(root), policy="table", size="large", similarity="different"),
+        Recorder(),
     )
 
     assert fingerprint(tmp_path) == before
