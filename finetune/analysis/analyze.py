@@ -36,7 +36,7 @@ DRIFT_SAMPLE = 32
 ASKED_IMAGES = 5000  # a share is known to one point then
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """The data read and turned into features; rows of `table` stand for `samples`.
 

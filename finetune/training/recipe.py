@@ -69,7 +69,7 @@ def slower(plan: Plan, times: int) -> Plan:
     return replace(plan, lr=plan.lr / factor, head_lr=plan.head_lr / factor, why=why)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the rules for a plan look at; `rarest` and `commonest` count images of a class.
 
