@@ -42,7 +42,7 @@ FOLDER = DIR.replace(
 app = typer.Typer(
     name="finetune",
     help="Transfer learning on a folder of images: one folder per class in, a classifier you can "
-    "trust out. `finetune train DIR` looks at the data, chooses how far to fine-tune, says why, "
+    "trust out. `finetune train DIR` analyzes the data, chooses how far to fine-tune, says why, "
     "does it, and proves what it got.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

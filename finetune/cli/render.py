@@ -139,7 +139,7 @@ def show_backbones(rows: Sequence[BackboneRow]) -> None:
     """The answer of `backbones`."""
     table = Table(box=None, pad_edge=False)
     table.add_column("backbone", no_wrap=True)
-    for name in ("ready", "parameters", "input", "stages", "licence", "weights"):
+    for name in ("ready", "parameters", "input", "stages", "license", "weights"):
         table.add_column(name, overflow="fold")
     for r in rows:
         ready = "[green]yes[/]" if r.ready else "no"

@@ -56,8 +56,8 @@ def refuse_splits(root: Path, top: Path, like: Sequence[Path], bare: Sequence[Pa
             hint=f"To train on {like[0].name}/ alone give it: {shlex.quote(str(like[0]))}",
         )
     raise DataError(
-        f"{top} has pictures in {called}, but no class folders there: names of splits are no "
-        f"classes{_looks_like(root, top, like)}",
+        f"{top} has pictures in {called}, but no class folders there: names of splits are "
+        f"not classes{_looks_like(root, top, like)}",
         hint=label_hint([p for p in like if role_of(p.name) == "train"] or like)
         or f"Put the pictures of each class into a folder named after it: {top}/train/cat/1.jpg, "
         f"{top}/train/dog/2.jpg.",

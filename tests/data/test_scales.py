@@ -56,7 +56,7 @@ def test_the_scale_is_that_of_all_training_images(image_folder, tmp_path: Path) 
         f"the 0.1 and 99.9 percentiles of {len(splits.fitting)} training pictures" in scale.reason
     )
     (finding,) = scales.findings([scale])
-    assert (finding.code, finding.severity, finding.title) == ("FT126", "note", scale.reason)
+    assert (finding.code, finding.severity, finding.title) == ("FT127", "note", scale.reason)
 
 
 def test_a_test_image_moves_no_scale(image_folder, tmp_path: Path) -> None:

@@ -361,7 +361,7 @@ def test_a_class_folder_that_may_not_be_read_is_no_missing_class(
     with pytest.raises(DataError, match="only 'daisy', and roses may not be read") as caught:
         scan.scan(root)
 
-    assert "right to read" in caught.value.hint
+    assert "permissions" in caught.value.hint
 
 
 # --- scan: ready-made splits ----------------------------------------------------------------------

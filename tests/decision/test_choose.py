@@ -121,7 +121,7 @@ def test_hopeless_tuning_is_not_tried(seen: Seen, monkeypatch: pytest.MonkeyPatc
 
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert found.advice.trials == ()
-    assert any("hardly ever wins" in r.text for r in found.advice.reasons)
+    assert any("hardly ever beats" in r.text for r in found.advice.reasons)
 
 
 def test_nothing_is_tried_where_the_probe_makes_no_error(seen: Seen) -> None:
@@ -144,7 +144,7 @@ def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyP
     found = choose.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=False)
 
     assert [f.strategy for f in found.advice.forecasts] == list(STRATEGIES[:4])
-    assert any("settles it by a short trial" in r.text for r in found.advice.reasons)
+    assert any("settles it by a short one" in r.text for r in found.advice.reasons)
 
 
 def test_what_does_not_fit_the_budget_is_not_started(
@@ -160,7 +160,7 @@ def test_what_does_not_fit_the_budget_is_not_started(
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert any("does not fit the budget" in r.text for r in found.advice.reasons)
     assert "does not fit the budget" in found.advice.reasons[-1].text
-    assert found.advice.flips[0].startswith("were --budget ")
+    assert found.advice.flips[0].startswith("if --budget were ")
     deep = next(f for f in found.advice.forecasts if f.strategy == "deep")
     assert not deep.fits
     assert deep.seconds > 0.01
