@@ -79,7 +79,7 @@ def recognised(paths: list[Path], make: Callable[[Image.Image], bytes], folder: 
             copy.write_bytes(make(image.convert("RGB")))
         pairs.append(thumbs([path, copy]))
     return float(
-        np.mean([len(set(near_duplicates.families(pair).tolist())) == 1 for pair in pairs])
+        np.mean([len(set(near_duplicates.clusters(pair).tolist())) == 1 for pair in pairs])
     )
 
 
@@ -112,8 +112,8 @@ def many(count: int) -> None:
         ("all the same", made(1).repeat(count, axis=0)),
     ):
         began = time.process_time()
-        families = len(set(near_duplicates.families(small).tolist()))
-        print(f"{count} pictures, {name}: {families} families in", end=" ")
+        clusters = len(set(near_duplicates.clusters(small).tolist()))
+        print(f"{count} pictures, {name}: {clusters} families in", end=" ")
         print(f"{time.process_time() - began:.1f} s of CPU", flush=True)
 
 
@@ -138,7 +138,7 @@ def table(root: Path) -> None:
         began = time.perf_counter()
         small = thumbs(paths)
         looked = time.perf_counter()
-        near_duplicates.families(small)
+        near_duplicates.clusters(small)
         matched = time.perf_counter()
         chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE]
         with tempfile.TemporaryDirectory() as place:

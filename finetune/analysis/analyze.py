@@ -237,11 +237,11 @@ def blocks_of(
     return ridge.Blocks(table.columns(taps, rows), tuple(spans))
 
 
-def _appearance(survey: Analysis) -> Part:
+def _appearance(analysis: Analysis) -> Part:
     """How near the images look to ImageNet's."""
     layers, noise = (
         float(np.mean([drift for _, drift, _ in _shallow(some)])) if some else None
-        for some in survey.drifts
+        for some in analysis.drifts
     )
     return similarity.appearance(layers, noise)
 
@@ -251,15 +251,15 @@ def _shallow(layers: list[tuple[str, float, float]]) -> list[tuple[str, float, f
     return layers[: max(1, 2 * len(layers) // 3)]
 
 
-def _drifts(survey: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
+def _drifts(analysis: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
     """Stage, drift and diversity of each BatchNorm layer, on some of the images and on noise."""
-    body = survey.body
+    body = analysis.body
     if not body.facts.knows or body.shifts is None or body.noise is None:
         return [], []
-    rows = _drift_sample(survey)
-    paths, side = [survey.path(i) for i in rows], survey.facts.preprocess.side_px
-    digests = [survey.samples[i].digest for i in rows]
-    listener, scaled = survey.listener, survey.scales
+    rows = _drift_sample(analysis)
+    paths, side = [analysis.path(i) for i in rows], analysis.facts.preprocess.side_px
+    digests = [analysis.samples[i].digest for i in rows]
+    listener, scaled = analysis.listener, analysis.scales
     table = features.extract(paths, body.shifts, side, listener, digests, scaled)
     if len(table.rows) < 2:
         return [], []
@@ -272,27 +272,27 @@ def _drifts(survey: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
     )
 
 
-def _drift_sample(survey: Analysis) -> npt.NDArray[np.int64]:
+def _drift_sample(analysis: Analysis) -> npt.NDArray[np.int64]:
     """At most `DRIFT_SAMPLE` rows, the classes in turn."""
-    order = np.random.default_rng(0).permutation(len(survey.labels))
+    order = np.random.default_rng(0).permutation(len(analysis.labels))
     turn = np.empty(len(order), np.int64)
-    for label in np.unique(survey.labels):
-        members = order[survey.labels[order] == label]
+    for label in np.unique(analysis.labels):
+        members = order[analysis.labels[order] == label]
         turn[members] = np.arange(len(members))
     return order[np.argsort(turn[order], kind="stable")][:DRIFT_SAMPLE]
 
 
 def imagenet_probabilities(
-    survey: Analysis, numbers: npt.NDArray[np.int64]
+    analysis: Analysis, numbers: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32] | None:
     """The ImageNet classifier's softmax of M rows, float32[M,1000]; None without a classifier.
 
     It reads the top features, which are at hand, so it costs no forward pass.
     """
-    if survey.body.classifier is None:
+    if analysis.body.classifier is None:
         return None
-    weight, bias = survey.body.classifier
-    top = survey.table.columns((TOP,), numbers)
+    weight, bias = analysis.body.classifier
+    top = analysis.table.columns((TOP,), numbers)
     out = np.empty((len(top), len(bias)), np.float32)
     for part, some in arrays.parts(top):
         out[part] = calibration.probabilities((some @ weight.T + bias).astype(np.float64), 1.0)

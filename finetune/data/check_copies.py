@@ -75,7 +75,7 @@ def near_crossed(subject: Subject) -> Outcome:
     """Near duplicates under two labels."""
     return _near_where(
         subject,
-        lambda family: len({s.label for s in family}) > 1,
+        lambda cluster: len({s.label for s in cluster}) > 1,
         "near duplicates under two labels",
     )
 
@@ -85,18 +85,18 @@ def _near_where(subject: Subject, chosen: Callable[[Sequence[Sample]], bool], wh
         return check_subject.void(
             "near duplicates were not searched for (--near-duplicates ignore)"
         )
-    families = [f for f in subject.families if chosen(f)]
-    count = sum(map(len, families))
-    if not families:
+    clusters = [f for f in subject.clusters if chosen(f)]
+    count = sum(map(len, clusters))
+    if not clusters:
         return check_subject.passed(
-            f"none among {len(subject.samples)} images", families=0, images=0
+            f"none among {len(subject.samples)} images", clusters=0, images=0
         )
     return Outcome(
-        f"{count} images are {what}, in {len(families)} group(s)",
+        f"{count} images are {what}, in {len(clusters)} group(s)",
         found=True,
-        numbers={"families": len(families), "images": count},
-        paths=tuple(s.path for f in families for s in f),
-        details=tuple("" if s is f[0] else f"like {f[0].path}" for f in families for s in f),
+        numbers={"families": len(clusters), "images": count},
+        paths=tuple(s.path for f in clusters for s in f),
+        details=tuple("" if s is f[0] else f"like {f[0].path}" for f in clusters for s in f),
     )
 
 
@@ -110,11 +110,11 @@ def near_leaked(subject: Subject) -> Outcome:
         )
     part = subject.part_of
     found: list[tuple[Sample, Sample]] = []
-    for family in subject.families:
+    for cluster in subject.clusters:
         for name, before in BEFORE.items():
-            learnt = [s for s in family if part.get(s.path) in before]
+            learnt = [s for s in cluster if part.get(s.path) in before]
             known = {s.digest for s in learnt}
-            new = [s for s in family if part.get(s.path) == name and s.digest not in known]
+            new = [s for s in cluster if part.get(s.path) == name and s.digest not in known]
             found += [(s, learnt[0]) for s in new if learnt]
     details = tuple(f"like {other.path}" for _, other in found)
     return _across(subject, [s for s, _ in found], "near duplicates of images trained on", details)

@@ -33,7 +33,7 @@ class Subject:
     faults: Mapping[str, str]
     plain: Set[str]
     strays: Mapping[str, str]
-    families: tuple[tuple[Sample, ...], ...]
+    clusters: tuple[tuple[Sample, ...], ...]
     pattern: re.Pattern[str] | None
     seen_test: bool
     compared: bool

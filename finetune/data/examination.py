@@ -90,8 +90,8 @@ def examine(
     looked = look(root, samples, side, progress, looked)
     if asked.on_bad_image == "error":
         _refuse(looked.faults | _closed(whole), root)
-    families = _families(samples, looked)
-    dataset = _usable(whole, _groups(samples, families, pattern), looked.faults)
+    clusters = _clusters(samples, looked)
+    dataset = _usable(whole, _groups(samples, clusters, pattern), looked.faults)
     splits = split.split(
         dataset,
         seed=seed,
@@ -106,7 +106,7 @@ def examine(
         faults=looked.faults,
         plain=looked.plain,
         strays=_strays(root, whole),
-        families=families,
+        clusters=clusters,
         pattern=pattern,
         seen_test=with_test,
         compared=side is not None,
@@ -233,7 +233,7 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
         glances=looked.glances,
         faults=looked.faults,
         plain=looked.plain,
-        families=_families(samples, looked),
+        clusters=_clusters(samples, looked),
         seen_test=True,
     )
     return checks.findings(checks.run_late(after))
@@ -298,7 +298,7 @@ def _usable(dataset: Dataset, groups: Mapping[str, str], faults: Mapping[str, st
     )
 
 
-def _families(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
+def _clusters(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
     """Groups of near duplicates that are not all the same file, in the order of their first."""
     if looked.small is None:
         return ()
@@ -309,18 +309,18 @@ def _families(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, 
     small = decoding.Small(
         looked.small, np.array([*first.values()], np.int64), near_duplicates.SIDE_PX
     )
-    family = dict(zip(first, near_duplicates.families(small).tolist(), strict=True))
-    sizes = Counter(family.values())
+    cluster = dict(zip(first, near_duplicates.clusters(small).tolist(), strict=True))
+    sizes = Counter(cluster.values())
     members = defaultdict(list)
     for sample in samples:
-        if sizes[family.get(sample.digest, -1)] > 1:
-            members[family[sample.digest]].append(sample)
+        if sizes[cluster.get(sample.digest, -1)] > 1:
+            members[cluster[sample.digest]].append(sample)
     return tuple(tuple(members[key]) for key in sorted(members))
 
 
 def _groups(
     samples: Sequence[Sample],
-    families: Iterable[Sequence[Sample]],
+    clusters: Iterable[Sequence[Sample]],
     pattern: re.Pattern[str] | None,
 ) -> dict[str, str]:
     """The name of each image's group by path, where it has one beside its exact copies.
@@ -342,8 +342,8 @@ def _groups(
         heads = sorted({head(key) for key in keys})
         parent.update(dict.fromkeys(heads, heads[0]))
 
-    for family in families:
-        join(f"near {s.digest}" for s in family)
+    for cluster in clusters:
+        join(f"near {s.digest}" for s in cluster)
     matched = False
     for sample in samples:
         label = None if pattern is None else names.found_in(pattern, sample.path)

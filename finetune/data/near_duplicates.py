@@ -38,7 +38,7 @@ class Small(Protocol):
         """Some pictures, by a slice or by their numbers."""
 
 
-def families(thumbs: Small) -> npt.NDArray[np.int64]:
+def clusters(thumbs: Small) -> npt.NDArray[np.int64]:
     """The family of each picture, int64[N]: the first of those it is a near copy of, in chains.
 
     Brightness and contrast do not count, colour does; mirrored, turned or cropped pictures are no
@@ -47,7 +47,7 @@ def families(thumbs: Small) -> npt.NDArray[np.int64]:
     Args:
         thumbs: Pictures as `decoding.glance` makes them.
     """
-    family = np.arange(len(thumbs))
+    cluster = np.arange(len(thumbs))
     low = _block_means(thumbs)
     # Near duplicates are near in every direction: in order of the one in which pictures differ
     # most, each need be compared only with those that follow within reach.
@@ -64,7 +64,7 @@ def families(thumbs: Small) -> npt.NDArray[np.int64]:
         gap = half[start:stop, None] + half[None, start:end] - low[start:stop] @ low[start:end].T
         possible = np.triu(gap <= slack, k=1)
         # two of one family need no proof: of thousands all alike a few are compared with the rest
-        possible &= family[order[start:stop], None] != family[order[start:end]]
+        possible &= cluster[order[start:stop], None] != cluster[order[start:end]]
         rows, columns = (np.flatnonzero(possible.any(axis=axis)) for axis in (1, 0))
         ones = order[start + rows]
         for some in np.split(columns, range(_COLUMNS, len(columns), _COLUMNS)):
@@ -72,10 +72,10 @@ def families(thumbs: Small) -> npt.NDArray[np.int64]:
             sure = _unit(thumbs[ones]) @ _unit(thumbs[others]).T >= ALIKE
             sure &= possible[np.ix_(rows, some)]
             for row in np.flatnonzero(sure.any(axis=1)):
-                joined = family[[ones[row], *others[sure[row]]]]
+                joined = cluster[[ones[row], *others[sure[row]]]]
                 if joined.min() < joined.max():
-                    family[np.isin(family, joined)] = joined.min()
-    return family
+                    cluster[np.isin(cluster, joined)] = joined.min()
+    return cluster
 
 
 def is_plain(thumb: Thumbs) -> bool:

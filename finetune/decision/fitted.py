@@ -53,18 +53,18 @@ class FittedModel:
         return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps)
 
 
-def probed(survey: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:
+def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:
     """Fit the head on every image that is not test; its estimate is the cross-validated one."""
-    head = survey.head(chosen)
-    probabilities = calibration.probabilities(chosen.scores, chosen.temperature)
+    head = analysis.head(chosen)
+    probabilities = calibration.probabilities(chosen.logits, chosen.temperature)
     return FittedModel(
         strategy=name,
-        runtime=survey.body.engine,
-        tensors=lambda: survey.body.tensors,
-        graph=survey.body.graph,
+        runtime=analysis.body.engine,
+        tensors=lambda: analysis.body.tensors,
+        graph=analysis.body.graph,
         head=head,
         taps=chosen.score.taps,
-        side_px=survey.facts.preprocess.side_px,
-        estimate=classification.measure(probabilities, chosen.labels, survey.dataset.classes),
+        side_px=analysis.facts.preprocess.side_px,
+        estimate=classification.measure(probabilities, chosen.labels, analysis.dataset.classes),
         estimate_source="images by leave-one-out cross-validation, which also chose l2",
     )

@@ -72,5 +72,5 @@ def _with_head(graph: Any, head: ridge.Head, spans: Sequence[tuple[int, int]]) -
     wanted = [np.flatnonzero((start < stops) & (stops <= stop)) for start, stop in spans]
     features = ops.concat([parts[i] for i in np.concatenate(wanted)], 1)
     weight, bias = (ops.constant(x.astype(np.float32)) for x in (head.weight, head.bias[None]))
-    scores = ops.add(ops.matmul(features, weight, False, True), bias)
-    return inference.openvino().Model([scores], copy.get_parameters(), "finetune")
+    logits = ops.add(ops.matmul(features, weight, False, True), bias)
+    return inference.openvino().Model([logits], copy.get_parameters(), "finetune")

@@ -38,20 +38,20 @@ class LeftOut:
     """Leave-one-out result for one set of features: scores float64[N, C] before temperature."""
 
     score: StageScore
-    scores: Array
+    logits: Array
     temperature: float
     labels: Labels
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> npt.NDArray[np.bool_]:
         """Which images were classified rightly, bool[N]."""
-        out: npt.NDArray[np.bool_] = self.scores.argmax(axis=1) == self.labels
+        out: npt.NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
         return out
 
     @property
     def losses(self) -> Array:
         """Log loss of each image, float64[N], in nats, after temperature."""
-        return calibration.negative_log_likelihoods(self.scores / self.temperature)[
+        return calibration.negative_log_likelihoods(self.logits / self.temperature)[
             np.arange(len(self.labels)), self.labels
         ]
 
@@ -83,23 +83,23 @@ def leave_out(
             answer for the other. Without groups each is left out alone.
     """
     tried = []
-    for penalty, scores in _path(kernel, labels, _together(groups)):
-        temperature = calibration.fit_temperature(scores, labels)
+    for penalty, logits in _path(kernel, labels, _together(groups)):
+        temperature = calibration.fit_temperature(logits, labels)
         tried.append(
-            (calibration.log_loss(scores / temperature, labels), penalty, temperature, scores)
+            (calibration.log_loss(logits / temperature, labels), penalty, temperature, logits)
         )
-    loss, penalty, temperature, scores = min(tried, key=lambda t: t[0])
-    right = scores.argmax(axis=1) == labels
+    loss, penalty, temperature, logits = min(tried, key=lambda t: t[0])
+    correct = logits.argmax(axis=1) == labels
     score = StageScore(
         name=name,
         taps=taps,
         dimensions=dimensions,
-        accuracy=float(right.mean()),
+        accuracy=float(correct.mean()),
         log_loss=loss,
         penalty=penalty,
-        standard_error=float(right.std() / np.sqrt(len(right))),
+        standard_error=float(correct.std() / np.sqrt(len(correct))),
     )
-    return LeftOut(score, scores, temperature, labels)
+    return LeftOut(score, logits, temperature, labels)
 
 
 def learning_curve(

@@ -71,12 +71,14 @@ def _standing(
     common = int(counts.argmax())
     name = measured.per_class[common].name
     hits = cells[cells[:, 0] == cells[:, 1]]
-    right = int(hits[:, 2].sum())
+    correct = int(hits[:, 2].sum())
     both = int(hits[hits[:, 0] == common, 2].sum())
-    ours, theirs = right - both, int(counts[common]) - both
+    ours, theirs = correct - both, int(counts[common]) - both
     chance = _tail(ours, ours + theirs)
     against = f"always answering '{printable(name)}'"
-    told = f"{right} of {int(counts.sum())} right where that has {int(counts[common])}, on {source}"
+    told = (
+        f"{correct} of {int(counts.sum())} right where that has {int(counts[common])}, on {source}"
+    )
     if chance <= ALPHA:
         return Standing(True, f"better than {against}: {told} ({_percent(chance)} by chance)")
     lead = f"not distinguishable from {against}" if ours > theirs else f"no better than {against}"

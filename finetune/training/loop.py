@@ -45,7 +45,7 @@ class Tuned:
     history: tuple[EpochRecord, ...]
     plan: Plan
     stopped: BaseException | None = None
-    scores: Array | None = None
+    logits: Array | None = None
 
 
 class _FellApartError(Exception):
@@ -136,15 +136,15 @@ def _attempt(
                 _keep(slot, loop, best, history, listener)
             listener.epoch(history[-1])
     except (KeyboardInterrupt, TrainingError) as fault:
-        if best.scores is None:
+        if best.logits is None:
             raise
         stopped = fault
     best.restore(loop)
     backbone.eval()
     weight = head.linear.weight.detach().cpu().double().numpy()
     bias = head.linear.bias.detach().cpu().double().numpy()
-    scores = None if stopped is None else best.scores
-    return Tuned(backbone, ridge.Head(weight, bias, 1.0), tuple(history), plan, stopped, scores)
+    logits = None if stopped is None else best.logits
+    return Tuned(backbone, ridge.Head(weight, bias, 1.0), tuple(history), plan, stopped, logits)
 
 
 def _keep(

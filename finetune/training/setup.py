@@ -68,7 +68,7 @@ def make_loop(
     backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
-    optimiser, base = _optimiser(plan, backbone, head)
+    optimiser, base = _optimizer(plan, backbone, head)
     weight = losses.class_weights(train.labels, classes).to(device) if plan.class_weights else None
     criterion = losses.Loss(weight, plan.label_smoothing)
     # float16 has no room for small gradients
@@ -121,7 +121,7 @@ def _head(
     return Head(linear, plan.dropout).to(device)
 
 
-def _optimiser(
+def _optimizer(
     plan: Plan, backbone: Backbone, head: Head
 ) -> tuple[torch.optim.Optimizer, list[float]]:
     """Freeze what the plan freezes; a group per stage, rates falling toward the stem."""

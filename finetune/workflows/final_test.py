@@ -31,16 +31,16 @@ class Test:
     paths: tuple[str, ...]
 
 
-def examine(survey: Analysis, model: FittedModel, clock: Clock) -> Test:
+def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
     """Classify the test images; empty where there are none or none decoded."""
-    root = Path(survey.options.data.root)
-    with clock.step("test", f"testing on {len(survey.splits.test)} images"):
-        samples, closed = _digested(root, survey.splits.test)
+    root = Path(analysis.options.data.root)
+    with clock.step("test", f"testing on {len(analysis.splits.test)} images"):
+        samples, closed = _digested(root, analysis.splits.test)
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]
-        found = model.predictor(survey.scales).of_files(paths, survey.listener, digests)
+        found = model.predictor(analysis.scales).of_files(paths, analysis.listener, digests)
         bad = [*closed, *((samples[i], fault) for i, fault in found.faults)]
         findings = unreadable([s for s, _ in bad], [fault.message for _, fault in bad])
-        findings += leaks(survey.splits.fitting, samples)
+        findings += leaks(analysis.splits.fitting, samples)
         labels = np.array([samples[i].label for i in found.kept], np.int64)
         logits = np.asarray(found.rows[:], np.float64)
         likely = calibration.probabilities(logits, found.temperature)
@@ -62,15 +62,15 @@ def _digested(
     return known, closed
 
 
-def measured(survey: Analysis, test: Test) -> Metrics:
+def measured(analysis: Analysis, test: Test) -> Metrics:
     """What the test says."""
-    return classification.measure(test.probabilities, test.labels, survey.dataset.classes)
+    return classification.measure(test.probabilities, test.labels, analysis.dataset.classes)
 
 
-def wrong_answers(survey: Analysis, test: Test) -> tuple[WrongAnswer, ...]:
+def wrong_answers(analysis: Analysis, test: Test) -> tuple[WrongAnswer, ...]:
     """Which answers were wrong, the most confident first."""
     found = classification.answers([test.probabilities], test.labels)
     return mistakes.wrong(
         *(found.labels, found.called, found.confidence),
-        *(test.paths, survey.dataset.classes),
+        *(test.paths, analysis.dataset.classes),
     )

@@ -25,7 +25,7 @@ from finetune.runs import resume, run_folder
 from finetune.runs.resume import Progress
 from finetune.runs.same import differences
 from finetune.storage import atomic_files
-from finetune.workflows import analysis, final_test, keep
+from finetune.workflows import begin, final_test, keep
 
 # Options with which a repetition has other images or weights anyway.
 _OTHER_IMAGES = tuple(
@@ -53,7 +53,7 @@ def run_training(options: Options, listener: Listener, like: Path | None = None)
     Raises:
         KeyboardInterrupt: before there was anything to keep.
     """
-    analysis.check_options(options)
+    begin.check_options(options)
     with resume.opened(options, run_folder.HOME, listener) as progress:
         earlier = progress.earlier
         if earlier is not None and earlier.stopped is None:
@@ -102,8 +102,8 @@ def repetition(run: Path, options: Options, given: Collection[str] = ()) -> Opti
     )
 
 
-def _realise(
-    seen: Analysis, probes: Probes, decision: choose.Decision, clock: Clock
+def _carried_out(
+    analysis: Analysis, probes: Probes, decision: choose.Decision, clock: Clock
 ) -> fitted.FittedModel:
     """Do what was decided."""
     plan = decision.advice.plan
@@ -112,7 +112,7 @@ def _realise(
         from finetune.decision import baseline  # noqa: PLC0415 - torch, which takes seconds
 
         return baseline.tuned(
-            seen,
+            analysis,
             probes,
             plan,
             clock,
@@ -120,7 +120,7 @@ def _realise(
             proof=decision.proof,
             allowed=0.0 if lead is None else lead.allowed,
         )
-    return fitted.probed(seen, probes.of(plan.strategy), plan.strategy)
+    return fitted.probed(analysis, probes.of(plan.strategy), plan.strategy)
 
 
 def _trained(
@@ -133,17 +133,17 @@ def _trained(
     strategy = options.decision.strategy
     keep.place(options.output.out, options.data.root, progress.earlier, progress, strategy, now)
     try:
-        seen, probes, measured = analysis.analyzed(
+        analysis, probes, measured = begin.analyzed(
             options, listener, clock, all_stages=strategy not in ("linear-probe", "scratch")
         )
     except KeyboardInterrupt:
         listener.note("interrupted before there was anything to keep, or to resume")
         raise
-    progress.settle(seen.splits, seen.facts.digest, analysis.versions())
-    repeated = like is not None and _follow(like, seen, progress)
-    seen = replace(seen, progress=progress)
-    keeper = keep.Keeper(seen, probes.table, measured, progress, clock, now)
-    training = _Training(seen, probes, measured, keeper)
+    progress.settle(analysis.splits, analysis.facts.digest, begin.versions())
+    repeated = like is not None and _follow(like, analysis, progress)
+    analysis = replace(analysis, progress=progress)
+    keeper = keep.Keeper(analysis, probes.table, measured, progress, clock, now)
+    training = _Training(analysis, probes, measured, keeper)
     try:
         training.work()
         result = training.keep(None)
@@ -159,7 +159,7 @@ def _trained(
 class _Training:
     """A training under way: whatever is known of it so far can be kept."""
 
-    seen: Analysis
+    analysis: Analysis
     probes: Probes
     measured: DatasetProfile
     keeper: keep.Keeper
@@ -169,52 +169,54 @@ class _Training:
 
     def work(self) -> None:
         """Decide, do it, prove it; raises what ended the training before its time."""
-        seen, probes, clock = self.seen, self.probes, self.keeper.clock
-        decision = choose.decide(seen, probes, self.measured, clock, trials=True)
+        analysis, probes, clock = self.analysis, self.probes, self.keeper.clock
+        decision = choose.decide(analysis, probes, self.measured, clock, trials=True)
         self.advice = decision.advice
-        _announce(seen.options, self.advice, seen.listener)
-        self.model = _realise(seen, probes, decision, clock)
+        _announce(analysis.options, self.advice, analysis.listener)
+        self.model = _carried_out(analysis, probes, decision, clock)
         if self.model.stopped is not None:
             raise self.model.stopped
-        if seen.splits.test:
+        if analysis.splits.test:
             self.test = self.keeper.test(self.model)
 
     def keep(self, fault: BaseException | None) -> RunResult:
         """Write the run: the model that was made, or the best probe where none was made yet."""
-        seen, probes = self.seen, self.probes
+        analysis, probes = self.analysis, self.probes
         earlier = self.keeper.progress.earlier
         if fault is not None and earlier is not None and earlier.stopped is None:
             return earlier  # all was written when Ctrl-C came
-        model = self.model or fitted.probed(seen, probes.best, probes.name)
-        advice = self.advice or choose.undecided(seen, probes, self.measured)
+        model = self.model or fitted.probed(analysis, probes.best, probes.name)
+        advice = self.advice or choose.undecided(analysis, probes, self.measured)
         if model.plan is not None:
             advice = replace(advice, plan=model.plan)
         return self.keeper.keep(model, advice, self.test, fault)
 
 
-def _follow(like: Path, seen: Analysis, progress: Progress) -> bool:
+def _follow(like: Path, analysis: Analysis, progress: Progress) -> bool:
     """Decide as a run did, by its forecasts, and tell what is not as it was then.
 
     Returns:
         Whether the same was asked for.
     """
     facts, then = run_folder.load_facts(like), run_folder.load_result(like).recommendation.forecasts
-    other = [] if facts.request is None else differences(facts.request, flat(seen.options))
+    other = [] if facts.request is None else differences(facts.request, flat(analysis.options))
     if then and progress.begun.forecasts is None and not other:
         progress.keep_forecasts(then)
-    now = analysis.versions()
+    now = begin.versions()
     differing = other + [
         f"{name} was {facts.versions.get(name, 'not there')} and is {version}"
         for name, version in now.items()
         if facts.versions.get(name) != version
     ]
     same = not any(text.startswith(_OTHER_IMAGES) for text in other)
-    if same and files.fingerprint(seen.splits.fitting) != facts.data_fingerprint:
+    if same and files.fingerprint(analysis.splits.fitting) != facts.data_fingerprint:
         differing.append("the images are others")
-    if same and seen.facts.digest != facts.backbone.digest:
+    if same and analysis.facts.digest != facts.backbone.digest:
         differing.append("the backbone's weights are others")
     if differing:
-        seen.listener.note(f"not as for {like}, so the numbers may differ: {'; '.join(differing)}")
+        analysis.listener.note(
+            f"not as for {like}, so the numbers may differ: {'; '.join(differing)}"
+        )
     return not other
 
 

@@ -292,7 +292,7 @@ def test_probes_are_what_fits_and_scores_them(image_folder) -> None:
     span = {taps[0]: seen.table.layout[taps[0]]}
     kernel = kernels.stage_kernels(seen.table.rows, span)[taps[0]]
     same = cross_validation.leave_out(TOP, taps, kernel, seen.labels, found.score.dimensions)
-    np.testing.assert_array_equal(found.scores, same.scores)
+    np.testing.assert_array_equal(found.logits, same.logits)
     assert found.score == same.score
 
 
@@ -308,7 +308,7 @@ def test_copies_are_left_out_together(image_folder) -> None:
     first = [[s.digest for s in seen.samples].index(s.digest) for s in seen.samples]
     assert len(set(first)) < len(first)
     for found in (probes.top, *probes.others):
-        np.testing.assert_allclose(found.scores, found.scores[first], atol=1e-4)
+        np.testing.assert_allclose(found.logits, found.logits[first], atol=1e-4)
 
 
 def test_many_images_are_ranked_on_some(image_folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,10 +342,10 @@ def test_the_learning_curve_needs_enough_of_each_class(
 def left_out(name: str, losses: list[float]) -> LeftOut:
     """A probe whose images have these losses: all of the first of two classes."""
     rest = np.expm1(np.array(losses))  # -log(1 / (1 + rest)) is the loss
-    scores = np.stack([np.zeros(len(losses)), np.log(rest)], axis=1)
+    logits = np.stack([np.zeros(len(losses)), np.log(rest)], axis=1)
     mean = float(np.mean(losses))
     score = StageScore(name, (name,), 1, float(np.mean(rest < 1)), mean, 0.1, 0.1)
-    return LeftOut(score, scores, 1.0, np.zeros(len(losses), np.int64))
+    return LeftOut(score, logits, 1.0, np.zeros(len(losses), np.int64))
 
 
 LOSSES = [1.2, 1.4, 1.6, 1.8]
@@ -448,12 +448,12 @@ def test_the_stage_profile_compares_stages_below_the_top(
 ) -> None:
     """Every probe that does not read the top features stands against the one that does."""
     _, probes, found = leaves
-    lower = {c.score.name: c.right for c in probes.others if ROOT not in c.score.taps}
+    lower = {c.score.name: c.correct for c in probes.others if ROOT not in c.score.taps}
 
     part = next(p for p in found.similarity.parts if p.name == "stage profile")
 
     assert set(lower) == {"stem", *(f"stage {i}" for i in range(1, 6)), "stages 4+5"}
-    assert part == similarity.depth(probes.top.right, lower)
+    assert part == similarity.depth(probes.top.correct, lower)
 
 
 def noise_folder(root: Path, count: int) -> Path:
@@ -549,7 +549,7 @@ def test_a_probes_plan_reads_what_the_probe_read(image_folder) -> None:
     probes = probed(seen)
     found = measured(seen, probes)
     stage = next(c for c in probes.others if c.score.name == "stages 3+4")
-    clear = replace(stage, scores=10 * np.eye(2)[stage.labels], temperature=1.0)
+    clear = replace(stage, logits=10 * np.eye(2)[stage.labels], temperature=1.0)
     clear = replace(clear, score=replace(clear.score, log_loss=float(clear.losses.mean())))
     wins = replace(probes, others=(clear,))
 

@@ -62,7 +62,7 @@ def test_a_trial_judges_on_images_it_did_not_learn_from(seen: Seen) -> None:
     assert not set(learn_a) & set(held_a)
     assert not set(learn_b) & set(held_b)
     assert sorted([*held_a, *held_b]) == list(range(len(data.labels)))
-    assert attempt.trial.scores.shape == (len(data.labels), 4)
+    assert attempt.trial.logits.shape == (len(data.labels), 4)
     assert [r.judged_on for r in attempt.results] == [len(held_a), len(held_b)]
     assert all(r.seconds > 0 and r.noise >= 0 for r in attempt.results)
 
@@ -86,7 +86,7 @@ def test_a_trial_of_many_images_uses_a_part_of_them(
 def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
     """When the first half leaves no doubt, the second is not tried."""
     data, probes, measured, listener = seen
-    sure = Belief(lead=5.0, slope=0.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
+    sure = Belief(lead=5.0, slope=0.0, spread=1e-9, trial_bias=0.0, trial_sd=9.0)
 
     attempt = trials.run_trials(
         data, with_error(probes, 0.5), measured, Clock(listener), "deep", sure
@@ -368,7 +368,7 @@ def test_the_probe_is_judged_as_it_would_be_kept(
     monkeypatch.setattr(Analysis, "blocks", read)
     model = SimpleNamespace()
     final = holdout.Trial(((rows, held),), np.zeros((len(held), 4)), model, "")
-    scores = trials._rival_scores(data, probes.best, final)
+    logits = trials._rival_logits(data, probes.best, final)
 
     asked = [s for s in asked if s not in learnt]
     assert len(learnt) == len(asked) > 1
@@ -380,7 +380,7 @@ def test_the_probe_is_judged_as_it_would_be_kept(
     at = held.tolist().index(min(asked[0]))
     alone = head(data, probes.best, np.array(sorted(learnt[0])))
     row = blocks(data, probes.best.score.taps, held[[at]]).rows
-    assert scores[at] == pytest.approx(ridge.score(alone, row)[0], abs=1e-6)
+    assert logits[at] == pytest.approx(ridge.score(alone, row)[0], abs=1e-6)
 
 
 def test_of_a_trial_the_probe_learns_what_the_trial_learnt(
@@ -401,7 +401,7 @@ def test_of_a_trial_the_probe_learns_what_the_trial_learnt(
 
     monkeypatch.setattr(Analysis, "head", fitted)
     halves = (every[::2], every[1::2]), (every[1::2], every[::2])
-    trials._rival_scores(
+    trials._rival_logits(
         data, probes.best, holdout.Trial(halves, np.zeros((len(every), 4)), None, "")
     )
 

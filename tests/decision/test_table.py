@@ -51,7 +51,7 @@ PARTS = (
     Part("far part", 3.0, None, 2.0, "different", "of one"),
     Part("shown part", 0.5, None, None, "uncertain", "of none"),
 )
-BELIEF = Belief(lead=0.2, slope=0.1, spread=0.3, handicap=0.1, trial_spread=0.2)
+BELIEF = Belief(lead=0.2, slope=0.1, spread=0.3, trial_bias=0.1, trial_sd=0.2)
 
 # A value for each option of the command line that no rule would choose.
 USER: dict[str, Any] = {
@@ -246,7 +246,7 @@ def test_belief_lies_between_prior_and_trials_and_is_surer(
 ) -> None:
     """Counting trials in moves the mean toward them, never past, and never widens the spread."""
     lead = weigh(BELIEF, 100, error, [trial(g, noise) for g in gains])
-    told = sum(gains) / len(gains) + BELIEF.handicap * headroom(error)
+    told = sum(gains) / len(gains) + BELIEF.trial_bias * headroom(error)
 
     low, high = sorted((lead.prior, told))
     assert low - 1e-9 <= lead.mean <= high + 1e-9
@@ -270,8 +270,8 @@ def test_there_is_most_to_gain_in_the_middle(error: float) -> None:
 def test_tuning_seen_behind_by_more_than_a_trial_may_be_off_never_wins() -> None:
     """However good the prior, held-out images on which it is clearly worse veto it."""
     hopeful = replace(BELIEF, lead=3.0, spread=0.01)
-    off = math.hypot(0.03, hopeful.trial_spread * headroom(0.2))
-    allowed = hopeful.handicap * headroom(0.2) + off
+    off = math.hypot(0.03, hopeful.trial_sd * headroom(0.2))
+    allowed = hopeful.trial_bias * headroom(0.2) + off
 
     assert wins(weigh(hopeful, 100, 0.2, ()))
     assert wins(weigh(hopeful, 100, 0.2, [trial(0.001 - allowed, 0.03)]))

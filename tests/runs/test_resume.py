@@ -25,7 +25,7 @@ from finetune.runs import places as runs_places
 from finetune.runs.places import FIT
 from finetune.storage import atomic_files
 from finetune.training import setup, state
-from finetune.workflows import analysis, train
+from finetune.workflows import begin, train
 
 KEEP_TUNED = Baseline("tuned", 100, 0.9, 0.5, 1.0, 1.0, "made up by a test")
 # Random weights of a small network: three epochs take a second.
@@ -239,7 +239,7 @@ def test_changed_images_are_not_gone_on_with(ask) -> None:
 def test_other_versions_are_not_gone_on_with(ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another torch would give other numbers, so it is named."""
     killed(ask("cut"), Stopper(2))
-    monkeypatch.setattr(analysis, "versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr(begin, "versions", lambda: {"torch": "1.0"})
 
     with pytest.raises(RunError, match=r"torch was .* and is 1\.0"):
         run(changed(ask("cut"), resume=True))
@@ -783,8 +783,8 @@ def test_what_differs_in_a_repetition_is_told(ask, tmp_path: Path, monkeypatch) 
     """Other versions and other images are named; the result is told from the first."""
     first = run(ask("first"))
     (Path(ask("x").data.root) / "a" / "0001.png").unlink()
-    versions = analysis.versions()
-    monkeypatch.setattr(analysis, "versions", lambda: {**versions, "torch": "9.9"})
+    versions = begin.versions()
+    monkeypatch.setattr(begin, "versions", lambda: {**versions, "torch": "9.9"})
 
     request = train.repetition(Path(first.run), options_for(root="", out=str(tmp_path / "again")))
     train.run_training(request, recorder := Recorder(), Path(first.run))

@@ -211,9 +211,9 @@ def test_best_weights_are_kept(tiny: Backbone) -> None:
 
     with torch.inference_mode():
         x = tuned.backbone.normalise(torch.from_numpy(val.pixels[:]))
-        scores = ridge.score(tuned.head, tuned.backbone(x).numpy())
+        logits = ridge.score(tuned.head, tuned.backbone(x).numpy())
     losses = [math.log(2)] + [r.val_loss for r in recorder.epochs if r.val_loss is not None]
-    assert calibration.log_loss(scores, val.labels) == pytest.approx(min(losses), abs=1e-5)
+    assert calibration.log_loss(logits, val.labels) == pytest.approx(min(losses), abs=1e-5)
 
 
 def test_patience_ends_a_training_that_gets_no_better(tiny: Backbone) -> None:
@@ -269,7 +269,7 @@ def test_rates_fall_toward_the_stem(tiny: Backbone) -> None:
     plan = plan_for("deep", tiny)
     head = setup._head(tiny, start_head(tiny), 2, plan, torch.device("cpu"))
 
-    _, rates = setup._optimiser(plan, tiny, head)
+    _, rates = setup._optimizer(plan, tiny, head)
 
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == plan.head_lr
@@ -457,9 +457,9 @@ def test_a_loss_that_becomes_no_number_returns_the_best_epoch_before(
 
     assert "step 5 of epoch 3" in str(tuned.stopped)
     assert len(tuned.history) == 2
-    assert tuned.scores is not None
+    assert tuned.logits is not None
     losses = [math.log(2), *(r.val_loss for r in recorder.epochs if r.val_loss is not None)]
-    assert calibration.log_loss(tuned.scores, val.labels) == pytest.approx(min(losses))
+    assert calibration.log_loss(tuned.logits, val.labels) == pytest.approx(min(losses))
 
 
 def limit_memory(monkeypatch: pytest.MonkeyPatch, most: int, text: str) -> list[int]:

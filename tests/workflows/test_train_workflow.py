@@ -116,7 +116,7 @@ def test_a_tuned_model_is_returned_when_it_beats_the_probe(tmp_path: Path) -> No
 
 def test_shuffled_labels_give_chance_and_no_tuned_model(tmp_path: Path) -> None:
     """When labels mean nothing, tests say so, taken together, and the floor keeps the probe."""
-    right = judged = 0
+    correct = judged = 0
     for seed in range(5):
         files = sorted(SAMPLE.rglob("*.jpg"))
         random.Random(seed).shuffle(files)
@@ -129,14 +129,14 @@ def test_shuffled_labels_give_chance_and_no_tuned_model(tmp_path: Path) -> None:
         options = {} if seed else {"epochs": 2, "side_px": 64}
         result = train(data, tmp_path / f"run{seed}", strategy=kind, options=options)
         assert result.test is not None
-        right += round(result.test.accuracy * result.test.n)
+        correct += round(result.test.accuracy * result.test.n)
         judged += result.test.n
         if not seed:
             assert result.floor is not None
             assert result.floor.kept == "probe"
             assert result.strategy in ("linear-probe", "stage-probe")
 
-    low, high = classification.wilson(right, judged)
+    low, high = classification.wilson(correct, judged)
     assert low < 0.25 < high
 
 

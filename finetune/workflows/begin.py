@@ -54,10 +54,10 @@ def analyzed(
     most: int | None = None,
 ) -> tuple[Analysis, Probes, DatasetProfile]:
     """The data looked at: features, probes of each stage, size and similarity."""
-    seen = analyze.analyze(options, listener, clock, most)
-    probes = fit_probes(seen, clock, all_stages=all_stages)
-    measured = axes.measure(seen, probes, clock)
-    return replace(seen, findings=seen.findings + axes.overlap(seen)), probes, measured
+    analysis = analyze.analyze(options, listener, clock, most)
+    probes = fit_probes(analysis, clock, all_stages=all_stages)
+    measured = axes.measure(analysis, probes, clock)
+    return replace(analysis, findings=analysis.findings + axes.overlap(analysis)), probes, measured
 
 
 def counts(splits: Splits) -> dict[str, int]:
