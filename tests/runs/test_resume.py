@@ -283,7 +283,7 @@ def test_a_run_that_was_finished_when_killed_is_not_made_twice(
     result = run(changed(whole, resume=True), recorder := Recorder())
 
     assert "nothing left to resume" in recorder.notes[-1]
-    assert (result.run, result.stopped) == (whole.out, None)
+    assert (result.run, result.stopped) == (whole.output.out, None)
     assert not folder_of(whole).exists()
 
 
