@@ -811,10 +811,12 @@ def test_a_run_that_does_not_say_what_was_asked_cannot_be_repeated(ask) -> None:
 def test_the_number_of_decoding_threads_changes_nothing(ask, monkeypatch) -> None:
     """One thread and four give the same bytes, without a cache in between."""
     monkeypatch.setenv("FINETUNE_CACHE", "off")
-    models, stream = [], decoding.stream
+    models, in_order = [], decoding.in_order
     for threads in (1, 4):
         with monkeypatch.context() as patch:
-            patch.setattr(decoding, "stream", lambda p, s, b, _, n=threads: stream(p, s, b, n))
+            patch.setattr(
+                decoding, "in_order", lambda i, w, ahead, _, n=threads: in_order(i, w, ahead, n)
+            )
             models.append(model(run(ask(f"threads{threads}")).run))
 
     assert models[0] == models[1]
