@@ -74,7 +74,7 @@ def require(weights: str | None) -> None:
         )
     if os.path.isdir(path):  # noqa: PTH112 - raises for no name, nor where it is closed
         raise BackboneError(
-            f"{path} is a folder, but not a finished run: it has no run.json",
+            f"{path} is a folder, and no finished run: it has no run.json",
             hint="Give a run's folder, a .safetensors file or a state dict (.pth).",
         )
 
