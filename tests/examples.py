@@ -119,7 +119,7 @@ CURVE = (CurvePoint(200, 0.3), CurvePoint(400, 0.25), CurvePoint(800, 0.1875))
 PARTS = (
     Part("BatchNorm drift", 0.75, 0.6, 0.4, "similar", "1 - drift / that of noise"),
     Part("ImageNet confidence", 0.5, None, None, "uncertain", "shown only"),
-    Part("stage profile", None, None, 2.0, "uncertain", "lead of the best lower stage"),
+    Part("stage profile", None, None, 2.0, "uncertain", "gain of the best lower stage"),
 )
 PROFILE = DatasetProfile(
     size=SizeProfile("large", 1200, 500, 2, CURVE, "representation", REASONS[0]),

@@ -15,7 +15,6 @@ import pytest
 from examples import lay
 
 from finetune.data import scan
-from finetune.records import choices
 from finetune.records.codec import to_json
 from finetune.records.dataset import Dataset, Sample
 from finetune.records.errors import DataError
@@ -54,7 +53,7 @@ def test_more_classes_than_a_run_may_have_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What could be trained but not read again is not trained."""
-    monkeypatch.setattr(choices, "MOST_CLASSES", 2)
+    monkeypatch.setattr(scan, "MOST_CLASSES", 2)
     lay(tmp_path, "a/1.png", "b/1.png")
     assert scan.scan(tmp_path).classes == ("a", "b")
     lay(tmp_path, "c/1.png")
@@ -299,7 +298,7 @@ def test_pipe_does_not_hang_the_scan(tmp_path: Path) -> None:
     lay(tmp_path, "a/1.png", "b/2.png")
     os.mkfifo(tmp_path / "a" / "pipe.png")
     script = (
-        "import sys; from pathlib import Path; from finetune import scan; "
+        "import sys; from pathlib import Path; from finetune.data import scan; "
         "print(*(f.code for f in scan.scan(Path(sys.argv[1])).findings))"
     )
 

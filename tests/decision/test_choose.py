@@ -252,7 +252,9 @@ def test_the_table_policy_steps_back_to_the_probe_when_time_is_short(image_folde
 
     assert found.advice.strategy == probes.name
     assert found.advice.table == "partial"
-    assert any("partial does not fit the budget" in r.text for r in found.advice.reasons)
+    assert any(
+        "partial fine-tuning does not fit the budget" in r.text for r in found.advice.reasons
+    )
 
 
 def test_a_run_by_evidence_is_no_worse_than_the_probe_by_its_own_trial(

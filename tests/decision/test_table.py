@@ -319,7 +319,7 @@ def test_a_veto_is_told() -> None:
     )
 
     assert (
-        "fell further behind it in the trial than so short a trial may mislead"
+        "was further behind it in the trial than the error of a short trial explains"
         in advice.reasons[-1].text
     )
 
@@ -689,7 +689,7 @@ def test_from_scratch_everything_learns_at_one_rate() -> None:
     assert plan.head_lr == plan.lr > resolve("deep", facts(), {}).lr
     assert plan.stage_decay == 1.0
     assert "times the body's" not in plan.why["head_lr"]
-    assert "smaller rates" not in plan.why["stage_decay"]
+    assert "smaller learning rates" not in plan.why["stage_decay"]
 
 
 @pytest.mark.parametrize(("commonest", "expected"), [(29, False), (30, True), (4000, True)])

@@ -306,7 +306,7 @@ def test_a_training_that_falls_apart_begins_anew_at_a_third_of_the_rate(
     assert tuned.plan.lr == pytest.approx(plan.lr / 3)
     assert tuned.plan.head_lr == pytest.approx(plan.head_lr / 3)
     assert "diverged" in tuned.plan.why["lr"]
-    assert any("once more from the start" in n for n in listener.notes)
+    assert any("started again" in n for n in listener.notes)
     assert len(tuned.history) == 4
 
 
