@@ -41,8 +41,8 @@ class Kind:
 # whose features and converted network are cached.
 KINDS = (
     Kind("scratch", ("--strategy", "scratch", "--epochs", "14", "--patience", "14", *SMALL), False),
-    Kind("deep", ("--strategy", "deep", "--epochs", "40", "--side-px", "64", *SMALL), False),
-    Kind("cold", ("--strategy", "deep", "--epochs", "4", "--side-px", "64"), True),
+    Kind("deep", ("--strategy", "deep", "--epochs", "40", "--image-size", "64", *SMALL), False),
+    Kind("cold", ("--strategy", "deep", "--epochs", "4", "--image-size", "64"), True),
 )
 
 

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--classes", type=int, default=1000)
     given = parser.parse_args()
-    predictor._quick = lambda *_: engine(given.classes)
+    predictor.of_run = lambda *_, **__: predictor.Predictor(engine(given.classes), SIDE_PX, (), 1.0)
     run_folder.load_facts = lambda _: facts(given.classes)
     run_folder.load_splits = lambda _: Splits((), (), ())
     with tempfile.TemporaryDirectory() as place:

@@ -169,24 +169,24 @@ class Thinned:
         tuned = holdout.on_everything(part, plan)
         scores = _scores(tuned, made, made.plain[held])
         temperature = calibration.fit_temperature(scores, self.labels[held])
-        found = _scores(tuned, made, decoding.load(self.test, plan.side_px, 1))
+        found = _scores(tuned, made, decoding.load(self.test, [plan.side_px], 1)[0])
         figures = self._figures(calibration.probabilities(found, temperature))
         sizes = (len(self.counts), plan.side_px, len(tuned.history))
         return Row(*key, len(self.test), *figures, *sizes)
 
     def _figures(self, found: np.ndarray) -> tuple[float, ...]:
         labels, classes = self.test_labels, len(self.counts)
-        right = found.argmax(axis=1) == labels
-        recall = np.array([right[labels == c].mean() for c in range(classes)])
+        correct = found.argmax(axis=1) == labels
+        recall = np.array([correct[labels == c].mean() for c in range(classes)])
         loss = -np.log(np.maximum(found[np.arange(len(labels)), labels], 1e-12))
         share = self.counts / self.counts.sum()
         weight = share[labels] / share[labels].sum()
         return (
-            float((weight * right).sum()),
+            float((weight * correct).sum()),
             float(recall.mean()),
             float(recall[0::2].mean()),
             float(recall[1::2].mean()),
-            _calibration(found.max(axis=1), right, weight),
+            _calibration(found.max(axis=1), correct, weight),
             float((weight * loss).sum()),
             float(loss.mean()),
         )
@@ -208,10 +208,10 @@ def planned(thin: Thinned, way: str, similarity: str, side_px: int, kind: str) -
     return recipe.resolve(table.named(way), facts, options)
 
 
-def _calibration(top: np.ndarray, right: np.ndarray, weight: np.ndarray) -> float:
+def _calibration(top: np.ndarray, correct: np.ndarray, weight: np.ndarray) -> float:
     """Expected calibration error of weighted images, in bins of equal width."""
     bins = np.minimum((top * BINS).astype(int), BINS - 1)
-    gaps = [abs((weight * (top - right))[bins == b].sum()) for b in range(BINS)]
+    gaps = [abs((weight * (top - correct))[bins == b].sum()) for b in range(BINS)]
     return float(sum(gaps))
 
 

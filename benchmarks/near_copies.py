@@ -1,4 +1,4 @@
-"""How near copies and other images lie: `near_duplicates.ALIKE` was chosen by it (docs/log.md).
+"""How near duplicates and other images lie: `near_duplicates.ALIKE` was chosen by it (docs/log.md).
 
 For each data set: the share of copies made here (of up to 80 images, drawn with a fixed seed) that
 is recognised, the nearest pairs of different files as they are, and what the looking costs.
@@ -71,7 +71,7 @@ def thumbs(paths: list[Path]) -> near_duplicates.Thumbs:
 
 
 def recognised(paths: list[Path], make: Callable[[Image.Image], bytes], folder: Path) -> float:
-    """The share of copies that are called near copies of their originals."""
+    """The share of copies that are called near duplicates of their originals."""
     pairs = []
     for i, path in enumerate(paths):
         copy = folder / f"{i}.img"
@@ -79,7 +79,7 @@ def recognised(paths: list[Path], make: Callable[[Image.Image], bytes], folder: 
             copy.write_bytes(make(image.convert("RGB")))
         pairs.append(thumbs([path, copy]))
     return float(
-        np.mean([len(set(near_duplicates.families(pair).tolist())) == 1 for pair in pairs])
+        np.mean([len(set(near_duplicates.clusters(pair).tolist())) == 1 for pair in pairs])
     )
 
 
@@ -112,8 +112,8 @@ def many(count: int) -> None:
         ("all the same", made(1).repeat(count, axis=0)),
     ):
         began = time.process_time()
-        families = len(set(near_duplicates.families(small).tolist()))
-        print(f"{count} pictures, {name}: {families} families in", end=" ")
+        clusters = len(set(near_duplicates.clusters(small).tolist()))
+        print(f"{count} pictures, {name}: {clusters} families in", end=" ")
         print(f"{time.process_time() - began:.1f} s of CPU", flush=True)
 
 
@@ -138,7 +138,7 @@ def table(root: Path) -> None:
         began = time.perf_counter()
         small = thumbs(paths)
         looked = time.perf_counter()
-        near_duplicates.families(small)
+        near_duplicates.clusters(small)
         matched = time.perf_counter()
         chosen = np.random.default_rng(0).permutation(len(paths))[:SAMPLE]
         with tempfile.TemporaryDirectory() as place:

@@ -137,7 +137,7 @@ def write(source: Path, target: Path, kind: str, seed: int) -> None:
 
 def tested(folder: Path, out: Path) -> tuple[int, int]:
     """Right answers and test images of a linear probe."""
-    options = ["--strategy", "linear-probe", "--near-copies", "ignore", "--json"]
+    options = ["--strategy", "linear-probe", "--near-duplicates", "ignore", "--json"]
     command = [sys.executable, "-m", "finetune", "train", str(folder), "--out", str(out), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -151,8 +151,8 @@ def table(before: Path, after: Path) -> None:
     found: dict[tuple[str, str], list[list[tuple[int, int]]]] = defaultdict(lambda: [[], []])
     for column, file in enumerate((before, after)):
         for line in file.read_text("utf-8").splitlines():
-            name, kind, _, right, n = line.rsplit(";", 4)
-            found[name, kind][column].append((int(right), int(n)))
+            name, kind, _, correct, n = line.rsplit(";", 4)
+            found[name, kind][column].append((int(correct), int(n)))
     print("| set | written as | before | after |\n| --- | --- | --- | --- |")
     for (name, kind), columns in found.items():
         shares = [f"{100 * sum(r for r, _ in c) / sum(n for _, n in c):.1f}" for c in columns]
@@ -174,8 +174,8 @@ def main() -> None:
             for kind in KINDS:
                 with tempfile.TemporaryDirectory() as place:
                     write(source, Path(place) / "set", kind, seed)
-                    right, n = tested(Path(place) / "set", Path(place) / "run")
-                print(source.name, kind, seed, right, n, sep=";", flush=True)
+                    correct, n = tested(Path(place) / "set", Path(place) / "run")
+                print(source.name, kind, seed, correct, n, sep=";", flush=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Soak:
         if self.rng.random() < 0.7:
             found += ["--backbone", "test_resnet", "--weights", "random"]
         if strategy in ("scratch", "deep"):
-            found += ["--epochs", str(self.rng.choice((2, 6))), "--side-px", "64"]
+            found += ["--epochs", str(self.rng.choice((2, 6))), "--image-size", "64"]
         return found
 
     def run(self, arguments: list[str], kill: int | None, delay: float) -> tuple[int, str]:

@@ -238,7 +238,7 @@ def _deep(table: Table) -> Iterator[Target]:
         yield Target(what, f"{three / one:.2f}", "", None)
     lead = points("deep", "deep-eager")
     if lead is not None:
-        yield Target("deep against the plain loop", f"{lead:+.1f} points", "within noise", None)
+        yield Target("deep against the plain loop", f"{lead:+.1f} points", "no worse", None)
 
 
 def _epoch_seconds(table: Table) -> tuple[float | None, float | None, float | None]:

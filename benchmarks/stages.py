@@ -22,6 +22,7 @@ from finetune.data import scan
 from finetune.heads import cross_validation, ridge
 from finetune.heads.kernels import combined, stage_kernels
 from finetune.records.analysis import StageScore
+from finetune.records.options import BackboneOptions
 
 SIZES = (5, 10, 20, 40)
 MARGINS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -40,7 +41,10 @@ class Known:
         )
         paths = [root / listed[i].path for i in chosen]
         body = prepared.prepare(
-            registry.DEFAULT, None, device="cpu", seed=0, paths=paths, listener=Quiet()
+            BackboneOptions(name=registry.DEFAULT, device="cpu"),
+            seed=0,
+            paths=paths,
+            listener=Quiet(),
         )
         facts = body.facts
         side = facts.backbone.preprocess.side_px

@@ -31,7 +31,7 @@ from finetune.metrics import classification
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import Similarity, Strategy
 from finetune.records.decision import Plan
-from finetune.records.options import Request
+from finetune.records.options import DataOptions, DecisionOptions, Options, TrainingOptions
 from finetune.records.training import EpochRecord
 from finetune.training import holdout
 
@@ -105,9 +105,9 @@ class Row:
     accuracy: float
     log_loss: float
     gain: float | None
-    gain_noise: float | None
+    gain_error: float | None
     less: float | None
-    less_noise: float | None
+    less_error: float | None
     side_px: int
     epochs: int
     batch_size: int
@@ -291,7 +291,7 @@ class Bench:
         made = trials.material(self.seen, plan, self.clock)
         outcome = holdout.on_everything(made, plan)
         seconds = time.process_time() - began
-        pixels = decoding.load(self.test_paths, plan.side_px, 1)
+        pixels = decoding.load(self.test_paths, [plan.side_px], 1)[0]
         top = holdout.top_features(outcome.backbone, torch.device("cpu"), pixels)
         scores = ridge.score(outcome.head, top)
         temperature = calibration.fit_temperature(scores, self.test_labels)
@@ -320,16 +320,15 @@ def look(root: Path, cell: Cell) -> Analysis:
     """A survey of one cell; the program's cache holds features that another cell has needed."""
     name, per_class, seed = cell
     side = NEAR_SIDE_PX if SETS[name] == "similar" else FAR_SIDE_PX
-    request = Request(
-        root=str(root / name),
-        seed=seed,
-        similarity=SETS[name],
-        test_fraction=TEST_FRACTION,
-        max_per_class=per_class,
-        options={"side_px": side},
+    options = Options(
+        data=DataOptions(
+            root=str(root / name), test_fraction=TEST_FRACTION, max_per_class=per_class
+        ),
+        decision=DecisionOptions(similarity=SETS[name]),
+        training=TrainingOptions(seed=seed, overrides={"side_px": side}),
     )
     torch.set_num_threads(1)
-    return analyze.analyze(request, Quiet(), Clock(Quiet()))
+    return analyze.analyze(options, Quiet(), Clock(Quiet()))
 
 
 class Quiet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from finetune.records.analysis import (
@@ -35,7 +36,7 @@ from finetune.records.backbone import (
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Scale, Splits
 from finetune.records.decision import Augment, Forecast, Gain, Plan, Recommendation, TrialResult
 from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
-from finetune.records.options import Request
+from finetune.records.options import Request, resolved
 from finetune.records.run import HeadFacts, RunFacts, RunResult, RunRow, Stop
 from finetune.records.training import Begun, EpochRecord, FitProgress
 
@@ -164,11 +165,12 @@ RESULT = RunResult(
 )
 STOP = Stop("interrupted: kept is partial", "Give the same command with --resume.", 130)
 REQUEST = Request(
-    "/data/trees",
+    root="/data/trees",
     policy="table",
     budget_s=90.5,
     options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"},
 )
+OPTIONS = resolved(REQUEST)
 FACTS = RunFacts(
     created="2026-01-02T03:04:05.000006+00:00",
     strategy="partial",
@@ -202,7 +204,7 @@ COMPARISON = Comparison(
     profile=PROFILE,
     counts={"train": 900, "val": 300, "test": 8},
     findings=(FINDING,),
-    verdict="The table said partial, best was deep.",
+    verdict="The classic table says partial, best was deep.",
     seconds={"total": 31.0},
 )
 
@@ -256,6 +258,8 @@ EXAMPLES: tuple[Any, ...] = (
     Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),
     BackboneRow("lenet5", False, "none", "none", 61_000, 32, ("stem", "1")),
     REQUEST,
+    OPTIONS,
+    *vars(OPTIONS).values(),
     STOP,
     Begun(REQUEST, "ab12", "cd34", {"torch": "2.6"}, FORECASTS, "/data/runs/one"),
     FitProgress(HISTORY, 1, 0.8, 24, 2, {"scale": 65536.0}),
@@ -270,3 +274,12 @@ EXAMPLES: tuple[Any, ...] = (
     Evaluation("runs/one", "/data/new", METRICS, (), (WRONG,), True, "better"),
     RunRow("runs/one", error="damaged"),
 )
+
+
+def lay(root: Path, *names: str) -> Path:
+    """Write a file for each name, its content its name: `scan` decodes nothing."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return root

@@ -11,8 +11,9 @@ from examples import CLASSES, FACTS, HISTORY, RESULT, SPLITS
 
 from finetune.backbones import engine, load, registry
 from finetune.deploy import inference_file
+from finetune.deploy.predictor import Predictor
 from finetune.heads import ridge
-from finetune.records.options import Request
+from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import HeadFacts, RunResult
 from finetune.records.training import EpochRecord
 from finetune.runs import run_folder
@@ -45,7 +46,17 @@ class Recorder:
 def train(root: Path, out: Path, **options: object) -> RunResult:
     """The main job by the table's letter, which costs no trials, unless the options say else."""
     options = {"policy": "table", **options}
-    return run_training(Request(root=str(root), out=str(out), **options), Recorder())  # type: ignore[arg-type]
+    return run_training(options_for(root=str(root), out=str(out), **options), Recorder())
+
+
+def options_for(**given: object) -> Options:
+    """What stands for a command line: options by the names under which a run keeps them."""
+    return resolved(Request(**given))  # type: ignore[arg-type]
+
+
+def changed(options: Options, **given: object) -> Options:
+    """The same with other values for some options."""
+    return resolved(replace(flat(options), **given))
 
 
 def small_run(path: Path, *, network: bool = True) -> Path:
@@ -55,13 +66,11 @@ def small_run(path: Path, *, network: bool = True) -> Path:
     side = about.preprocess.side_px
     weight = np.random.default_rng(0).normal(size=(len(CLASSES), 84)).astype(np.float32)
     bias = np.zeros(len(CLASSES), np.float32)
+    head = ridge.Head(weight.astype(np.float64), bias.astype(np.float64), 1.0)
     made = engine.make(backbone, torch.device("cpu"), side, 1)
     files, why = inference_file.inference_file(
         lambda: engine.convert(backbone, side),
-        ridge.Head(weight.astype(np.float64), bias.astype(np.float64), 1.0),
-        ("top",),
-        side,
-        made,
+        Predictor(made, side, (), 1.0, head, ("top",)),
     )
     assert files is not None, why
     tensors = {name: tensor.numpy() for name, tensor in backbone.state().items()}

@@ -33,9 +33,10 @@ from safetensors.torch import save_file
 from finetune.backbones import inference, load, registry
 from finetune.cli import process
 from finetune.data import decoding
-from finetune.deploy import predictor
+from finetune.records import option_table
 from finetune.records.errors import BackboneError, FinetuneError, ImageError, RunError
 from finetune.runs import listing, run_folder
+from finetune.workflows import predict
 
 SIDE = 32
 MOST_SECONDS = 5.0
@@ -228,7 +229,7 @@ def used(run: Path, picture: Path) -> None:
     with contextlib.suppress(RunError, BackboneError):
         facts = run_folder.load_facts(run)
         run_folder.load_splits(run)
-        (answer,) = predictor.predict(
+        (answer,) = predict.classified(
             run, facts, [picture], top=3, device="cpu", listener=Recorder()
         )
         assert answer.label in facts.classes
@@ -460,27 +461,14 @@ VALUES = st.one_of(
 )
 FOLDERS = ("missing", "empty", "one class", "no images", "a file", "a pipe", "a loop", "run", "é\n")
 OPTIONS = {
-    "train": [
-        *(
-            "--strategy",
-            "--policy",
-            "--budget",
-            "--size",
-            "--similarity",
-            "--backbone",
-            "--weights",
-        ),
-        *("--seed", "--max-per-class", "--val-fraction", "--test-fraction", "--on-bad-image"),
-        *("--device", "--epochs", "--batch-size", "--optimiser", "--lr", "--patience", "--side-px"),
-        *("--label-smoothing", "--dropout", "--weight-decay", "--crop", "--flip", "--colour"),
-        *("--rotation-deg", "--translation", "--stretch"),
-    ],
-    "recommend": ["--policy", "--budget", "--size", "--similarity", "--backbone", "--seed"],
-    "compare": ["--size", "--similarity", "--backbone", "--seed", "--test-fraction", "--device"],
-    "predict": ["--run", "--top", "--device"],
-    "evaluate": ["--run", "--device"],
-    "runs": [],
-    "cache": [],
+    command: [
+        option.flag
+        for rows in option_table.of(command).values()
+        for option in rows
+        # what writes a file would leave one wherever the words say
+        if option.kind in ("int", "float", "str") or option.name == "run"
+    ]
+    for command in ("train", "recommend", "compare", "predict", "evaluate", "runs", "cache")
 }
 FLAGS = ["--json", "--unseen", "--class-weights", "--clear", "--help", "-h", "--version", "--x", ""]
 

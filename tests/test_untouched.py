@@ -105,7 +105,7 @@ def test_tuning_touches_the_folder_as_little(
     """The same of the commands that tune."""
     monkeypatch.chdir(tmp_path)
     before = state(folder)
-    short = ("--strategy", "deep", "--epochs", 1, "--side-px", 32)
+    short = ("--strategy", "deep", "--epochs", 1, "--image-size", 32)
 
     assert run_cli("train", folder, "--out", "run", *short, *TINY).code == 0
     assert run_cli("compare", folder, *TINY).code == 0

@@ -25,7 +25,7 @@ from finetune.records.backbone import BackboneFacts
 from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
 from finetune.records.errors import DataError
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.options import Options
 from finetune.runs import run_folder, start
 from finetune.runs.resume import Progress
 from finetune.storage import arrays
@@ -36,7 +36,7 @@ DRIFT_SAMPLE = 32
 ASKED_IMAGES = 5000  # a share is known to one point then
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     """The data read and turned into features; rows of `table` stand for `samples`.
 
@@ -45,7 +45,7 @@ class Analysis:
     `progress` is where a training keeps what it has done; None where nothing is trained.
     """
 
-    request: Request
+    options: Options
     dataset: Dataset
     splits: Splits
     body: Prepared
@@ -78,7 +78,7 @@ class Analysis:
 
     def path(self, number: int) -> Path:
         """The file of one row."""
-        return Path(self.request.root) / self.samples[number].path
+        return Path(self.options.data.root) / self.samples[number].path
 
     @cached_property
     def asked(self) -> npt.NDArray[np.int64]:
@@ -119,12 +119,12 @@ class Analysis:
 
 
 def analyze(
-    request: Request, listener: Listener, clock: Clock, most: int | None = None
+    options: Options, listener: Listener, clock: Clock, most: int | None = None
 ) -> Analysis:
     """Scan, split, load the backbone, take features of every image that is not test.
 
     Args:
-        request: What the user wants.
+        options: What the user wants.
         listener: Hears of progress.
         clock: Times the steps.
         most: With more images than this, a stratified sample of about so many is looked at.
@@ -132,9 +132,9 @@ def analyze(
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = Path(request.root)
+    root = Path(options.data.root)
     with clock.step("scan", f"reading and checking {root}"):
-        examined = examination.examine(request, listener.progress)
+        examined = examination.examine(options.data, options.training.seed, listener.progress)
         dataset, splits = examined.dataset, examined.splits
         _require_readable(examined, root)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
@@ -148,22 +148,22 @@ def analyze(
             listener.note(f"{finding.code} {finding.title}")
     for scale in scaled:
         listener.note(scale.reason)
-    with clock.step("backbone", f"loading {request.backbone}"):
-        source = registry.RANDOM if request.strategy == "scratch" else request.weights
+    wanted = options.backbone
+    if options.decision.strategy == "scratch":
+        wanted = replace(wanted, weights=registry.RANDOM)
+    with clock.step("backbone", f"loading {wanted.name}"):
         body = prepared.prepare(
-            request.backbone,
-            source,
-            device=request.device,
-            seed=request.seed,
+            wanted,
+            seed=options.training.seed,
             paths=[root / s.path for s in splits.fitting],
             listener=listener,
             scales=scaled,
-            origin=start.as_start(source, request.backbone),
+            origin=start.as_start(wanted.weights, wanted.name),
         )
         side = body.facts.backbone.preprocess.side_px
-    chosen = _chosen(splits.fitting, most, request.seed)
+    chosen = _chosen(splits.fitting, most, options.training.seed)
     if len(chosen) < len(splits.fitting):
-        text = f"looking at a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
+        text = f"analyzing a stratified sample of {len(chosen)} of {len(splits.fitting)} images"
         listener.note(text)
     with clock.step("features", f"one forward pass over {len(chosen)} images"):
         paths = [root / s.path for s in chosen]
@@ -173,7 +173,7 @@ def analyze(
             listener.note(f"features of {len(chosen) - table.fresh} images were known already")
     bad = [chosen[i] for i, _ in table.faults]
     messages = [fault.message for _, fault in table.faults]
-    if bad and request.on_bad_image == "error":
+    if bad and options.data.on_bad_image == "error":
         raise DataError(
             f"{len(bad)} image(s) cannot be read: " + "; ".join(messages[:5]),
             hint="Repair or remove them, or use --on-bad-image skip.",
@@ -183,7 +183,7 @@ def analyze(
     _require_every_class(dataset, labels, len({s.unit for s in samples}))
     lost = {s.path for s in bad}
     return Analysis(
-        request=request,
+        options=options,
         dataset=dataset,
         splits=replace(
             splits,
@@ -221,12 +221,8 @@ def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[S
     if most is None or len(samples) <= most:
         return samples
     rng, labels = np.random.default_rng(seed), np.array([s.label for s in samples])
-    keep: list[int] = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        share = max(size.LARGE_RAREST, round(most / len(samples) * len(members)))
-        keep += members[:share].tolist()
-    return tuple(samples[i] for i in sorted(keep))
+    rows = cross_validation.draw(rng, labels, most / len(samples), size.LARGE_RAREST)
+    return tuple(samples[i] for i in rows.tolist())
 
 
 def blocks_of(
@@ -241,11 +237,11 @@ def blocks_of(
     return ridge.Blocks(table.columns(taps, rows), tuple(spans))
 
 
-def _appearance(survey: Analysis) -> Part:
+def _appearance(analysis: Analysis) -> Part:
     """How near the images look to ImageNet's."""
     layers, noise = (
         float(np.mean([drift for _, drift, _ in _shallow(some)])) if some else None
-        for some in survey.drifts
+        for some in analysis.drifts
     )
     return similarity.appearance(layers, noise)
 
@@ -255,15 +251,15 @@ def _shallow(layers: list[tuple[str, float, float]]) -> list[tuple[str, float, f
     return layers[: max(1, 2 * len(layers) // 3)]
 
 
-def _drifts(survey: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
+def _drifts(analysis: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
     """Stage, drift and diversity of each BatchNorm layer, on some of the images and on noise."""
-    body = survey.body
+    body = analysis.body
     if not body.facts.knows or body.shifts is None or body.noise is None:
         return [], []
-    rows = _drift_sample(survey)
-    paths, side = [survey.path(i) for i in rows], survey.facts.preprocess.side_px
-    digests = [survey.samples[i].digest for i in rows]
-    listener, scaled = survey.listener, survey.scales
+    rows = _drift_sample(analysis)
+    paths, side = [analysis.path(i) for i in rows], analysis.facts.preprocess.side_px
+    digests = [analysis.samples[i].digest for i in rows]
+    listener, scaled = analysis.listener, analysis.scales
     table = features.extract(paths, body.shifts, side, listener, digests, scaled)
     if len(table.rows) < 2:
         return [], []
@@ -276,27 +272,27 @@ def _drifts(survey: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
     )
 
 
-def _drift_sample(survey: Analysis) -> npt.NDArray[np.int64]:
+def _drift_sample(analysis: Analysis) -> npt.NDArray[np.int64]:
     """At most `DRIFT_SAMPLE` rows, the classes in turn."""
-    order = np.random.default_rng(0).permutation(len(survey.labels))
+    order = np.random.default_rng(0).permutation(len(analysis.labels))
     turn = np.empty(len(order), np.int64)
-    for label in np.unique(survey.labels):
-        members = order[survey.labels[order] == label]
+    for label in np.unique(analysis.labels):
+        members = order[analysis.labels[order] == label]
         turn[members] = np.arange(len(members))
     return order[np.argsort(turn[order], kind="stable")][:DRIFT_SAMPLE]
 
 
 def imagenet_probabilities(
-    survey: Analysis, numbers: npt.NDArray[np.int64]
+    analysis: Analysis, numbers: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32] | None:
     """The ImageNet classifier's softmax of M rows, float32[M,1000]; None without a classifier.
 
     It reads the top features, which are at hand, so it costs no forward pass.
     """
-    if survey.body.classifier is None:
+    if analysis.body.classifier is None:
         return None
-    weight, bias = survey.body.classifier
-    top = survey.table.columns((TOP,), numbers)
+    weight, bias = analysis.body.classifier
+    top = analysis.table.columns((TOP,), numbers)
     out = np.empty((len(top), len(bias)), np.float32)
     for part, some in arrays.parts(top):
         out[part] = calibration.probabilities((some @ weight.T + bias).astype(np.float64), 1.0)
@@ -317,7 +313,7 @@ def _require_readable(examined: examination.Examination, root: Path) -> None:
     all_of = "" if not left else f" of {', '.join(classes[:5])}"
     raise DataError(
         f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
-        hint="Mend that, or remove the class folder; `finetune check` names every file.",
+        hint="Fix that, or remove the class folder; `finetune check` names every file.",
     )
 
 
@@ -332,6 +328,6 @@ def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distin
     if distinct < 2 * len(dataset.classes):
         raise DataError(
             f"{dataset.root} has {distinct} different training images for "
-            f"{len(dataset.classes)} classes; copies, near copies and a --group count as one",
+            f"{len(dataset.classes)} classes; copies, near duplicates and a --group count as one",
             hint="Give at least two per class; ten is a sensible least.",
         )

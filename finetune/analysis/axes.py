@@ -16,57 +16,58 @@ SIZE_SAMPLE = 200  # headers read to learn how large the images are
 OVERLAPS_SHOWN = 3
 
 
-def measure(survey: Analysis, probes: Probes, clock: Clock) -> DatasetProfile:
+def measure(analysis: Analysis, probes: Probes, clock: Clock) -> DatasetProfile:
     """Measure the two axes of the table: how much data, and how near ImageNet."""
     with clock.step("profile", "measuring size and similarity"):
-        classes = survey.dataset.classes
+        classes = analysis.dataset.classes
         looks, why = symbols.look_like_symbols(classes)
-        every = max(1, len(survey.samples) // SIZE_SAMPLE)
-        some = range(0, len(survey.samples), every)
-        shapes = [decoding.size_of(survey.path(i)) for i in some]
+        every = max(1, len(analysis.samples) // SIZE_SAMPLE)
+        some = range(0, len(analysis.samples), every)
+        shapes = [decoding.size_of(analysis.path(i)) for i in some]
         sides = [min(shape) for shape in shapes if shape is not None]
         return DatasetProfile(
-            size=size.measure_size(survey.class_counts, probes.curve),
-            similarity=_similarity(survey, probes),
+            size=size.measure_size(analysis.class_counts, probes.curve),
+            similarity=_similarity(analysis, probes),
             median_side_px=int(np.median(sides)) if sides else None,
             symbols=looks,
             symbols_reason=why,
         )
 
 
-def _similarity(survey: Analysis, probes: Probes) -> SimilarityProfile:
+def _similarity(analysis: Analysis, probes: Probes) -> SimilarityProfile:
     """The parts of the distance from ImageNet; those that need its weights only with these."""
-    layers, _ = survey.drifts
-    asked, seen = survey.asked, survey.imagenet
+    layers, _ = analysis.drifts
+    asked, seen = analysis.asked, analysis.imagenet
     lower = {
-        c.score.name: c.right
+        c.score.name: c.correct
         for c in probes.others
-        if survey.body.facts.probed_top not in c.score.taps
+        if analysis.body.facts.probed_top not in c.score.taps
     }
     parts = (
-        analyze._appearance(survey),
-        similarity.agreement(seen, survey.labels[asked], survey.fold[asked]),
+        analyze._appearance(analysis),
+        similarity.agreement(seen, analysis.labels[asked], analysis.fold[asked]),
         similarity.confidence(seen),
-        similarity.depth(probes.top.right, lower),
+        similarity.depth(probes.top.correct, lower),
     )
     by_stage = {
         stage: float(np.mean([drift for s, drift, _ in layers if s == stage]))
-        for stage in survey.facts.stages
+        for stage in analysis.facts.stages
         if any(s == stage for s, _, _ in layers)
     }
     diversity = float(np.mean([d for _, _, d in analyze._shallow(layers)])) if layers else None
-    return similarity.similarity(parts, len(survey.samples), by_stage, diversity)
+    return similarity.similarity(parts, len(analysis.samples), by_stage, diversity)
 
 
-def overlap(survey: Analysis) -> tuple[Finding, ...]:
+def overlap(analysis: Analysis) -> tuple[Finding, ...]:
     """A note where classes are ImageNet classes: the accuracy then overstates."""
-    asked, seen = survey.asked, survey.imagenet
+    asked, seen = analysis.asked, analysis.imagenet
     if seen is None:
         return ()
-    known = survey.body.facts.knows
+    known = analysis.body.facts.knows
     found = similarity.overlap(
-        *(seen, survey.labels[asked], survey.dataset.classes, known),
-        photographs=analyze._appearance(survey).verdict != "different" and bool(survey.drifts[0]),
+        *(seen, analysis.labels[asked], analysis.dataset.classes, known),
+        photographs=analyze._appearance(analysis).verdict != "different"
+        and bool(analysis.drifts[0]),
     )
     if not found:
         return ()
@@ -76,9 +77,9 @@ def overlap(survey: Analysis) -> tuple[Finding, ...]:
         Finding(
             "FT130",
             "note",
-            f"{len(found)} of {len(survey.dataset.classes)} classes look like classes that the "
+            f"{len(found)} of {len(analysis.dataset.classes)} classes look like classes that the "
             f"backbone was trained on: {', '.join(pairs[:OVERLAPS_SHOWN])}{more}",
-            "It has seen such pictures, perhaps these: the accuracy overstates what to expect of "
-            "classes it has not seen.",
+            "It was trained on such images, perhaps on these: the accuracy is too optimistic for "
+            "other classes.",
         ),
     )

@@ -73,27 +73,27 @@ def stage_sets(stages: tuple[str, ...], first: str) -> dict[str, tuple[str, ...]
     }
 
 
-def fit_probes(survey: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
+def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
     """Cross-validate linear classifiers on the top features, each stage, and stages together."""
-    first = survey.body.facts.probed_top
-    candidates = stage_sets(survey.facts.stages, first) if all_stages else {TOP: (first,)}
+    first = analysis.body.facts.probed_top
+    candidates = stage_sets(analysis.facts.stages, first) if all_stages else {TOP: (first,)}
     with clock.step("probes", "cross-validating linear classifiers"):
-        rows = cross_validation.ranking_sample(survey.labels)
-        groups = [survey.samples[i].unit for i in rows]
-        layout = survey.table.layout
+        rows = cross_validation.ranking_sample(analysis.labels)
+        groups = [analysis.samples[i].unit for i in rows]
+        layout = analysis.table.layout
         used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
-        known = kernels.stage_kernels(survey.table.rows[rows], used)
+        known = kernels.stage_kernels(analysis.table.rows[rows], used)
         found = []
         for i, (name, taps) in enumerate(candidates.items()):
             kernel = kernels.combined(known, taps)
             width = sum(layout[tap][1] - layout[tap][0] for tap in taps)
             found.append(
-                cross_validation.leave_out(name, taps, kernel, survey.labels[rows], width, groups)
+                cross_validation.leave_out(name, taps, kernel, analysis.labels[rows], width, groups)
             )
-            survey.listener.progress(i + 1, len(candidates))
+            analysis.listener.progress(i + 1, len(candidates))
         probes = Probes(found[0], tuple(found[1:]), ())
         best = probes.best
-        if len(best.labels) < size.CURVE_PER_CLASS * len(survey.dataset.classes):
+        if len(best.labels) < size.CURVE_PER_CLASS * len(analysis.dataset.classes):
             return probes
         curve = cross_validation.learning_curve(
             kernels.combined(known, best.score.taps), best.labels, groups

@@ -55,7 +55,7 @@ def appearance(drift: float | None, noise: float | None) -> Part:
             stored standard deviations; None where the network has none.
         noise: The same of uniform noise, which makes the scale the same for any network.
     """
-    text = "1 - drift of BatchNorm's inputs from their stored statistics / that of noise"
+    text = "1 - drift of BatchNorm's inputs from their stored statistics / that of random pixels"
     value = None if drift is None or not noise else 1.0 - drift / noise
     return _part("BatchNorm drift", value, *APPEARANCE, text)
 
@@ -92,7 +92,7 @@ def depth(top: Right, lower: Mapping[str, Right]) -> Part:
         top: Which images a probe on the top features classified rightly out of fold, bool[N].
         lower: The same for stages below the top; empty where none was fitted.
     """
-    value, text = None, "lead of the best lower stage over the top, in standard errors"
+    value, text = None, "gain of the best lower stage over the top, in standard errors"
     if lower:
         name = max(lower, key=lambda n: float(lower[n].mean()))
         difference = lower[name].astype(float) - top.astype(float)

@@ -107,7 +107,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     torch.default_generator.manual_seed(seed)
     there = None
     if device.type == "cuda":
-        there = functools.partial(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
+        there = functools.partial(
+            torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device
+        )
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
     elif device.type == "mps":

@@ -119,7 +119,7 @@ def _numbers(rows: npt.NDArray[np.float32], first: Path) -> npt.NDArray[np.float
     """The rows, unless a network with damaged or hostile weights has made something else."""
     if not np.isfinite(rows).all():
         raise BackboneError(
-            f"the network's answer for {first} or an image after it is no number",
+            f"the network's answer for {first} or an image after it is not a number",
             hint="Its weights are damaged: give others with --weights, or train again.",
         )
     return rows

@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 from finetune.records.analysis import Reason
 from finetune.records.errors import RunError
+from finetune.records.file_names import MODEL
+from finetune.records.file_names import NETWORK as FILES
 from finetune.storage import untrusted_files
 
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
 Forward = Callable[[Pixels], Features]
 Layout = dict[str, tuple[int, int]]
-# The whole network of a run as OpenVINO reads it: topology and constants.
-FILES = ("inference.xml", "inference.bin")
 DELETE = (
     f"Train again, or delete {FILES[0]} and {FILES[1]} there: the run then answers from "
-    "model.safetensors, with torch."
+    f"{MODEL}, with torch."
 )
 SCORES = "scores"
 # Largest difference allowed between two runtimes, relative to the features' own size; of a whole
@@ -148,7 +148,7 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
         graph = openvino().Core().read_model(model=xml, weights=weights)
         untrusted_files.check_work(graph)
     except ValueError as error:
-        raise RunError(f"{name} is none that finetune writes: {error}", hint=DELETE) from error
+        raise RunError(f"{name} was not written by finetune: {error}", hint=DELETE) from error
     found = [_form(port) for port in (*graph.inputs, *graph.outputs)]
     wanted = [f"u8[1,{side_px},{side_px},3]", f"f32[1,{classes}]"]
     if found != wanted:
@@ -165,9 +165,10 @@ def gap(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
     return float(np.abs(one - two).max() / max(float(np.abs(one).max()), 1e-12))
 
 
-def noise(side_px: int) -> Pixels:
-    """Two pictures of uniform noise, uint8[2,S,S,3], always the same."""
-    return np.random.default_rng(0).integers(0, 256, (2, side_px, side_px, 3), dtype=np.uint8)
+def noise(side_px: int, count: int = 2) -> Pixels:
+    """Pictures of uniform noise, uint8[count,S,S,3], always the same."""
+    shape = (count, side_px, side_px, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def _form(port: Any) -> str:

@@ -52,8 +52,8 @@ def _built(name: str, weights: str | None, origin: Origin | None) -> tuple[Backb
         backbone = Backbone(net.eval(), _preprocess(net, name))
     except Exception as error:
         raise BackboneError(
-            f"the stages of {name} cannot be told apart: {first_line(error)}",
-            hint="Use another of its family; most ResNets, EfficientNets, MobileNets, ConvNeXts "
+            f"cannot find the stages of {name}: {first_line(error)}",
+            hint="Use another architecture; most ResNets, EfficientNets, MobileNets, ConvNeXts "
             "and ViTs work.",
         ) from error
     facts = BackboneFacts(
@@ -280,7 +280,7 @@ def load_tensors(net: nn.Module, tensors: dict[str, Tensor], path: str) -> None:
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise BackboneError(
-            f"{path} holds values that are no numbers: {len(bad)} tensors (first: {bad[0]})",
+            f"{path} holds values that are not numbers: {len(bad)} tensors (first: {bad[0]})",
             hint="The training that made it has failed: take an earlier checkpoint.",
         )
     net.load_state_dict(tensors, strict=False)

@@ -22,6 +22,7 @@ from finetune.records.codec import from_json, to_json
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError, first_line
 from finetune.records.events import Listener
+from finetune.records.options import BackboneOptions
 from finetune.storage import atomic_files, cache_place, model_cache
 
 if TYPE_CHECKING:
@@ -99,11 +100,9 @@ class _Wanted:
         return load.build(self.name, self.source, self.origin)
 
 
-def prepare(  # noqa: PLR0913 - the weights, the machine and the images
-    name: str,
-    source: str | None,
+def prepare(
+    asked: BackboneOptions,
     *,
-    device: str,
     seed: int,
     paths: Sequence[Path],
     listener: Listener,
@@ -113,19 +112,19 @@ def prepare(  # noqa: PLR0913 - the weights, the machine and the images
     """Get a backbone ready.
 
     Args:
-        name: As for `load.build`.
-        source: Its weights, likewise.
-        device: `auto`, `cpu`, `cuda`, `mps`.
+        asked: Its name and weights, as for `load.build`, and the device: `auto`, `cpu`, `cuda`,
+            `mps`.
         seed: Of random weights, where these are asked for.
         paths: Images; on the first of them a converted network must agree with torch's.
         listener: Hears of the device and the runtime.
         scales: How these images are decoded.
-        origin: The run to start from, where `source` is one.
+        origin: The run to start from, where the weights are one's.
 
     Raises:
         BackboneError: from `load.build`.
         DeviceError: from `engine.choose_device`.
     """
+    name, source, device = asked.name, asked.weights, asked.device
     if origin is not None:
         listener.note(f"{name} from {origin.weights}; {TUNED_BODY}")
     wanted = _Wanted(name, source, origin)
@@ -137,7 +136,8 @@ def prepare(  # noqa: PLR0913 - the weights, the machine and the images
             return found
     example = partial(_example, paths, scales)
     return _made(
-        *(wanted, key),
+        wanted,
+        key,
         device=device,
         seed=seed,
         images=len(paths),
@@ -259,7 +259,7 @@ def _made(
         engine=made,
         shifts=shifts,
         classifier=_classifier(backbone) if facts.knows else None,
-        noise=None if shifts is None else shifts.forward(_noise(side)),
+        noise=None if shifts is None else shifts.forward(inference.noise(side, NOISE_IMAGES)),
         load=lambda: backbone,
         read=backbone.arrays,
     )
@@ -333,7 +333,9 @@ def _verified(file: Path, digests: Mapping[str, str]) -> bytes:
 
 
 def _drop(key: str, folder: Path, error: Exception, listener: Listener) -> None:
-    listener.note(f"the converted network in {folder} is damaged ({first_line(error)}): anew")
+    listener.note(
+        f"the converted network in {folder} is damaged ({first_line(error)}): it is made again"
+    )
     model_cache.drop_model(key)
 
 
@@ -356,8 +358,3 @@ def _example(paths: Sequence[Path], scales: Sequence[Scale] | None, side_px: int
         if len(found) == EXAMPLES:
             break
     return np.stack(found) if found else None
-
-
-def _noise(side_px: int) -> Pixels:
-    shape = (NOISE_IMAGES, side_px, side_px, 3)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from finetune.records.backbone import Origin
 from finetune.records.errors import BackboneError
+from finetune.records.file_names import FACTS
 from finetune.storage import atomic_files
 
 DEFAULT = "tf_efficientnet_lite0"
@@ -74,7 +75,7 @@ def require(weights: str | None) -> None:
         )
     if os.path.isdir(path):  # noqa: PTH112 - raises for no name, nor where it is closed
         raise BackboneError(
-            f"{path} is a folder, and no finished run: it has no run.json",
+            f"{path} is a folder, but not a finished run: it has no {FACTS}",
             hint="Give a run's folder, a .safetensors file or a state dict (.pth).",
         )
 

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from finetune.records.errors import BackboneError
+from finetune.records.file_names import MODEL
 
-RUN_FILE = "the run's model.safetensors"
+RUN_FILE = f"the run's {MODEL}"
 
 
 def check_match(expected: dict[str, Tensor], tensors: dict[str, Tensor], source: str) -> None:

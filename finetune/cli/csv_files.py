@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -10,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from finetune.data import file_kinds
+from finetune.data.files import lies_in_data
 from finetune.records.answers import Prediction
-from finetune.records.errors import UsageError
+from finetune.records.errors import UsageError, cause, refusals
 from finetune.records.metrics import WrongAnswer
 from finetune.storage import atomic_files
 
@@ -40,7 +40,7 @@ def require(flag: str, path: Path, inputs: Sequence[Path], *, folder: Path | Non
             "overwritten",
             hint=f"Name a file for the answers after {flag}: {flag} out.csv.",
         )
-    if folder is not None and any(here.is_relative_to(f) for f in _image_folders(folder)):
+    if folder is not None and lies_in_data(here, folder):
         raise UsageError(
             f"{flag} {path} lies in {folder}, the folder of images: nothing is written there",
             hint="Name a file in another folder.",
@@ -48,17 +48,9 @@ def require(flag: str, path: Path, inputs: Sequence[Path], *, folder: Path | Non
     try:
         fault = _fault(path, here)
     except OSError as error:  # a folder on the way that may not be entered
-        fault = str(error.strerror)
+        fault = cause(error)
     if fault:
         raise UsageError(f"cannot write {flag} {path}: {fault}", hint=_OTHER)
-
-
-def _image_folders(root: Path) -> list[str]:
-    """The data folder, and where links in it that stand for a class lead to."""
-    folders = [os.path.realpath(root)]
-    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
-        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
-    return folders
 
 
 def _fault(path: Path, here: Path) -> str:
@@ -92,7 +84,7 @@ def write_answers(path: Path, answers: Sequence[Prediction], *, listed: int = 1)
 
 
 def write_errors(path: Path, errors: Iterable[WrongAnswer]) -> None:
-    """`--errors`: one row per wrong answer, the surest first.
+    """`--errors`: one row per wrong answer, the most confident first.
 
     Raises:
         UsageError: it cannot be written.
@@ -111,13 +103,13 @@ def _write(flag: str, path: Path, head: Sequence[str], rows: Iterable[Sequence[o
     writer.writerow(head)
     writer.writerows(rows)
     content = text.getvalue().encode()
-    try:
+    with refusals(
+        lambda error: UsageError(f"cannot write {flag} {path}: {cause(error)}", hint=_OTHER)
+    ):
         if _is_pipe(path):
             path.write_bytes(content)
         else:
             atomic_files.put(path.resolve(), content)  # a link stays one
-    except OSError as error:
-        raise UsageError(f"cannot write {flag} {path}: {error.strerror}", hint=_OTHER) from error
 
 
 def _is_pipe(path: Path) -> bool:

@@ -1,149 +1,162 @@
-"""The options of the command line, and the request they make."""
+"""The options of the command line, made from their table, and what stands on it as a record."""
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from finetune.cli import durations
+from finetune.records import option_table
+from finetune.records.errors import UsageError
+from finetune.records.option import Group, Option
+from finetune.records.options import Options, Request, resolved
 
-Json = Annotated[bool, typer.Option("--json", help="Answer as JSON on stdout, nothing else.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-RunOption = Annotated[
-    Path | None, typer.Option("--run", help="A run folder; default: the newest in ./runs.")
-]
-Size = Annotated[
-    Literal["small", "large"] | None, typer.Option(help="Amount of data; default: measured.")
-]
-Kind = Annotated[
-    Literal["similar", "different"] | None,
-    typer.Option("--similarity", help="Likeness to ImageNet; default: measured."),
-]
-Backbone = Annotated[
-    str | None,
-    typer.Option(
-        help="Any timm model, alexnet or lenet5; default: tf_efficientnet_lite0, or the run's that "
-        "--weights names."
-    ),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        help="A local checkpoint, a run to start from, or `random`; default: the backbone's "
-        "pretrained ones."
-    ),
-]
-Seed = Annotated[
-    int,
-    # what the generators of numpy and torch take alike
-    typer.Option(min=0, max=2**63 - 1, help="Another seed is another split and another order."),
-]
-MaxPerClass = Annotated[
-    int | None, typer.Option(help="Use at most so many images per class that are not test.")
-]
-ValFraction = Annotated[
-    float, typer.Option(help="Share of the images that are not test, kept from tuning.")
-]
-TestFraction = Annotated[
-    float, typer.Option(help="Share of all images kept for the one final test; 0 for none.")
-]
-BadImage = Annotated[
-    Literal["skip", "error"], typer.Option(help="Leave unreadable images out, or stop.")
-]
-Group = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REGEX",
-        help="Images in whose file names it finds the same (its first bracket, else all it "
-        "matches) stay on one side of every split: '^(patient[0-9]+)_'.",
-    ),
-]
-LabelFrom = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REGEX",
-        help="Labels are in the names of files, not of folders: what its first bracket finds, such "
-        r"as '^([a-z]+)\.' in cat.0.jpg.",
-    ),
-]
-NearCopies = Annotated[
-    Literal["together", "ignore"],
-    typer.Option(help="Keep near copies on one side of a split, or do not look for them."),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop with exit code 3 on any warning.")]
-Errors = Annotated[
-    Path | None,
-    typer.Option(
-        "--errors",
-        metavar="FILE",
-        help="Write the wrong answers to this CSV file: path, truth, answer, probability.",
-        readable=False,
-    ),
-]
-Policy = Annotated[
-    Literal["measured", "table"],
-    typer.Option(
-        help="measured: short trials of tuning may overrule the classic table; table: its letter."
-    ),
-]
-Budget = Annotated[
-    str | None,
-    typer.Option(
-        help="What does not fit is not started: 90s, 10m, 1h30; default: 15m, unless you name "
-        "the strategy."
-    ),
-]
-PLAN_NAMES = frozenset(
-    {
-        *("epochs", "batch_size", "optimiser", "lr", "patience", "side_px", "label_smoothing"),
-        *("dropout", "weight_decay", "class_weights", "crop", "flip", "rotation_deg"),
-        *("translation", "stretch", "colour"),
-    }
-)
-BY_RULE = "default: by rule, shown with its reason"
-PLAN = "Plan (each default comes from a rule)"
-AUGMENTATION = "Augmentation of training images (0 switches one off; --crop 1 the crop)"
+TITLES: dict[Group, str] = {
+    "data": "Data",
+    "decision": "Decision",
+    "training": "Training",
+    "augmentation": "Augmentation of training images",
+    "output": "Output",
+}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "flag": bool,
+    "switch": bool,
+    "file": Path,
+    "folder": Path,
+}
+_OLD = "old_"
 
 
-def by_rule(text: str, panel: str = PLAN) -> Any:
-    """An option whose default comes from a rule."""
-    return typer.Option(help=f"{text}; {BY_RULE}.", rich_help_panel=panel)
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What stands on a command line: what the workflows get, and what the command itself reads.
+
+    `given` are the names of the options that were typed, or are in the environment.
+    """
+
+    options: Options
+    given: frozenset[str]
+    directory: Path | None = None
+    paths: tuple[Path, ...] = ()
+    run: Path | None = None
+    from_run: Path | None = None
+    unseen: bool = False
+    top: int | None = None
+    csv_file: Path | None = None
+    errors: Path | None = None
+    clear: bool = False
+    json: bool = False
 
 
-def make_request(given: dict[str, Any], option_names: list[str]) -> Any:
-    """What the options ask for, as one record."""
-    from finetune.records.options import Request  # noqa: PLC0415
+def parameters(command: str) -> list[inspect.Parameter]:
+    """The options of a command as parameters of a function, old names hidden."""
+    made = []
+    for group, rows in option_table.of(command).items():
+        for option in rows:
+            made.append(_parameter(option, option.name, option.flag, group))
+            if option.old is not None:
+                made.append(_parameter(option, f"{_OLD}{option.name}", option.old, None))
+    return made
 
-    options = {name: given[name] for name in option_names if given[name] is not None}
-    plain = {
-        name: value
-        for name, value in given.items()
-        if name not in {"directory", "out", "json", "budget", "from_run", "errors", *PLAN_NAMES}
-    }
-    out, root, budget = given.get("out"), given["directory"], given.get("budget")
-    if "backbone" in plain:
-        plain["backbone"] = _backbone(plain["backbone"], plain["weights"])
-    return Request(
-        root="" if root is None else str(root),
-        out=None if out is None else str(out),
-        budget_s=None if budget is None else durations.seconds(budget),
-        options=options,
-        command=shlex.join(["finetune", *sys.argv[1:]]),
-        **plain,
+
+def _parameter(option: Option, name: str, flag: str, group: Group | None) -> inspect.Parameter:
+    """One of them; one without a group is hidden, and None where it is not given."""
+    literal: Any = Literal
+    kind = literal[option.choices] if option.choices else _TYPES[option.kind]
+    default = None if group is None else option_table.DEFAULTS[option.name]
+    extra = [f"default: {option.otherwise}"] if option.otherwise else []
+    if option.range and option.metavar is None:
+        extra.append(option.range)
+    info = typer.Option(
+        f"{flag}/{flag.replace('--', '--no-', 1)}" if option.kind == "switch" else flag,
+        help=f"{option.help}  [{'; '.join(extra)}]" if extra else option.help,
+        metavar=option.metavar,
+        readable=option.kind != "file",
+        show_default=False,
+        hidden=group is None,
+        rich_help_panel=None if group is None else TITLES[group],
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind if default is not None else kind | None, info],
     )
 
 
-def typed(context: typer.Context) -> set[str]:
-    """The names of the options that stand on the command line, or in the environment."""
-    return {
-        "budget_s" if name == "budget" else name
-        for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
-    }
+def asked(values: Mapping[str, Any], given: frozenset[str]) -> Asked:
+    """The record of a command line.
+
+    Args:
+        values: By the names of parameters.
+        given: Those of them that stand on the command line, or in the environment.
+
+    Raises:
+        UsageError: an option by both its names, or a value that it does not take.
+    """
+    values, given = _renamed(values, given)
+    if values.get("budget_s") is not None:
+        values["budget_s"] = durations.seconds(values["budget_s"])
+    option_table.check(values)
+    own = {f.name for f in fields(Asked)} & values.keys()
+    return Asked(
+        options=resolved(_request(values)),
+        given=given,
+        **{name: values[name] for name in own - {"paths"}},
+        paths=tuple(values.get("paths", ())),
+    )
+
+
+def _renamed(
+    values: Mapping[str, Any], given: frozenset[str]
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """The same with old names told and replaced by those of today."""
+    from finetune.cli import style  # noqa: PLC0415
+
+    now, typed = dict(values), given
+    for name in [n for n in now if n.startswith(_OLD)]:
+        value, today = now.pop(name), name.removeprefix(_OLD)
+        if value is None:
+            continue
+        old, new = option_table.NAMED[today].old, option_table.flag(today)
+        if today in typed:
+            raise UsageError(
+                f"{old} and {new} are the same option",
+                hint=f"Give {new} alone: {old} is its old name.",
+            )
+        style.show_line(f"{old} is now {new}", error=True)
+        now[today] = value
+        typed = typed - {name} | {today}
+    return now, typed
+
+
+def _request(values: Mapping[str, Any]) -> Request:
+    """What the workflows are asked for, in one row."""
+    known = {f.name for f in fields(Request)} & values.keys()
+    plain = {name: values[name] for name in known}
+    if "backbone" in plain:
+        plain["backbone"] = _backbone(plain["backbone"], plain["weights"])
+    out, root = values.get("out"), values.get("directory")
+    options = {n: v for n, v in values.items() if n in option_table.OVERRIDES and v is not None}
+    return Request(
+        **plain
+        | {
+            "root": "" if root is None else str(root),
+            "out": None if out is None else str(out),
+            "options": options,
+            "command": shlex.join(["finetune", *sys.argv[1:]]),
+        }
+    )
 
 
 def _backbone(named: str | None, weights: str | None) -> str:

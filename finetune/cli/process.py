@@ -90,7 +90,7 @@ def _unforeseen(error: Exception) -> int:
         return _tell(
             FinetuneError(
                 first_line(error),
-                hint="Give a smaller --side-px or --max-per-class, or end other programs; "
+                hint="Give a smaller --image-size or --max-per-class, or end other programs; "
                 "finetune train --resume goes on.",
             )
         )

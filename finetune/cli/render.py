@@ -139,7 +139,7 @@ def show_backbones(rows: Sequence[BackboneRow]) -> None:
     """The answer of `backbones`."""
     table = Table(box=None, pad_edge=False)
     table.add_column("backbone", no_wrap=True)
-    for name in ("ready", "parameters", "input", "stages", "licence", "weights"):
+    for name in ("ready", "parameters", "input", "stages", "license", "weights"):
         table.add_column(name, overflow="fold")
     for r in rows:
         ready = "[green]yes[/]" if r.ready else "no"
@@ -183,12 +183,12 @@ def show_cache(found: CacheUsage, *, cleared: bool) -> None:
 def _print_check(out: Console, check: Check) -> None:
     """One check that did not pass: what to do, and the first of its files."""
     colour, word = STATUS[check.status]
-    out.print(f"[{colour}]{check.code} {word}[/]  {escape(printable(check.text))}")
+    out.print(f"[{colour}]{check.code} {word}[/]  {style.shown(check.text)}")
     out.print(f"    {escape(check.hint)}", style="dim")
     remarks = check.details or ("",) * len(check.paths)
     for path, remark in list(zip(check.paths, remarks, strict=True))[:_FILES_SHOWN]:
-        tail = f" [dim]({escape(printable(remark))})[/]" if remark else ""
-        out.print(f"    {escape(printable(path))}{tail}")
+        tail = f" [dim]({style.shown(remark)})[/]" if remark else ""
+        out.print(f"    {style.shown(path)}{tail}")
     if len(check.paths) > _FILES_SHOWN:
         out.print(f"    and {len(check.paths) - _FILES_SHOWN} more (--json lists all)", style="dim")
     out.print()

@@ -13,29 +13,27 @@ from finetune.cli.style import STATUS
 from finetune.metrics import mistakes, verdict
 from finetune.records.answers import Evaluation
 from finetune.records.dataset import Finding
-from finetune.records.errors import printable
 from finetune.records.metrics import Metrics, WrongAnswer
 from finetune.records.run import RunResult
 
 _PATHS_SHOWN = 3
 _ERRORS_SHOWN, _PAIRS_SHOWN = 5, 5
-_OF_RESULTS = frozenset(kind.code for kind in verdict.KINDS)
 
 
 def print_findings(out: Console, findings: Sequence[Finding]) -> None:
     """Those about the data; what they say of the result stands beside its figures."""
     for finding in findings:
-        if finding.code not in _OF_RESULTS:
+        if finding.code not in verdict.CODES:
             print_finding(out, finding)
 
 
 def print_standing(out: Console, found: RunResult | Evaluation) -> None:
     """That a result is no better than the commonest class, or that this cannot be said."""
     for finding in found.findings:
-        if finding.code in _OF_RESULTS:
+        if finding.code in verdict.CODES:
             print_finding(out, finding)
     if found.better_than_commonest is None and found.verdict:
-        out.print(escape(printable(found.verdict)), style="dim")
+        out.print(style.shown(found.verdict), style="dim")
 
 
 def print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics) -> None:
@@ -46,7 +44,7 @@ def print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics) 
             out.print(f"No wrong answer on {metrics.n} images.")
         return  # runs of older versions do not say which
     # no title of the table: it would be broken where the table is narrow
-    out.print(f"{wrong} of {metrics.n} answers are wrong, the surest first")
+    out.print(f"{wrong} of {metrics.n} answers are wrong, the most confident first")
     table = Table(box=None, pad_edge=False)
     table.add_column("image", overflow="fold")
     table.add_column("truth")
@@ -79,8 +77,8 @@ def print_confused(out: Console, metrics: Metrics) -> None:
 def print_finding(out: Console, finding: Finding) -> None:
     """One finding, what to do, and the first of its files."""
     colour, _ = STATUS[finding.severity]
-    names = ", ".join(printable(p) for p in finding.paths[:_PATHS_SHOWN])
+    names = ", ".join(finding.paths[:_PATHS_SHOWN])
     more = len(finding.paths) - _PATHS_SHOWN
     tail = f" ({names}{f' and {more} more' if more > 0 else ''})" if names else ""
-    text = escape(printable(finding.title) + tail)
+    text = style.shown(finding.title + tail)
     out.print(f"[{colour}]{finding.code}[/] {text}. {escape(finding.hint)}")

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from finetune.cli import render_findings, style
 from finetune.decision.table import rule_for
+from finetune.records import option_table
 from finetune.records.analysis import SimilarityProfile, StageScore
 from finetune.records.answers import Advice, Comparison, Contender
 from finetune.records.choices import TUNED, Size
@@ -210,5 +211,5 @@ def _plan_table(plan: Plan) -> Table:
         shown = ", ".join(value) or "–" if isinstance(value, tuple) else str(value)
         if isinstance(value, float):
             shown = f"{value:.4g}"
-        table.add_row(name, shown, escape(plan.why.get(name, "")))
+        table.add_row(option_table.spoken(name), shown, escape(plan.why.get(name, "")))
     return table

@@ -1,4 +1,4 @@
-"""Checks for copies, near copies and groups on both sides of a split."""
+"""Checks for copies, near duplicates and groups on both sides of a split."""
 
 from __future__ import annotations
 
@@ -63,55 +63,61 @@ def _across(
 
 def _unseen(subject: Subject) -> str:
     """What to add where a ready-made test was left alone."""
-    return "" if subject.seen_test else " (test/ is looked at after training)"
+    return "" if subject.seen_test else " (test/ is checked after training)"
 
 
 def near(subject: Subject) -> Outcome:
-    """Near copies, which stay on one side of a split."""
-    return _near_where(subject, lambda _: True, "near copies")
+    """Near duplicates, which stay on one side of a split."""
+    return _near_where(subject, lambda _: True, "near duplicates")
 
 
 def near_crossed(subject: Subject) -> Outcome:
-    """Near copies under two labels."""
+    """Near duplicates under two labels."""
     return _near_where(
-        subject, lambda family: len({s.label for s in family}) > 1, "near copies under two labels"
+        subject,
+        lambda cluster: len({s.label for s in cluster}) > 1,
+        "near duplicates under two labels",
     )
 
 
 def _near_where(subject: Subject, chosen: Callable[[Sequence[Sample]], bool], what: str) -> Outcome:
     if not subject.compared:
-        return check_subject.void("near copies were not looked for (--near-copies ignore)")
-    families = [f for f in subject.families if chosen(f)]
-    count = sum(map(len, families))
-    if not families:
+        return check_subject.void(
+            "near duplicates were not searched for (--near-duplicates ignore)"
+        )
+    clusters = [f for f in subject.clusters if chosen(f)]
+    count = sum(map(len, clusters))
+    if not clusters:
         return check_subject.passed(
-            f"none among {len(subject.samples)} images", families=0, images=0
+            f"none among {len(subject.samples)} images", clusters=0, images=0
         )
     return Outcome(
-        f"{count} images are {what}, in {len(families)} group(s)",
+        f"{count} images are {what}, in {len(clusters)} group(s)",
         found=True,
-        numbers={"families": len(families), "images": count},
-        paths=tuple(s.path for f in families for s in f),
-        details=tuple("" if s is f[0] else f"like {f[0].path}" for f in families for s in f),
+        numbers={"families": len(clusters), "images": count},
+        paths=tuple(s.path for f in clusters for s in f),
+        details=tuple("" if s is f[0] else f"like {f[0].path}" for f in clusters for s in f),
     )
 
 
 def near_leaked(subject: Subject) -> Outcome:
-    """Near copies of training images in a ready-made split."""
+    """Near duplicates of training images in a ready-made split."""
     if not subject.ready:
-        return check_subject.void("splits are made here, near copies stay on one side")
+        return check_subject.void("splits are made here, near duplicates stay on one side")
     if not subject.compared:
-        return check_subject.void("near copies were not looked for (--near-copies ignore)")
+        return check_subject.void(
+            "near duplicates were not searched for (--near-duplicates ignore)"
+        )
     part = subject.part_of
     found: list[tuple[Sample, Sample]] = []
-    for family in subject.families:
+    for cluster in subject.clusters:
         for name, before in BEFORE.items():
-            learnt = [s for s in family if part.get(s.path) in before]
+            learnt = [s for s in cluster if part.get(s.path) in before]
             known = {s.digest for s in learnt}
-            new = [s for s in family if part.get(s.path) == name and s.digest not in known]
+            new = [s for s in cluster if part.get(s.path) == name and s.digest not in known]
             found += [(s, learnt[0]) for s in new if learnt]
     details = tuple(f"like {other.path}" for _, other in found)
-    return _across(subject, [s for s, _ in found], "near copies of images trained on", details)
+    return _across(subject, [s for s, _ in found], "near duplicates of images trained on", details)
 
 
 def group_leaked(subject: Subject) -> Outcome:
@@ -162,6 +168,6 @@ def twins(subject: Subject) -> Outcome:
 
 
 _SAME_WAY = (
-    "Save all classes alike: a model learns what is easiest, and a test from the same folder does "
-    "not show it."
+    "Save all classes in the same way: a model learns what is easiest, and a test from the same "
+    "folder does not show it."
 )

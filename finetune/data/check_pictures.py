@@ -94,12 +94,12 @@ def plain(subject: Subject) -> Outcome:
     of them being blank refuses nothing, but time for tuning is not spent on them.
     """
     if not subject.compared:
-        return check_subject.void("images were not decoded (--near-copies ignore)")
+        return check_subject.void("images were not decoded (--near-duplicates ignore)")
 
     def remark(path: str, _: Glance) -> str:
-        return "one colour" if path in subject.plain else ""
+        return "one color" if path in subject.plain else ""
 
-    found = images_where(subject, remark, "show one colour and nothing else")
+    found = images_where(subject, remark, "show one color and nothing else")
     if not found.found:
         return found
     lost = _blank_classes(subject)
@@ -129,7 +129,7 @@ def _blank_classes(subject: Subject) -> list[int]:
 
 def _hidden(subject: Subject) -> Outcome:
     if not subject.compared:
-        return check_subject.void("images were not decoded (--near-copies ignore)")
+        return check_subject.void("images were not decoded (--near-duplicates ignore)")
 
     def remark(path: str, seen: Glance) -> str:
         return f"{seen.mode}, blank on white" if path in subject.hidden else ""

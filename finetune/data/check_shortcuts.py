@@ -39,7 +39,7 @@ def by_size(subject: Subject) -> Outcome:
 
 def by_mode(subject: Subject) -> Outcome:
     """Whether the color mode gives the class away."""
-    return shortcut(subject, "colour mode", lambda g: g.mode)
+    return shortcut(subject, "color mode", lambda g: g.mode)
 
 
 def shortcut(subject: Subject, what: str, value_of: Callable[[Glance], str]) -> Outcome:
@@ -55,7 +55,7 @@ def shortcut(subject: Subject, what: str, value_of: Callable[[Glance], str]) -> 
     told = {label: score for label, score in scores.items() if score >= GIVEN_AWAY}
     best = max(scores.values())
     if not told:
-        text = f"a guess by {what} is at most {best:.0%} right (half is chance)"
+        text = f"a guess by {what} is at most {best:.0%} right (chance is 50%)"
         return check_subject.passed(text, best=best)
     parts = []
     for label, score in list(told.items())[:SHOWN]:
@@ -67,7 +67,7 @@ def shortcut(subject: Subject, what: str, value_of: Callable[[Glance], str]) -> 
             f"{others[common] / others.total():.0%} of the others; a guess is {score:.0%} right)"
         )
     more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    text = f"{len(told)} class(es) can be told by the {what} alone: {', '.join(parts)}{more}"
+    text = f"{len(told)} class(es) can be recognized by the {what} alone: {', '.join(parts)}{more}"
     return Outcome(text, found=True, numbers={"classes": len(told), "best": best})
 
 

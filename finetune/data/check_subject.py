@@ -22,9 +22,9 @@ class Subject:
     `glances` and `faults` (why a file cannot be read) have the paths of all images looked at,
     `plain` those that show one colour, `strays` those files that are images by content but not by
     name. `hidden` are those plain ones that are so only because transparency is laid on white.
-    `families` are groups of near copies, each of at least two different files. `pattern` is
+    `families` are groups of near duplicates, each of at least two different files. `pattern` is
     that of `--group`. `seen_test` is False where a ready-made test was not looked at, `compared`
-    where near copies were not looked for.
+    where near duplicates were not looked for.
     """
 
     dataset: Dataset
@@ -33,7 +33,7 @@ class Subject:
     faults: Mapping[str, str]
     plain: Set[str]
     strays: Mapping[str, str]
-    families: tuple[tuple[Sample, ...], ...]
+    clusters: tuple[tuple[Sample, ...], ...]
     pattern: re.Pattern[str] | None
     seen_test: bool
     compared: bool

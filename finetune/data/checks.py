@@ -52,16 +52,21 @@ def _check(kind: FindingKind, run: Callable[[Subject], Outcome], subject: Subjec
     )
 
 
-def _listed(code: str) -> Callable[[Subject], Outcome]:
-    """A check that `data.scan` has done already."""
+def _listed(kind: FindingKind) -> Callable[[Subject], Outcome]:
+    """A check that `data.scan` has done already; what another check tells of a file is left out."""
 
     def run(subject: Subject) -> Outcome:
-        if code in READY_ONLY and subject.dataset.layout == "plain":
+        if kind.code in READY_ONLY and subject.dataset.layout == "plain":
             return check_subject.void("no ready-made splits")
         for finding in subject.dataset.findings:
-            if finding.code == code:
-                count = len(finding.paths)
-                return Outcome(finding.title, True, numbers={"files": count}, paths=finding.paths)
+            if finding.code != kind.code:
+                continue
+            paths, title = finding.paths, finding.title
+            if not subject.strays.keys().isdisjoint(paths):
+                paths = tuple(p for p in paths if p not in subject.strays)
+                title = f"{len(paths)} {kind.title}"
+            if paths or not finding.paths:
+                return Outcome(title, True, numbers={"files": len(paths)}, paths=paths)
         return check_subject.passed("none", files=0)
 
     return run
@@ -70,7 +75,7 @@ def _listed(code: str) -> Callable[[Subject], Outcome]:
 NEAR_LEAKED = FindingKind(
     "FT115",
     "warning",
-    "near copies across ready-made splits",
+    "near duplicates across ready-made splits",
     "Remove them from test/ or val/: what is measured there is too good.",
 )
 GROUP_LEAKED = FindingKind(
@@ -80,7 +85,7 @@ GROUP_LEAKED = FindingKind(
     "Move all images of a group into one split.",
 )
 CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
-    *((kind, _listed(kind.code)) for kind in LISTED.values()),
+    *((kind, _listed(kind)) for kind in LISTED.values()),
     (COPIES, check_copies.copied(COPIES.code)),
     (CROSSED, check_copies.copied(CROSSED.code)),
     (LEAKED, check_copies.leaked),
@@ -88,9 +93,9 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         FindingKind(
             "FT113",
             "note",
-            "near copies",
+            "near duplicates",
             "Remove them if they were not meant to count twice. Splits made here keep them "
-            "together; --near-copies ignore does not.",
+            "together; --near-duplicates ignore does not.",
         ),
         check_copies.near,
     ),
@@ -98,8 +103,8 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         FindingKind(
             "FT114",
             "warning",
-            "near copies under two labels",
-            "Look at them: a label is wrong, or what tells the classes apart is very small.",
+            "near duplicates under two labels",
+            "Check the labels: one is wrong, or the classes differ in a very small detail.",
         ),
         check_copies.near_crossed,
     ),
@@ -109,7 +114,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
             "FT116",
             "warning",
             "names that differ in case only",
-            "Rename them: on other systems one takes the place of the other.",
+            "Rename them: on other systems one overwrites the other.",
         ),
         check_copies.twins,
     ),
@@ -148,7 +153,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         ),
         check_pictures.frames,
     ),
-    *((kind, _listed(kind.code)) for kind in LAYOUTS),
+    *((kind, _listed(kind)) for kind in LAYOUTS),
     (
         FindingKind(
             "FT155",
@@ -162,7 +167,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         FindingKind(
             "FT125",
             "note",
-            "images of one colour",
+            "images of one color",
             "Remove them if they are accidents. More than a tenth, or most of a class, is a "
             "warning, more than half an error: then `auto` tunes nothing.",
         ),
@@ -172,9 +177,9 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         FindingKind(
             "FT126",
             "warning",
-            "images that their transparency hides",
-            "Save them without transparency (a channel that is no alpha makes them invisible), or "
-            "on a ground on which they show.",
+            "images hidden by their transparency",
+            "Save them without transparency (a channel that is not alpha makes them invisible), or "
+            "on a background on which they show.",
         ),
         check_pictures._hidden,
     ),
@@ -183,7 +188,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
             "FT130",
             "note",
             "classes that the backbone was trained on",
-            "It has seen such pictures, perhaps these: the accuracy overstates.",
+            "It was trained on such images, perhaps on these: the accuracy is optimistic.",
         ),
         check_classes.imagenet_classes,
     ),
@@ -192,7 +197,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
             "FT131",
             "warning",
             "classes of a single image",
-            "Add images: one cannot be both learnt from and tested on.",
+            "Add images: a single one cannot be both trained and tested on.",
         ),
         check_classes.single,
     ),
@@ -224,8 +229,8 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         FindingKind(
             "FT135",
             "note",
-            "very long or high images",
-            "Crop what matters: the network sees a square, and the ends are cut off.",
+            "very long or tall images",
+            "Crop what matters: the network gets a square, and the ends are cut off.",
         ),
         check_pictures.elongated,
     ),
@@ -238,7 +243,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         check_shortcuts.by_size,
     ),
     (
-        FindingKind("FT138", "warning", "a class given away by its colour mode", _SAME_WAY),
+        FindingKind("FT138", "warning", "a class given away by its color mode", _SAME_WAY),
         check_shortcuts.by_mode,
     ),
     (

@@ -7,10 +7,11 @@ import itertools
 import math
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,10 @@ Pixels = npt.NDArray[np.uint8]
 # kept of pictures is not used then.
 PIXELS_VERSION = 1
 Box = tuple[float, float, float, float]
+_Drafted = tuple[Image.Image, Image.Image, Box | None]
+S = TypeVar("S")
+T = TypeVar("T")
+_AHEAD = 96  # pictures that threads unpack before they are asked for
 HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
 WHITE = (255, 255, 255, 255)
 # What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
@@ -78,14 +83,24 @@ def decode(path: Path, side_px: int, scales: Sequence[Scale] | None = None) -> P
     Raises:
         ImageError: the file cannot be decoded; the message names it.
     """
+    return decode_sizes(path, (side_px,), scales)[0]
 
-    def work(source: Source) -> Pixels:
-        # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
-        image, rgb, _ = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales))
-        turn = _turn(image)
-        upright = rgb if turn is None else rgb.transpose(turn)
-        box = _square_box(*upright.size)
-        return np.asarray(upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
+
+def decode_sizes(
+    path: Path, sides_px: Sequence[int], scales: Sequence[Scale] | None = None
+) -> list[Pixels]:
+    """The same image as `decode` has it at each of several sides, unpacked once where it can be.
+
+    A JPEG is unpacked again where a side allows another reduction: the pixels would be others.
+    """
+
+    def work(source: Source) -> list[Pixels]:
+        unpacked, out = None, []
+        for side_px in sides_px:
+            # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
+            unpacked = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales), unpacked)
+            out.append(_square(unpacked, side_px))
+        return out
 
     return opening.read(path, work)
 
@@ -94,7 +109,7 @@ def glance(path: Path, side_px: int | None = None) -> Glance:
     """Look at an image quickly: the header alone, or also a small copy of `side_px` pixels.
 
     The copy of a picture of more than 8 bits is stretched to its own range: no scale is known
-    before the split, and near copies are compared without regard to brightness and contrast.
+    before the split, and near duplicates are compared without regard to brightness and contrast.
 
     Raises:
         ImageError: the file cannot be opened or, where a copy is asked for, not decoded.
@@ -212,6 +227,18 @@ def threads(count: int | None) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
+def in_order(
+    items: Iterable[S], work: Callable[[S], T], ahead: int, workers: int | None
+) -> Generator[T]:
+    """What comes of each item, in their order; threads work at most so many items ahead."""
+    with threads(workers) as pool:
+        source = iter(items)
+        waiting = deque(pool.submit(work, item) for item in itertools.islice(source, ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting += (pool.submit(work, item) for item in itertools.islice(source, 1))
+
+
 def stream(
     paths: Sequence[Path],
     side_px: int,
@@ -232,40 +259,35 @@ def stream(
         except ImageError as error:
             return error
 
-    with threads(workers) as pool:
-        ahead: deque[tuple[int, Future[Pixels | ImageError]]] = deque()
-        source = iter(enumerate(paths))
-        for i, path in itertools.islice(source, 3 * batch_size):
-            ahead.append((i, pool.submit(attempt, path)))
-        while ahead:
-            good, pixels, bad = [], [], []
-            for _ in range(min(batch_size, len(ahead))):
-                position, future = ahead.popleft()
-                result = future.result()
-                if isinstance(result, ImageError):
-                    bad.append((position, result))
-                else:
-                    good.append(position)
-                    pixels.append(result)
-                for i, path in itertools.islice(source, 1):
-                    ahead.append((i, pool.submit(attempt, path)))
-            stacked = np.stack(pixels) if pixels else np.empty((0, side_px, side_px, 3), np.uint8)
-            yield good, stacked, bad
+    with contextlib.closing(in_order(paths, attempt, 3 * batch_size, workers)) as results:
+        numbered = enumerate(results)
+        while some := list(itertools.islice(numbered, batch_size)):
+            bad = [(i, found) for i, found in some if isinstance(found, ImageError)]
+            good = [(i, found) for i, found in some if not isinstance(found, ImageError)]
+            blank = np.empty((0, side_px, side_px, 3), np.uint8)
+            yield [i for i, _ in good], np.stack([p for _, p in good]) if good else blank, bad
 
 
 def load(
-    paths: Sequence[Path], side_px: int, workers: int, scales: Sequence[Scale] | None = None
-) -> Pixels:
-    """All images, uint8[N, side, side, 3], decoded once for training; very many lie in a file.
+    paths: Sequence[Path],
+    sides_px: Sequence[int],
+    workers: int,
+    scales: Sequence[Scale] | None = None,
+) -> list[Pixels]:
+    """All images at each side, uint8[N, side, side, 3], for training; very many lie in a file.
 
     Raises:
         ImageError: one of them cannot be decoded (it could when features were taken).
     """
-    out = arrays.pictures(len(paths), side_px)
-    for good, pixels, bad in stream(paths, side_px, 32, workers, scales):
-        if bad:
-            raise bad[0][1]
-        out[good] = pixels
+    out = [arrays.pictures(len(paths), side_px) for side_px in sides_px]
+
+    def decoded(path: Path) -> list[Pixels]:
+        return decode_sizes(path, sides_px, scales)
+
+    with contextlib.closing(in_order(paths, decoded, _AHEAD, workers)) as results:
+        for i, found in enumerate(results):
+            for pictures, pixels in zip(out, found, strict=True):
+                pictures[i] = pixels
     return out
 
 
@@ -282,25 +304,42 @@ def _begun(source: Source) -> ImageFile.ImageFile | Wide:
 
 
 def _drafted(
-    source: Source, side_px: int, span: Callable[[Wide], high_depth.Span | None]
-) -> tuple[Image.Image, Image.Image, Box | None]:
+    source: Source,
+    side_px: int,
+    span: Callable[[Wide], high_depth.Span | None],
+    before: _Drafted | None = None,
+) -> _Drafted:
     """The image, its pixels as RGB, and which of them count where a JPEG was reduced.
 
     Args:
         source: The file.
         side_px: A JPEG may be reduced while it is decoded, to twice that at least.
         span: What is black and white in a picture of more than 8 bits.
+        before: What came of this for another side; given back where it would come once more.
     """
+    if before is not None and before[2] is None:
+        return before  # what is not reduced is the same for each side
     image = _begun(source)
     if isinstance(image, Wide):
         rgb = high_depth.to_8_bits(image, span(image))
         return rgb, rgb, None
     pixels = image.width * image.height
     drafted = image.draft("RGB", (side_px, side_px))
+    if before is not None and getattr(before[0], "decoderconfig", None) == image.decoderconfig:
+        source.images.pop()  # its pixels will not be read
+        return before
     with opening.bounded(image, pixels):
         more = high_depth.values(source, image)
         rgb = _to_rgb(image) if more is None else high_depth.to_8_bits(more, span(more))
     return image, rgb, None if drafted is None else drafted[1]
+
+
+def _square(unpacked: _Drafted, side_px: int) -> Pixels:
+    image, rgb, _ = unpacked
+    turn = _turn(image)
+    upright = rgb if turn is None else rgb.transpose(turn)
+    box = _square_box(*upright.size)
+    return np.asarray(upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
 
 
 def _thumb(source: Source, side_px: int) -> Pixels:

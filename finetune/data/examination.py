@@ -5,12 +5,12 @@ Each file is glanced at once (its header, and a picture of 32 pixels), which is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -30,10 +30,9 @@ from finetune.data import (
 )
 from finetune.data.check_subject import Subject
 from finetune.data.decoding import Glance
-from finetune.records.codec import T
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
 from finetune.records.errors import DataError, ImageError, UsageError
-from finetune.records.options import Request
+from finetune.records.options import DataOptions
 from finetune.storage import arrays, atomic_files, cache_place, feature_cache
 from finetune.storage.arrays import Filed
 
@@ -62,12 +61,13 @@ class Examination:
 
 
 def examine(
-    request: Request, progress: Callable[[int, int], None], *, with_test: bool = False
+    asked: DataOptions, seed: int, progress: Callable[[int, int], None], *, with_test: bool = False
 ) -> Examination:
     """Scan, look at every image, group, split, check.
 
     Args:
-        request: The folder, how to split and group, and what is to stop.
+        asked: The folder, how to split and group, and what is to stop.
+        seed: Another seed is another split.
         progress: Called with (done, total) images looked at.
         with_test: Look at a ready-made test too, whose images are else left alone to the end; so
             does `strict`, since a leak can only be found there.
@@ -75,39 +75,45 @@ def examine(
     Raises:
         DataError: no data set; unreadable images where these are an error; with `strict`, any
             warning.
-        UsageError: `--group` or `--label-from` is no regular expression, `--group` matches no file,
-            or a fraction is out of range.
+        UsageError: `--group` or `--label-from` is not a regular expression, `--group` matches
+            no file, or a fraction is out of range.
     """
-    root = Path(request.root)
-    pattern = names.compiled("--group", request.group, "^(patient[0-9]+)_")
-    label_from = names.compiled("--label-from", request.label_from, r"^([a-z]+)\.")
+    root = Path(asked.root)
+    pattern = names.compiled("--group", asked.group, "^(patient[0-9]+)_")
+    label_from = names.compiled("--label-from", asked.label_from, r"^([a-z]+)\.")
     whole = scan.scan(root, label_from)
-    with_test = with_test or request.strict or whole.test is None
+    with_test = with_test or asked.strict or whole.test is None
     whole = _digested(whole, root) if with_test else whole
     samples = check_subject.labelled(whole, test=with_test)
-    side = None if request.near_copies == "ignore" else near_duplicates.SIDE_PX
+    side = None if asked.near_duplicates == "ignore" else near_duplicates.SIDE_PX
     looked = Looked.nothing(len(check_subject.labelled(whole, test=True)), side)
     looked = look(root, samples, side, progress, looked)
-    if request.on_bad_image == "error":
+    if asked.on_bad_image == "error":
         _refuse(looked.faults | _closed(whole), root)
-    families = _families(samples, looked)
-    dataset = _usable(whole, _groups(samples, families, pattern), looked.faults)
+    clusters = _clusters(samples, looked)
+    dataset = _usable(whole, _groups(samples, clusters, pattern), looked.faults)
     splits = split.split(
         dataset,
-        seed=request.seed,
-        val_fraction=request.val_fraction,
-        test_fraction=request.test_fraction,
-        max_per_class=request.max_per_class,
+        seed=seed,
+        val_fraction=asked.val_fraction,
+        test_fraction=asked.test_fraction,
+        max_per_class=asked.max_per_class,
     )
     subject = Subject(
-        *(whole, splits, looked.glances, looked.faults, looked.plain),
-        *(_strays(root, whole), families, pattern),
+        dataset=whole,
+        splits=splits,
+        glances=looked.glances,
+        faults=looked.faults,
+        plain=looked.plain,
+        strays=_strays(root, whole),
+        clusters=clusters,
+        pattern=pattern,
         seen_test=with_test,
         compared=side is not None,
         hidden=_hidden(root, looked),
     )
     found = checks.run(subject)
-    if request.strict:
+    if asked.strict:
         _require_health(found, root)
     return Examination(dataset, splits, found, subject, looked)
 
@@ -181,8 +187,9 @@ def look(
     new = looked.missing(samples)
     total, known = len(samples), len(samples) - len(new)
     progress(known, total)
-    with decoding.threads(os.cpu_count()) as pool:
-        for done, (i, seen) in enumerate(_in_order(pool, attempt, new), start=1):
+    results = decoding.in_order(new, attempt, IN_FLIGHT, os.cpu_count())
+    with contextlib.closing(results):
+        for done, (i, seen) in enumerate(zip(new, results, strict=True), start=1):
             if isinstance(seen, str):
                 looked.faults[samples[i].path] = seen
             else:
@@ -208,22 +215,8 @@ def look(
     return looked
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, attempt: Callable[[int], T], numbers: Sequence[int]
-) -> Iterator[tuple[int, T]]:
-    """Each number with what an attempt gave, in their order; few wait at a time."""
-    waiting: deque[tuple[int, Future[T]]] = deque()
-    for number in numbers:
-        waiting.append((number, pool.submit(attempt, number)))
-        if len(waiting) >= IN_FLIGHT:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for number, future in waiting:
-        yield number, future.result()
-
-
 def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ...]:
-    """What shows only once a ready-made test may be looked at: near copies and groups across.
+    """What shows only once a ready-made test may be looked at: near duplicates and groups across.
 
     Exact copies are found by the test itself. Nothing where the test was looked at before.
     """
@@ -240,7 +233,7 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
         glances=looked.glances,
         faults=looked.faults,
         plain=looked.plain,
-        families=_families(samples, looked),
+        clusters=_clusters(samples, looked),
         seen_test=True,
     )
     return checks.findings(checks.run_late(after))
@@ -270,7 +263,7 @@ def _require_health(found: Iterable[Check], root: Path) -> None:
             f"--strict: {root} has {len(alarms)} warning(s): "
             + "; ".join(f"{c.code} {c.text}" for c in alarms[: check_subject.SHOWN])
             + (" …" if len(alarms) > check_subject.SHOWN else ""),
-            hint=f"Mend them, or leave out --strict; finetune check {shlex.quote(str(root))} "
+            hint=f"Fix them, or leave out --strict; finetune check {shlex.quote(str(root))} "
             "lists the files.",
         )
 
@@ -305,8 +298,8 @@ def _usable(dataset: Dataset, groups: Mapping[str, str], faults: Mapping[str, st
     )
 
 
-def _families(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
-    """Groups of near copies that are not all the same file, in the order of their first."""
+def _clusters(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
+    """Groups of near duplicates that are not all the same file, in the order of their first."""
     if looked.small is None:
         return ()
     first: dict[str, int] = {}
@@ -316,24 +309,24 @@ def _families(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, 
     small = decoding.Small(
         looked.small, np.array([*first.values()], np.int64), near_duplicates.SIDE_PX
     )
-    family = dict(zip(first, near_duplicates.families(small).tolist(), strict=True))
-    sizes = Counter(family.values())
+    cluster = dict(zip(first, near_duplicates.clusters(small).tolist(), strict=True))
+    sizes = Counter(cluster.values())
     members = defaultdict(list)
     for sample in samples:
-        if sizes[family.get(sample.digest, -1)] > 1:
-            members[family[sample.digest]].append(sample)
+        if sizes[cluster.get(sample.digest, -1)] > 1:
+            members[cluster[sample.digest]].append(sample)
     return tuple(tuple(members[key]) for key in sorted(members))
 
 
 def _groups(
     samples: Sequence[Sample],
-    families: Iterable[Sequence[Sample]],
+    clusters: Iterable[Sequence[Sample]],
     pattern: re.Pattern[str] | None,
 ) -> dict[str, str]:
     """The name of each image's group by path, where it has one beside its exact copies.
 
-    Near copies, and files whose names `--group` finds the same in, are joined, in chains. A group
-    is called by its least name, so that it keeps its side when files of that name are added.
+    Near duplicates, and files whose names `--group` finds the same in, are joined, in chains. A
+    group is called by its least name, so that it keeps its side when files of that name are added.
 
     Raises:
         UsageError: the pattern matches no file.
@@ -349,8 +342,8 @@ def _groups(
         heads = sorted({head(key) for key in keys})
         parent.update(dict.fromkeys(heads, heads[0]))
 
-    for family in families:
-        join(f"near {s.digest}" for s in family)
+    for cluster in clusters:
+        join(f"near {s.digest}" for s in cluster)
     matched = False
     for sample in samples:
         label = None if pattern is None else names.found_in(pattern, sample.path)

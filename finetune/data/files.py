@@ -15,7 +15,7 @@ from pathlib import Path
 
 from finetune.data import file_kinds
 from finetune.records.dataset import Sample
-from finetune.records.errors import DataError, ImageError, safe_name
+from finetune.records.errors import DataError, ImageError, cause, refusals, safe_name
 from finetune.storage import atomic_files
 
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -62,7 +62,7 @@ def _list_below(folder: Path, found: Listed) -> None:
     for path in sorted([*files, *closed]):
         if path in closed:
             found.faults[len(found.files)] = (
-                f"cannot list folder {path}: give yourself the right to read it"
+                f"cannot list folder {path}: change its permissions so that you may read it"
             )
         elif why := file_kinds.foreign(path):
             found.faults[len(found.files)] = ImageError(str(path), why).message
@@ -89,24 +89,31 @@ def digest_file(path: Path) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    try:
+    with refusals(
+        lambda error: DataError(
+            f"cannot read {path}: {cause(error)}", hint="Check that you may read the file."
+        )
+    ):
         return atomic_files.digest_file(path)
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}", hint="Check that you may read the file."
-        ) from error
 
 
-@contextlib.contextmanager
-def readable(root: Path) -> Iterator[None]:
+def readable(root: Path) -> contextlib.AbstractContextManager[None]:
     """A folder that may not be listed is a fault to mend, named."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot read {error.filename or root}: {error.strerror or error}",
+    return refusals(
+        lambda error: DataError(
+            f"cannot read {error.filename or root}: {cause(error)}",
             hint="Check that you may list the folder and read its files.",
-        ) from error
+        )
+    )
+
+
+def lies_in_data(path: Path, root: str | Path) -> bool:
+    """Whether a path lies in a data folder, or where a link in it leads that stands for a class."""
+    folders = [os.path.realpath(root)]
+    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
+        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(folder) for folder in folders)
 
 
 def descend(

@@ -48,8 +48,8 @@ LISTED: dict[str, FindingKind] = {
     "special": FindingKind(
         "FT109",
         "warning",
-        "link(s) to nothing, pipes or devices left out",
-        "Remove them, or mend the links.",
+        "broken link(s), pipes or devices left out",
+        "Remove them, or fix the links.",
     ),
     "foreign": FindingKind(
         "FT117",
@@ -73,7 +73,7 @@ LISTED: dict[str, FindingKind] = {
         "FT118",
         "warning",
         "file(s) or folder(s) that may not be read left out",
-        "Give yourself the right to read them.",
+        "Change the permissions so that you may read them.",
     ),
 }
 # What was made of the folders; the text is put together in `scan`.
@@ -86,7 +86,7 @@ LAYOUT = FindingKind(
 SPLIT_CLASS = FindingKind(
     "FT151",
     "note",
-    "a class called like a split",
+    "a class with the name of a split",
     "Nothing to do if it is a class; if not, take it out.",
 )
 SPLIT_CLASSES = FindingKind(

@@ -92,7 +92,7 @@ def tiff(source: Source) -> Wide:
         raise UnreadError
     if about.seen is None:
         raise RefusedError(
-            f"{about}: nothing says which of them are to be seen; save one, or three as colour"
+            f"{about}: nothing says which of them are to be seen; save one, or three as color"
         )
     pixels = about.width * about.height
     if pixels * about.bands * about.bits > 8 * MOST_BYTES:
@@ -192,7 +192,7 @@ def to_8_bits(wide: Wide, span: Span | None = None) -> Image.Image:
     holds its values, as runs without a scale have it.
 
     Raises:
-        RefusedError: values that are no numbers, or of which nothing says what is black.
+        RefusedError: values that are not numbers, or of which nothing says what is black.
     """
     if span is None and wide.kind == "16-bit" and wide.numbers.ndim == 3:
         scaled = (wide.numbers >> 8).astype(np.uint8)

@@ -227,7 +227,7 @@ def _ready(root: Path, top: Path, roles: dict[Role, list[Path]]) -> Layout:
             f"{chosen['train']} may be a split, with the classes {_classes_of(chosen['train'])}, "
             f"or a class like {others[0].name}/ and {others[1].name}/ beside it",
             hint=f"Give {shlex.quote(str(chosen['train']))} if it is a split; if it is a class, "
-            "call it otherwise.",
+            "rename it.",
         )
     train = _unwrapped(chosen["train"], (), "train")
     classes = {c.name for c in children_of(train)}
@@ -279,8 +279,8 @@ def _by_class_first(root: Path, top: Path, known: Collection[str] = ()) -> Layou
             f"{top} has splits below the class {even.name}/ "
             f"({', '.join(s.name for s in below[even])}), but not all images of {odd[0].name}/ "
             "lie in such folders",
-            hint="Sort every class alike: cat/train and cat/test, or better train/cat and "
-            "test/cat.",
+            hint="Sort every class in the same way: cat/train and cat/test, or better train/cat "
+            "and test/cat.",
         )
     branches: dict[Role, tuple[Branch, ...]] = {}
     for label in full:

@@ -119,14 +119,14 @@ def compiled(option: str, text: str | None, example: str) -> re.Pattern[str] | N
     """The expression of an option; None where it was not given.
 
     Raises:
-        UsageError: it is no regular expression.
+        UsageError: it is not a regular expression.
     """
     try:
         return None if text is None else re.compile(text)
     except re.error as error:
         raise UsageError(
-            f"{option} '{text}' is no regular expression: {error}",
-            hint=f"Write what it is to find in brackets: {option} '{example}'.",
+            f"{option} '{text}' is not a regular expression: {error}",
+            hint=f"Put what it should find in brackets: {option} '{example}'.",
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""Which images are near copies of each other: small pictures compared one with another; pure numpy.
+"""Which images are near duplicates: small pictures compared one with another; pure numpy.
 
 No perceptual hash: a picture of 32 by 32 pixels is small enough to be compared itself, and its 64
 block means, an orthogonal projection, can only bring two pictures nearer. So what is too far apart
-there is left out without a loss, at the price of a hash (docs/decisions/0011-near-copies.md).
+there is left out without a loss, at the price of a hash (docs/decisions/0011-near-duplicates.md).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy.typing as npt
 from finetune.storage.arrays import Floats, Index
 
 SIDE_PX = 32
-# Least correlation of two near copies. Among the 12 sets' 30 million pairs those beyond are copies,
-# but for 38 of spectrograms (up to 0.9956); strokes of a pen reach 0.9931, digits 0.989. Copies of
-# images of 100 px and more, re-encoded, halved or doubled, keep 0.994 (docs/log.md, 2026-11-23).
+# Least correlation of two near duplicates. Among the 12 sets' 30 million pairs those beyond are
+# copies, but for 38 of spectrograms (up to 0.9956); strokes of a pen reach 0.9931, digits 0.989.
+# Copies of images of 100 px and more, re-encoded, halved or doubled, keep 0.994 (docs/log.md,
+# 2026-11-23).
 ALIKE = 0.994
 # Grey levels, the spread of a picture: below it there is nothing to compare but noise.
 PLAIN = 4.0
@@ -37,24 +38,24 @@ class Small(Protocol):
         """Some pictures, by a slice or by their numbers."""
 
 
-def families(thumbs: Small) -> npt.NDArray[np.int64]:
+def clusters(thumbs: Small) -> npt.NDArray[np.int64]:
     """The family of each picture, int64[N]: the first of those it is a near copy of, in chains.
 
     Brightness and contrast do not count, colour does; mirrored, turned or cropped pictures are no
-    near copies. A picture of one colour has no family but itself.
+    near duplicates. A picture of one colour has no family but itself.
 
     Args:
         thumbs: Pictures as `decoding.glance` makes them.
     """
-    family = np.arange(len(thumbs))
+    cluster = np.arange(len(thumbs))
     low = _block_means(thumbs)
-    # Near copies are near in every direction: in order of the one in which pictures differ most,
-    # each need be compared only with those that follow within reach.
+    # Near duplicates are near in every direction: in order of the one in which pictures differ
+    # most, each need be compared only with those that follow within reach.
     along = low @ np.linalg.eigh(low.T @ low)[1][:, -1]
     order = np.argsort(along, kind="stable")
     low, along = low[order], along[order]
     half = (low * low).sum(axis=1) / 2
-    slack = 1 - ALIKE + 1e-5  # half the squared distance of two near copies, and rounding
+    slack = 1 - ALIKE + 1e-5  # half the squared distance of two near duplicates, and rounding
     ends = np.searchsorted(along, along + (2 * slack) ** 0.5, side="right")
     for start in range(0, len(thumbs), _ROWS):
         stop = min(start + _ROWS, len(thumbs))
@@ -63,7 +64,7 @@ def families(thumbs: Small) -> npt.NDArray[np.int64]:
         gap = half[start:stop, None] + half[None, start:end] - low[start:stop] @ low[start:end].T
         possible = np.triu(gap <= slack, k=1)
         # two of one family need no proof: of thousands all alike a few are compared with the rest
-        possible &= family[order[start:stop], None] != family[order[start:end]]
+        possible &= cluster[order[start:stop], None] != cluster[order[start:end]]
         rows, columns = (np.flatnonzero(possible.any(axis=axis)) for axis in (1, 0))
         ones = order[start + rows]
         for some in np.split(columns, range(_COLUMNS, len(columns), _COLUMNS)):
@@ -71,10 +72,10 @@ def families(thumbs: Small) -> npt.NDArray[np.int64]:
             sure = _unit(thumbs[ones]) @ _unit(thumbs[others]).T >= ALIKE
             sure &= possible[np.ix_(rows, some)]
             for row in np.flatnonzero(sure.any(axis=1)):
-                joined = family[[ones[row], *others[sure[row]]]]
+                joined = cluster[[ones[row], *others[sure[row]]]]
                 if joined.min() < joined.max():
-                    family[np.isin(family, joined)] = joined.min()
-    return family
+                    cluster[np.isin(cluster, joined)] = joined.min()
+    return cluster
 
 
 def is_plain(thumb: Thumbs) -> bool:

@@ -14,7 +14,7 @@ from typing import BinaryIO, TypeVar
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from finetune.data import file_kinds, mending
-from finetune.records.errors import ImageError, first_line
+from finetune.records.errors import ImageError, cause, first_line
 
 T = TypeVar("T")
 # The most that is unpacked, counted after a JPEG's reduction: 200 MB as RGB, and in the worst case
@@ -107,7 +107,7 @@ def read(path: Path, work: Callable[[Source], T]) -> T:
     except RefusedError as error:
         raise ImageError(str(path), str(error)) from error
     except OSError as error:
-        raise ImageError(str(path), error.strerror or first_line(error)) from error
+        raise ImageError(str(path), cause(error)) from error
 
 
 @contextlib.contextmanager

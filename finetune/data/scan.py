@@ -130,7 +130,7 @@ def scan_labelled(
         raise DataError(
             f"none of the {len(listing.files)} images in {top} may be read, such as "
             f"{listing.files[0][1]}",
-            hint="Give yourself the right to read them.",
+            hint="Change the permissions so that you may read them.",
         )
     return Dataset(
         *(safe_name(str(root)), tuple(classes), "plain", pool, None, None),
@@ -279,7 +279,7 @@ def _checked_classes(listing: _Listing, root: Path, folder: Path) -> tuple[str, 
         raise DataError(
             f"{folder} needs at least two class folders with images; found {found}, and "
             f"{', '.join(closed[:5])} may not be read",
-            hint="Give yourself the right to read the class folders.",
+            hint="Change the permissions so that you may read the class folders.",
         )
     raise DataError(
         f"{folder} needs at least two class folders with images; found {found}"
@@ -347,7 +347,7 @@ def _findings(listing: _Listing, found: Layout) -> tuple[Finding, ...]:
         like = ", ".join(f"'{p.name}'" for p in found.like_splits)
         own = {p.name for p in found.like_splits}
         others = [c for c in listing.classes if c not in own]
-        text = f"called like a split, but taken as a class: {like}"
+        text = f"named like a split, but taken as a class: {like}"
         text += f" (beside {', '.join(others[:3])})" if others else ""
         said += (kind.finding(safe_name(text), [safe_name(p.name) for p in found.like_splits]),)
     return said + _deeper(listing, found)

@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from finetune.records import option_table
 from finetune.records.dataset import Dataset, Sample, Splits
-from finetune.records.errors import UsageError
 
 # A share that is a half but for the noise of binary fractions (0.29 of 50) is rounded up as well.
 _NOISE = 1e-9
@@ -45,11 +45,15 @@ def split(
         max_per_class: Cap on the images per class that are not test; validation comes out of them.
 
     Raises:
-        UsageError: a fraction out of range.
+        UsageError: a fraction or the cap out of range.
     """
-    for name, value in (("--val-fraction", val_fraction), ("--test-fraction", test_fraction)):
-        if not 0.0 <= value <= 0.9:
-            raise UsageError(f"{name} is {value}", hint="Give a share between 0 and 0.9.")
+    option_table.check(
+        {
+            "val_fraction": val_fraction,
+            "test_fraction": test_fraction,
+            "max_per_class": max_per_class,
+        }
+    )
     rest, test = dataset.pool, dataset.test
     if test is None:
         known = {s.unit for s in dataset.val or ()}
@@ -178,8 +182,6 @@ class _Cut:
 
 def _cap(samples: tuple[Sample, ...], limit: int, salt: str) -> tuple[Sample, ...]:
     """Keep the `limit` images per class whose numbers are smallest."""
-    if limit < 2:
-        raise UsageError(f"--max-per-class is {limit}", hint="Give at least 2.")
     kept: set[str] = set()
     for group in _by_class(samples).values():
         ranked = sorted(group, key=lambda s: (_number(s.digest, salt), s.path))

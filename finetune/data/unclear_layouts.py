@@ -52,12 +52,12 @@ def refuse_splits(root: Path, top: Path, like: Sequence[Path], bare: Sequence[Pa
     called = " and ".join(f"{p.name}/" for p in bare or like)
     if not bare:
         raise DataError(
-            f"{top} has {called}, but no train/: names of splits are no classes",
+            f"{top} has {called}, but no train/: names of splits are not classes",
             hint=f"To train on {like[0].name}/ alone give it: {shlex.quote(str(like[0]))}",
         )
     raise DataError(
-        f"{top} has pictures in {called}, but no class folders there: names of splits are no "
-        f"classes{_looks_like(root, top, like)}",
+        f"{top} has pictures in {called}, but no class folders there: names of splits are "
+        f"not classes{_looks_like(root, top, like)}",
         hint=label_hint([p for p in like if role_of(p.name) == "train"] or like)
         or f"Put the pictures of each class into a folder named after it: {top}/train/cat/1.jpg, "
         f"{top}/train/dog/2.jpg.",
@@ -97,7 +97,7 @@ def require_no_mixture(top: Path, full: Sequence[Path]) -> None:
         label = "_".join(mixed[0])
         raise DataError(
             f"{top} has folders that name a split and a class at once, such as those of '{label}': "
-            "splits of one class are no two classes",
+            "splits of one class are not two classes",
             hint=f"Move them: train/{label}/ and test/{label}/.",
         )
 
@@ -118,7 +118,7 @@ def _looks_like(root: Path, top: Path, like: Sequence[Path]) -> str:
 
 def label_hint(folders: Sequence[Path]) -> str:
     """What to try where the names of files look like labels; empty where they do not."""
-    files = sorted(p.name for folder in folders for p in descend(folder) if _is_picture(p))
+    files = sorted(p.name for folder in folders for p in descend(folder) if named_as_image(p))
     found = names.suggested(files)
     if found is None:
         return ""
@@ -126,10 +126,6 @@ def label_hint(folders: Sequence[Path]) -> str:
         f"The names of the files look like labels ({files[0]}, {files[-1]}): add "
         f"--label-from {shlex.quote(found)}"
     )
-
-
-def _is_picture(path: Path) -> bool:
-    return named_as_image(path)
 
 
 def _listed(folder: Path) -> list[Path]:

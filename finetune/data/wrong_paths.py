@@ -9,6 +9,7 @@ from pathlib import Path
 from finetune.data import file_kinds
 from finetune.data.files import children_of, is_hidden, readable
 from finetune.records.errors import DataError
+from finetune.records.file_names import BEGUN, FACTS
 
 _TABLES = frozenset({".csv", ".tsv", ".txt", ".xls", ".xlsx", ".json", ".jsonl", ".xml"})
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
@@ -18,7 +19,6 @@ _PACKED = frozenset(
     | {".lmdb", ".mdb", ".rec", ".pkl", ".pickle"}
 )
 _FOLDER = "Give the folder that holds one folder per class."
-_RUN, _BEGUN = "run.json", "begun.json"
 
 
 def require_folder(root: Path) -> None:
@@ -32,18 +32,18 @@ def require_folder(root: Path) -> None:
             if root.exists():
                 _refuse_file(root)
             _refuse_missing(root)
-        if (root / _RUN).is_file():
+        if (root / FACTS).is_file():
             raise DataError(
                 f"{root} is a run, not a folder of images",
                 hint=f"To use it: finetune predict IMAGE --run {_quoted(root)}. {_FOLDER}",
             )
-        if (root / _BEGUN).is_file():
+        if (root / BEGUN).is_file():
             raise DataError(
                 f"{root} holds an unfinished training, not images",
                 hint=f"Give the command that began it with --resume. {_FOLDER}",
             )
         inside = children_of(root)
-        runs = [p for p in inside if (p / _RUN).is_file() or (p / _BEGUN).is_file()]
+        runs = [p for p in inside if (p / FACTS).is_file() or (p / BEGUN).is_file()]
         if runs and len(runs) == len(inside):
             raise DataError(
                 f"{root} is a folder of {len(runs)} runs, not of images",
@@ -66,9 +66,9 @@ def inside(root: Path) -> str:
 
 
 def _refuse_file(root: Path) -> None:
-    kind, run = root.suffix.lower(), root.parent / _RUN
+    kind, run = root.suffix.lower(), root.parent / FACTS
     if not root.is_file():
-        raise DataError(f"{root} is no folder", hint=_FOLDER)
+        raise DataError(f"{root} is not a folder", hint=_FOLDER)
     if run.is_file():
         raise DataError(
             f"{root} is a file of the run {root.parent}, not a folder of images",

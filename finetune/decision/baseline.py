@@ -49,23 +49,23 @@ def judge(
         allowed: How far behind short trials may be, in accuracy, as `prior.weigh` has it; None
             where this is the real model.
     """
-    right, losses = paired.judged((tuned, probed), labels)
-    gain, gain_noise = paired.paired(right[0] - right[1])
-    less, less_noise = paired.paired(losses[1] - losses[0])
-    better = gain > gain_noise or (gain >= 0 and less > less_noise)
+    correct, losses = paired.judged((tuned, probed), labels)
+    gain, gain_error = paired.paired(correct[0] - correct[1])
+    less, less_error = paired.paired(losses[1] - losses[0])
+    better = gain > gain_error or (gain >= 0 and less > less_error)
     kept = better if allowed is None else gain >= -allowed
     winner = "tuned model" if kept else "probe"
     reason = (
-        f"The {winner} is kept: on {how}, the tuned model has {100 * right[0].mean():.1f} %, "
-        f"the best probe ({probe_name}) {100 * right[1].mean():.1f} %, a difference of "
-        f"{100 * gain:+.1f} ± {100 * gain_noise:.1f} points (log loss {-less:+.3f} ± "
-        f"{less_noise:.3f})"
+        f"The {winner} is kept: on {how}, the tuned model has {100 * correct[0].mean():.1f} %, "
+        f"the best probe ({probe_name}) {100 * correct[1].mean():.1f} %, a difference of "
+        f"{100 * gain:+.1f} ± {100 * gain_error:.1f} points (log loss {-less:+.3f} ± "
+        f"{less_error:.3f})"
     )
     return Baseline(
         kept="tuned" if kept else "probe",
         n=len(labels),
-        tuned_accuracy=float(right[0].mean()),
-        probe_accuracy=float(right[1].mean()),
+        tuned_accuracy=float(correct[0].mean()),
+        probe_accuracy=float(correct[1].mean()),
         tuned_log_loss=float(losses[0].mean()),
         probe_log_loss=float(losses[1].mean()),
         reason=reason,
@@ -73,7 +73,7 @@ def judge(
 
 
 def tuned(  # noqa: PLR0913 - what is known already is as much part of it as what is to do
-    survey: Analysis,
+    analysis: Analysis,
     probes: Probes,
     plan: Plan,
     clock: Clock,
@@ -86,7 +86,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     """Tune as planned; where the result does not beat the best probe, that is returned instead.
 
     Args:
-        survey: The data.
+        analysis: The data.
         probes: What has to be beaten.
         plan: How to tune.
         clock: Times the steps.
@@ -95,34 +95,34 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
         allowed: How far behind the probe these may be, in accuracy.
         guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
     """
-    images = made or trials.material(survey, plan, clock)
-    split = trials.judged_on_split(survey, plan.strategy)
+    images = made or trials.material(analysis, plan, clock)
+    split = trials.judged_on_split(analysis, plan.strategy)
     trial = None if split else proof
-    trial = trial or _prove(survey, probes, images, plan, clock, split=split)
+    trial = trial or _prove(analysis, probes, images, plan, clock, split=split)
     # `scratch` is for comparison only: there is no probe under it
     floor = None
     if plan.strategy != "scratch" and guarded:
-        floor = against_probe(survey, probes, trial, allowed if trial is proof else None)
+        floor = against_probe(analysis, probes, trial, allowed if trial is proof else None)
     if floor is not None:
-        survey.listener.note(floor.reason)
+        analysis.listener.note(floor.reason)
         if floor.kept == "probe":
-            kept = fitted.probed(survey, probes.best, probes.name)
+            kept = fitted.probed(analysis, probes.best, probes.name)
             if trial.tuned is not None:
                 kept = replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
             return replace(kept, floor=floor)
     outcome = trial.tuned
     if outcome is None:
         epochs = f"{plan.epochs} epochs at {plan.side_px} px"
-        with clock.step("tune", f"{plan.strategy} on all {len(survey.samples)} images: {epochs}"):
+        with clock.step("tune", f"{plan.strategy} on all {len(analysis.samples)} images: {epochs}"):
             outcome = holdout.on_everything(images, plan)
-    return _model(survey, plan, trial, outcome, floor)
+    return _model(analysis, plan, trial, outcome, floor)
 
 
 def against_probe(
-    survey: Analysis, probes: Probes, trial: holdout.Trial, allowed: float | None = None
+    analysis: Analysis, probes: Probes, trial: holdout.Trial, allowed: float | None = None
 ) -> Baseline:
     """The tuned model against the best probe, on the images that the trial held out."""
-    mine, other, labels = trials._held_out(survey, probes, trial)
+    mine, other, labels = trials._held_out(analysis, probes, trial)
     name = probes.best.score.name
     if trial.tuned is not None:
         name += ", which would learn from them, too"
@@ -130,7 +130,7 @@ def against_probe(
 
 
 def _prove(
-    survey: Analysis,
+    analysis: Analysis,
     probes: Probes,
     images: holdout.Material,
     plan: Plan,
@@ -140,41 +140,48 @@ def _prove(
 ) -> holdout.Trial:
     """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
     if not split:
-        survey.listener.note(
+        analysis.listener.note(
             f"fewer than {holdout.TELLING_IMAGES} validation images cannot tell a better model "
-            "from a luckier one: each half is judged by a model tuned on the other, without early "
+            "from a luckier one: two-fold cross-validation is used, without early "
             "stopping"
         )
-    halves = "" if split else " on halves"
+    halves = "" if split else " in two-fold cross-validation"
     with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
         if not split:
-            return holdout.on_halves(images, plan, lambda trial: _settled(survey, probes, trial))
-        inside = survey.in_train
+            return holdout.on_two_folds(
+                images, plan, lambda trial: _settled(analysis, probes, trial)
+            )
+        inside = analysis.in_train
         return holdout.on_split(images, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
 
 
-def _settled(survey: Analysis, probes: Probes, trial: holdout.Trial) -> bool:
+def _settled(analysis: Analysis, probes: Probes, trial: holdout.Trial) -> bool:
     """Whether one half tells the tuned model from the probe, so that the other need not."""
-    gain, noise, _, _ = trials.lead(survey, probes, trial)
+    gain, noise, _, _ = trials.lead(analysis, probes, trial)
     settled = len(trial.held) >= holdout.TELLING_IMAGES // 2 and abs(gain) > prior.SURE * noise
     if settled:
-        survey.listener.note(
-            f"one half settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the probe"
+        analysis.listener.note(
+            f"the first fold settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the "
+            "probe"
         )
     return settled
 
 
 def _model(
-    survey: Analysis, plan: Plan, trial: holdout.Trial, outcome: loop.Tuned, floor: Baseline | None
+    analysis: Analysis,
+    plan: Plan,
+    trial: holdout.Trial,
+    outcome: loop.Tuned,
+    floor: Baseline | None,
 ) -> FittedModel:
     """Calibrate on the held-out scores; they are also the estimate before the test."""
-    labels = survey.labels[trial.held]
-    temperature = calibration.fit_temperature(trial.scores, labels)
-    probabilities = calibration.probabilities(trial.scores, temperature)
+    labels = analysis.labels[trial.held]
+    temperature = calibration.fit_temperature(trial.logits, labels)
+    probabilities = calibration.probabilities(trial.logits, temperature)
     # The run keeps the converted network, so it is there for the test, too. A training that was
     # stopped is not tested, and its network not kept.
     images = None if outcome.stopped is None else 0
-    backbone, device = outcome.backbone, torch.device(survey.body.device)
+    backbone, device = outcome.backbone, torch.device(analysis.body.device)
     runtime = engine.make(backbone, device, plan.side_px, images)
     return FittedModel(
         strategy=plan.strategy,
@@ -184,7 +191,7 @@ def _model(
         head=replace(outcome.head, temperature=temperature),
         taps=(TOP,),
         side_px=plan.side_px,
-        estimate=classification.measure(probabilities, labels, survey.dataset.classes),
+        estimate=classification.measure(probabilities, labels, analysis.dataset.classes),
         estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
         history=outcome.history,
         floor=floor,

@@ -35,12 +35,12 @@ class Decision:
 
 
 def decide(
-    survey: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
+    analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
 ) -> Decision:
     """Choose a strategy and resolve its plan.
 
     Args:
-        survey: The data.
+        analysis: The data.
         probes: Linear classifiers, cross-validated.
         measured: The two axes.
         clock: Times the steps.
@@ -49,76 +49,80 @@ def decide(
     Raises:
         UsageError: the strategy that the user named does not fit the budget that the user gave.
     """
-    request = survey.request
-    size: SizeProfile | Size = request.size or measured.size
-    similarity = request.similarity or measured.similarity
+    asked = analysis.options.decision
+    size: SizeProfile | Size = asked.size or measured.size
+    similarity = asked.similarity or measured.similarity
     rule = table.placed(size, similarity)
-    forced = None if request.strategy == "auto" else table.named(request.strategy)
-    by_table = forced is not None or request.policy == "table"
+    forced = None if asked.strategy == "auto" else table.named(asked.strategy)
+    by_table = forced is not None or asked.policy == "table"
     wanted = forced or rule.strategy
-    if forced is None and (blank := _blank(survey)):
-        return _untuned(survey, measured, probes, f"{blank}, which leaves nothing to tune on")
+    if forced is None and (blank := _blank(analysis)):
+        return _untuned(analysis, measured, probes, f"{blank}, which leaves nothing to tune on")
     if not by_table:
-        return _by_evidence(survey, probes, measured, clock, trials=trials)
+        return _by_evidence(analysis, probes, measured, clock, trials=trials)
     names = (wanted,) if trials else TRANSFERS
-    forecasts = forecast.forecast(survey, measured, probes, names, clock)
+    forecasts = forecast.forecast(analysis, measured, probes, names, clock)
     instead = None
     if wanted in TUNED and not forecast.of(forecasts, wanted).fits:
-        wanted, instead = _cheaper(survey, wanted, probes, forecasts, forced=forced is not None)
+        wanted, instead = _cheaper(analysis, wanted, probes, forecasts, forced=forced is not None)
     allowed = next((f.side_px for f in forecasts if f.strategy == wanted), None)
-    plan = plan_for(survey, measured, probes, wanted, allowed)
+    plan = plan_for(analysis, measured, probes, wanted, allowed)
     advice = explain.recommend(size, similarity, plan, forced=forced, instead=instead)
     return Decision(replace(advice, forecasts=forecasts))
 
 
-def _untuned(survey: Analysis, measured: DatasetProfile, probes: Probes, because: str) -> Decision:
+def _untuned(
+    analysis: Analysis, measured: DatasetProfile, probes: Probes, because: str
+) -> Decision:
     """The best probe, and no time spent on anything else."""
-    advice = undecided(survey, probes, measured)
+    advice = undecided(analysis, probes, measured)
     last = Reason("data", f"{probes.name}: {because}")
     return Decision(
-        replace(advice, policy=survey.request.policy, reasons=(*advice.reasons[:-1], last))
+        replace(
+            advice, policy=analysis.options.decision.policy, reasons=(*advice.reasons[:-1], last)
+        )
     )
 
 
-def _blank(survey: Analysis) -> str:
+def _blank(analysis: Analysis) -> str:
     """That most pictures are of one colour, where they are."""
-    if survey.examined is None:
+    if analysis.examined is None:
         return ""
-    subject = survey.examined.subject
+    subject = analysis.examined.subject
     blank, images = len(subject.plain), len(subject.glances)
-    told = f"{blank} of {images} images show one colour and nothing else (FT125)"
+    told = f"{blank} of {images} images show one color and nothing else (FT125)"
     return told if check_pictures.mostly_blank(blank, images) else ""
 
 
-def undecided(survey: Analysis, probes: Probes, measured: DatasetProfile) -> Recommendation:
+def undecided(analysis: Analysis, probes: Probes, measured: DatasetProfile) -> Recommendation:
     """The best probe, where the training was stopped before a choice was made."""
-    request = survey.request
+    asked = analysis.options.decision
     return explain.undecided_in_words(
-        request.size or measured.size,
-        request.similarity or measured.similarity,
-        plan_for(survey, measured, probes, probes.name),
+        asked.size or measured.size,
+        asked.similarity or measured.similarity,
+        plan_for(analysis, measured, probes, probes.name),
     )
 
 
 def _by_evidence(
-    survey: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
+    analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
 ) -> Decision:
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
-    request = survey.request
-    beliefs = prior.BELIEFS[request.similarity or measured.similarity.column]
-    images, error = survey.images, probes.error
+    asked = analysis.options.decision
+    beliefs = prior.BELIEFS[asked.similarity or measured.similarity.column]
+    images, error = analysis.images, probes.error
     tuning = prior.candidate(beliefs, images, error)
     belief = beliefs[tuning]
     lead = prior.weigh(belief, images, error, ())
     worth = prior.worth_trying(lead, error)
     names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
-    forecasts = forecast.forecast(survey, measured, probes, names if trials else TRANSFERS, clock)
+    forecasts = forecast.forecast(analysis, measured, probes, names if trials else TRANSFERS, clock)
     attempt, untried, needs_s = None, None, None
     name = spoken(tuning)
     if not worth:
         untried = f"No trial: {name} hardly ever beats the probe on such data"
         if error == 0:
-            untried = "No trial: the best probe makes no error that tuning could mend"
+            untried = "No trial: the best probe makes no error that tuning could fix"
     elif not (cost := forecast.of(forecasts, tuning)).fits:
         needs_s = cost.seconds
         untried = f"No trial: {name} does not fit the budget ({cost.text})"
@@ -127,13 +131,13 @@ def _by_evidence(
     else:
         from finetune.decision.trials import run_trials  # noqa: PLC0415 - torch, which takes seconds
 
-        attempt = run_trials(survey, probes, measured, clock, tuning, belief)
+        attempt = run_trials(analysis, probes, measured, clock, tuning, belief)
         lead = prior.weigh(belief, images, error, attempt.results)
     chosen = tuning if worth and needs_s is None and prior.wins(lead) else probes.name
-    plan = plan_for(survey, measured, probes, chosen, forecast.of(forecasts, chosen).side_px)
+    plan = plan_for(analysis, measured, probes, chosen, forecast.of(forecasts, chosen).side_px)
     advice = explain.by_evidence(
-        request.size or measured.size,
-        request.similarity or measured.similarity,
+        asked.size or measured.size,
+        asked.similarity or measured.similarity,
         plan,
         probed=probes.name,
         tuning=tuning,
@@ -145,14 +149,14 @@ def _by_evidence(
     advice = replace(advice, forecasts=forecasts)
     if attempt is None or chosen != tuning:
         return Decision(advice)
-    same = len(attempt.made.labels) == len(survey.labels) and (
+    same = len(attempt.made.labels) == len(analysis.labels) and (
         attempt.made.plain.shape[1] == plan.side_px
     )
     return Decision(advice, attempt.made if same else None, attempt.trial)
 
 
 def _cheaper(
-    survey: Analysis,
+    analysis: Analysis,
     wanted: Strategy,
     probes: Probes,
     forecasts: Sequence[Forecast],
@@ -164,13 +168,13 @@ def _cheaper(
     The user's own word, a named strategy, outweighs a budget that nobody gave.
     """
     text = forecast.of(forecasts, wanted).text
-    if forced and survey.request.budget_s is None:
-        survey.listener.note(f"{spoken(wanted)} takes {text}: started because you asked for it")
+    if forced and analysis.options.decision.budget_s is None:
+        analysis.listener.note(f"{spoken(wanted)} takes {text}: started because you asked for it")
         return wanted, None
     if forced:
         raise UsageError(
             f"--strategy {wanted} does not fit --budget: {text}",
-            hint="Give a larger --budget, fewer --epochs or a smaller --side-px.",
+            hint="Give a larger --budget, fewer --epochs or a smaller --image-size.",
         )
     taken, left = spoken(probes.name), spoken(wanted)
     return probes.name, f"Chosen: {taken}, because {left} does not fit the budget ({text})"

@@ -140,7 +140,9 @@ def _left(tuning: Strategy, lead: Gain, needs_s: float | None) -> tuple[str, str
         verdict = f"{name} does not fit the budget; the gain expected of it is {_expected(lead)}"
         return verdict, f"if --budget were {math.ceil(needs_s)}s or more: {name} would be tried"
     if lead.mean > 0 and lead.behind:
-        verdict = f"{name} fell further behind it in the trial than so short a trial may mislead"
+        verdict = (
+            f"{name} was further behind it in the trial than the error of a short trial explains"
+        )
         return verdict, f"if {name} had not fallen behind in its trial: {name}"
     verdict = f"the gain expected of {name} is {_expected(lead)}"
     if lead.mean > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.backbones.inference import Engine
+from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration, cross_validation, ridge
 from finetune.metrics import classification
 from finetune.records.choices import Strategy
+from finetune.records.dataset import Scale
 from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline, Metrics
 from finetune.records.training import EpochRecord
@@ -41,19 +43,28 @@ class FittedModel:
     plan: Plan | None = None
     stopped: BaseException | None = None
 
+    def predictor(self, scales: Sequence[Scale]) -> Predictor:
+        """What answers with this model, as its run will.
 
-def probed(survey: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:
+        Args:
+            scales: Of pictures of more than 8 bits, as the run keeps them.
+        """
+        head = ridge.stored(self.head)
+        return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps)
+
+
+def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:
     """Fit the head on every image that is not test; its estimate is the cross-validated one."""
-    head = survey.head(chosen)
-    probabilities = calibration.probabilities(chosen.scores, chosen.temperature)
+    head = analysis.head(chosen)
+    probabilities = calibration.probabilities(chosen.logits, chosen.temperature)
     return FittedModel(
         strategy=name,
-        runtime=survey.body.engine,
-        tensors=lambda: survey.body.tensors,
-        graph=survey.body.graph,
+        runtime=analysis.body.engine,
+        tensors=lambda: analysis.body.tensors,
+        graph=analysis.body.graph,
         head=head,
         taps=chosen.score.taps,
-        side_px=survey.facts.preprocess.side_px,
-        estimate=classification.measure(probabilities, chosen.labels, survey.dataset.classes),
-        estimate_source="images by leave-one-out cross-validation, which also chose the penalty",
+        side_px=analysis.facts.preprocess.side_px,
+        estimate=classification.measure(probabilities, chosen.labels, analysis.dataset.classes),
+        estimate_source="images by leave-one-out cross-validation, which also chose l2",
     )

@@ -20,7 +20,7 @@ DEFAULT_BUDGET_S = 900.0
 
 
 def forecast(
-    survey: Analysis,
+    analysis: Analysis,
     measured: DatasetProfile,
     probes: Probes,
     names: Sequence[Strategy],
@@ -30,29 +30,30 @@ def forecast(
 
     A training that goes on takes what it forecast at first, so that it decides the same.
     """
-    known = survey.progress.begun.forecasts if survey.progress is not None else None
+    known = analysis.progress.begun.forecasts if analysis.progress is not None else None
     # those of a run that is repeated may be of other strategies, where other images are given
     if known is not None and set(names) <= {f.strategy for f in known}:
         return known
-    budget = survey.request.budget_s or DEFAULT_BUDGET_S
-    free = survey.request.strategy == "auto" and "side_px" not in survey.request.options
+    asked, overrides = analysis.options.decision, analysis.options.training.overrides
+    budget = asked.budget_s or DEFAULT_BUDGET_S
+    free = asked.strategy == "auto" and "side_px" not in overrides
     sides = BUDGET_SIDES_PX if free else ()
-    test = len(survey.splits.test) * survey.seconds_per_image
+    test = len(analysis.splits.test) * analysis.seconds_per_image
     found = []
     with clock.step("forecast", f"forecasting the time of {', '.join(names)}"):
         for name in names:
-            one = _forecast_of(survey, measured, probes, name, None, budget, test)
+            one = _forecast_of(analysis, measured, probes, name, None, budget, test)
             for side in sides:
                 if not one.fits and one.side_px > side:
-                    one = _forecast_of(survey, measured, probes, name, side, budget, test)
+                    one = _forecast_of(analysis, measured, probes, name, side, budget, test)
             found.append(one)
-    if survey.progress is not None:
-        survey.progress.keep_forecasts(tuple(found))
+    if analysis.progress is not None:
+        analysis.progress.keep_forecasts(tuple(found))
     return tuple(found)
 
 
 def _forecast_of(
-    survey: Analysis,
+    analysis: Analysis,
     measured: DatasetProfile,
     probes: Probes,
     name: Strategy,
@@ -61,14 +62,15 @@ def _forecast_of(
     test: float,
 ) -> Forecast:
     """One strategy at no more than some resolution."""
-    plan = plan_for(survey, measured, probes, name, most_side_px)
-    seconds, text = test, f"{len(survey.splits.test)} test images to read"
+    plan = plan_for(analysis, measured, probes, name, most_side_px)
+    seconds, text = test, f"{len(analysis.splits.test)} test images to read"
     if name in TUNED:
         from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
 
-        tuning, text = timing.seconds(survey, plan)
+        tuning, text = timing.seconds(analysis, plan)
         seconds += tuning
-    given = survey.request.budget_s is not None or survey.request.strategy == "auto"
+    asked = analysis.options.decision
+    given = asked.budget_s is not None or asked.strategy == "auto"
     limit = f"the budget is {budget:.0f} s" if given else "no budget was given"
     text = f"about {seconds:.0f} s: {text}; {limit}"
     return Forecast(name, plan.side_px, seconds, seconds <= budget, text)

@@ -12,21 +12,21 @@ from finetune.training import recipe
 
 
 def plan_for(
-    survey: Analysis,
+    analysis: Analysis,
     measured: DatasetProfile,
     probes: Probes,
     wanted: Strategy,
     most_side_px: int | None = None,
 ) -> Plan:
     """Every hyper-parameter of a strategy on this data, at the resolution the budget allows."""
-    counts = survey.class_counts
+    counts = analysis.class_counts
     facts = recipe.Facts(
-        images=survey.images,
-        similarity=survey.request.similarity or measured.similarity.column,
-        stages=survey.facts.stages,
-        side_px=survey.facts.preprocess.side_px,
-        fixed_side=survey.body.facts.one_size,
-        batchnorm=survey.facts.batchnorm,
+        images=analysis.images,
+        similarity=analysis.options.decision.similarity or measured.similarity.column,
+        stages=analysis.facts.stages,
+        side_px=analysis.facts.preprocess.side_px,
+        fixed_side=analysis.body.facts.one_size,
+        batchnorm=analysis.facts.batchnorm,
         median_side_px=measured.median_side_px,
         most_side_px=most_side_px,
         symbols=measured.symbols,
@@ -35,4 +35,4 @@ def plan_for(
         commonest=int(counts.max()),
     )
     taps = (TOP,) if wanted in TUNED else probes.of(wanted).score.taps
-    return recipe.resolve(wanted, facts, survey.request.options, taps)
+    return recipe.resolve(wanted, facts, analysis.options.training.overrides, taps)

@@ -23,8 +23,8 @@ class Belief:
     lead: float
     slope: float
     spread: float
-    handicap: float
-    trial_spread: float
+    trial_bias: float
+    trial_sd: float
 
 
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
@@ -61,12 +61,12 @@ def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[Tria
     prior, spread = share * scale, belief.spread * scale
     if not trials:
         return Gain(prior, spread, prior, spread)
-    handicap = belief.handicap * scale
+    trial_bias = belief.trial_bias * scale
     gain, noise = pooled(trials)
-    off = math.hypot(noise, belief.trial_spread * scale)
+    off = math.hypot(noise, belief.trial_sd * scale)
     precision = 1 / spread**2 + 1 / off**2
-    mean = (prior / spread**2 + (gain + handicap) / off**2) / precision
-    allowed = handicap + off
+    mean = (prior / spread**2 + (gain + trial_bias) / off**2) / precision
+    allowed = trial_bias + off
     return Gain(prior, spread, mean, math.sqrt(1 / precision), allowed, gain < -allowed)
 
 

@@ -18,24 +18,25 @@ PROOF = 0.75  # of the steps: between one half of the images and both (docs/log.
 FORWARD_SHARE = 0.3  # of a training step: forward, without backward and update (docs/log.md)
 
 
-def seconds(survey: Analysis, plan: Plan) -> tuple[float, str]:
+def seconds(analysis: Analysis, plan: Plan) -> tuple[float, str]:
     """Seconds of decoding, of every step, and of judging; and how they were found."""
-    images = survey.images
-    split = trials.judged_on_split(survey, plan.strategy)
-    learning = len(survey.splits.train) if split else images
-    device, classes = torch.device(survey.body.device), len(survey.dataset.classes)
+    images = analysis.images
+    split = trials.judged_on_split(analysis, plan.strategy)
+    learning = len(analysis.splits.train) if split else images
+    device, classes = torch.device(analysis.body.device), len(analysis.dataset.classes)
     steps = math.ceil(learning / plan.batch_size)
     batch = math.ceil(learning / steps)  # the loop cuts an epoch evenly
     timed = replace(plan, batch_size=batch)
-    step = setup.seconds_per_step(timed, survey.body.network, classes, device)
+    step = setup.seconds_per_step(timed, analysis.body.network, classes, device)
     full = plan.epochs * steps
     again = 0.0 if split else PROOF * full  # on few images, once more on halves, to be judged
-    if survey.request.strategy == "auto" and survey.request.policy == "measured":
+    asked = analysis.options.decision
+    if asked.strategy == "auto" and asked.policy == "measured":
         half = min(images, cross_validation.RANKING_IMAGES) // 2
-        tried = trials.short(survey, plan, half)
+        tried = trials.short(analysis, plan, half)
         again = TRIALS * tried.epochs * math.ceil(half / plan.batch_size)
         again *= (tried.side_px / plan.side_px) ** 2
     judging = images / plan.batch_size * FORWARD_SHARE
-    total = step * (full + again + judging) + images * survey.seconds_per_image
+    total = step * (full + again + judging) + images * analysis.seconds_per_image
     text = f"{full} steps of {batch} images at {plan.side_px} px, {step:.2f} s each "
     return total, text + f"(two timed), and {again:.0f} more to prove it"

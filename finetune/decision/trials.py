@@ -34,61 +34,61 @@ class Trials:
 
 
 def material(
-    survey: Analysis, plan: Plan, clock: Clock, rows: npt.NDArray[np.int64] | None = None
+    analysis: Analysis, plan: Plan, clock: Clock, rows: npt.NDArray[np.int64] | None = None
 ) -> holdout.Material:
     """Some of the training images (None: all) at the resolution of a plan."""
-    some = np.arange(len(survey.samples)) if rows is None else rows
-    same_side = plan.side_px == survey.facts.preprocess.side_px
-    paths = survey.paths
+    some = np.arange(len(analysis.samples)) if rows is None else rows
+    same_side = plan.side_px == analysis.facts.preprocess.side_px
+    paths = analysis.paths
     with clock.step("decode", f"decoding {len(some)} images at {plan.side_px} px"):
         return holdout.prepare(
             [paths[i] for i in some],
             plan,
-            survey.body.network,
-            torch.device(survey.body.device),
-            labels=survey.labels[some],
-            groups=[survey.samples[i].unit for i in some],
-            classes=len(survey.dataset.classes),
-            seed=survey.request.seed,
-            listener=survey.listener,
-            top=survey.table.columns((TOP,), some)[:] if same_side else None,
-            progress=survey.progress,
-            scales=survey.scales,
+            analysis.body.network,
+            torch.device(analysis.body.device),
+            labels=analysis.labels[some],
+            groups=[analysis.samples[i].unit for i in some],
+            classes=len(analysis.dataset.classes),
+            seed=analysis.options.training.seed,
+            listener=analysis.listener,
+            top=analysis.table.columns((TOP,), some)[:] if same_side else None,
+            progress=analysis.progress,
+            scales=analysis.scales,
         )
 
 
-def judged_on_split(survey: Analysis, strategy: Strategy) -> bool:
+def judged_on_split(analysis: Analysis, strategy: Strategy) -> bool:
     """Whether there are enough validation images to tell a better model from a luckier one.
 
     `scratch` has no probe to be told from: they only choose its epoch.
     """
     enough = 1 if strategy == "scratch" else holdout.TELLING_IMAGES
-    return int(np.count_nonzero(~survey.in_train)) >= enough
+    return int(np.count_nonzero(~analysis.in_train)) >= enough
 
 
 def lead(
-    survey: Analysis, probes: Probes, trial: holdout.Trial
+    analysis: Analysis, probes: Probes, trial: holdout.Trial
 ) -> tuple[float, float, float, float]:
     """The trial's lead over the best probe in accuracy, its noise, and both of log loss."""
-    mine, other, labels = _held_out(survey, probes, trial)
+    mine, other, labels = _held_out(analysis, probes, trial)
     return paired.accuracy_gain(mine, other, labels)
 
 
 def _held_out(
-    survey: Analysis, probes: Probes, trial: holdout.Trial
+    analysis: Analysis, probes: Probes, trial: holdout.Trial
 ) -> tuple[arrays.Array, arrays.Array, npt.NDArray[np.int64]]:
     """Calibrated probabilities of the trial's model and of the best probe, and the labels."""
-    labels = survey.labels[trial.held]
-    rival = _rival_scores(survey, probes.best, trial)
+    labels = analysis.labels[trial.held]
+    rival = _rival_logits(analysis, probes.best, trial)
     mine, other = (
         calibration.probabilities(s, calibration.fit_temperature(s, labels))
-        for s in (trial.scores, rival)
+        for s in (trial.logits, rival)
     )
     return mine, other, labels
 
 
-def _rival_scores(
-    survey: Analysis, rival: cross_validation.LeftOut, trial: holdout.Trial
+def _rival_logits(
+    analysis: Analysis, rival: cross_validation.LeftOut, trial: holdout.Trial
 ) -> arrays.Array:
     """Scores float64[M,C] of the probe, fitted on what the trial's models learnt from.
 
@@ -97,22 +97,22 @@ def _rival_scores(
     images of each class that counts (docs/log.md, 2026-11-25). Its stage and penalty were chosen
     with the held-out images among the folds, which favours the probe a little: the safe side.
     """
-    scores = np.empty((len(trial.held), len(survey.dataset.classes)))
+    logits = np.empty((len(trial.held), len(analysis.dataset.classes)))
     start = 0
     for rows, held in trial.parts:
-        fold = survey.fold[held] if trial.tuned is not None else np.zeros(len(held), np.int64)
+        fold = analysis.fold[held] if trial.tuned is not None else np.zeros(len(held), np.int64)
         for f in np.unique(fold):
             some = np.flatnonzero(fold == f)
             others = held[fold != f]
-            head = survey.head(rival, np.concatenate([rows, others]))
-            blocks = survey.blocks(rival.score.taps, held[some])
-            scores[start + some] = ridge.score(head, blocks.rows)
+            head = analysis.head(rival, np.concatenate([rows, others]))
+            blocks = analysis.blocks(rival.score.taps, held[some])
+            logits[start + some] = ridge.score(head, blocks.rows)
         start += len(held)
-    return scores
+    return logits
 
 
 def run_trials(
-    survey: Analysis,
+    analysis: Analysis,
     probes: Probes,
     measured: DatasetProfile,
     clock: Clock,
@@ -123,7 +123,7 @@ def run_trials(
     """Tune for a short while on one half of the images and judge on the other.
 
     Args:
-        survey: The data; where there are many images, a stratified part of them is used.
+        analysis: The data; where there are many images, a stratified part of them is used.
         probes: What is to be beaten.
         measured: For the plan.
         clock: Times the steps.
@@ -132,31 +132,31 @@ def run_trials(
             without it `most` halves judge.
         most: How many halves may judge.
     """
-    full = plan_for(survey, measured, probes, tuning)
-    rows = cross_validation.ranking_sample(survey.labels)
-    made = material(survey, short(survey, full, len(rows)), clock, rows)
-    images, error = survey.images, probes.error
-    parts, scores, results = [], [], []
+    full = plan_for(analysis, measured, probes, tuning)
+    rows = cross_validation.ranking_sample(analysis.labels)
+    made = material(analysis, short(analysis, full, len(rows)), clock, rows)
+    images, error = analysis.images, probes.error
+    parts, logits, results = [], [], []
     for learn, held in holdout.halves(made)[:most]:
         began = time.perf_counter()
-        plan = short(survey, full, len(learn))
+        plan = short(analysis, full, len(learn))
         with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
             found = holdout.on_part(made, plan, learn, held)
             part = (rows[learn], rows[held])
-            gain, noise, _, _ = lead(survey, probes, holdout.Trial((part,), found, None, ""))
+            gain, noise, _, _ = lead(analysis, probes, holdout.Trial((part,), found, None, ""))
         sizes = (len(learn), len(held), plan.side_px, plan.epochs)
         took = time.perf_counter() - began
         results.append(TrialResult(tuning, *sizes, gain, noise, took))
         parts.append(part)
-        scores.append(found)
+        logits.append(found)
         if belief is not None and prior.settled(prior.weigh(belief, images, error, results)):
             break
     judged = sum(len(held) for _, held in parts)
     how = f"images, each classified after a short trial on {len(parts[0][0])} others"
-    trial = holdout.Trial(tuple(parts), np.concatenate(scores), None, f"{judged} {how}")
+    trial = holdout.Trial(tuple(parts), np.concatenate(logits), None, f"{judged} {how}")
     return Trials(made, trial, tuple(results))
 
 
-def short(survey: Analysis, plan: Plan, images: int) -> Plan:
+def short(analysis: Analysis, plan: Plan, images: int) -> Plan:
     """The plan of a trial that learns from so many images, at a size that the backbone takes."""
-    return recipe.short(plan, images, one_size=survey.body.facts.one_size)
+    return recipe.short(plan, images, one_size=analysis.body.facts.one_size)

@@ -10,41 +10,36 @@ from typing import Any
 import numpy as np
 
 from finetune.backbones import inference
-from finetune.backbones.inference import PARITY, Engine
+from finetune.backbones.inference import PARITY
+from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration, ridge
 from finetune.records.errors import first_line
+from finetune.records.file_names import NETWORK
 
 
 def inference_file(
-    graph: Callable[[], Any],
-    head: ridge.Head,
-    taps: Sequence[str],
-    side_px: int,
-    made: Engine,
-    scratch: Path | None = None,
+    graph: Callable[[], Any], model: Predictor, scratch: Path | None = None
 ) -> tuple[tuple[bytes, bytes] | None, str]:
-    """The whole network, head included, as the bytes of `inference.FILES`.
+    """The whole network, head included, as the bytes of `NETWORK`.
 
     Args:
         graph: Gives the network as `engine.convert` makes it.
-        head: Its classifier, as the run stores it.
-        taps: The stages that the head reads.
-        side_px: Side of the input.
-        made: The engine of the network that the run was tested with; the file must agree with it.
+        model: What the run was tested with; the file must agree with it.
         scratch: A folder for files that are removed again; None for the system's.
 
     Returns:
         The bytes, or None and why there are none.
     """
+    head, side_px = model.head, model.side_px
+    assert head is not None  # only one that was read from such files has none
     pixels = inference.noise(side_px)
     try:
-        spans = [made.layout[tap] for tap in taps]
+        spans = [model.engine.layout[tap] for tap in model.taps]
         files = inference.serialised(_with_head(graph(), head, spans), scratch)
-        ready = inference.scorer(*files, side_px, len(head.bias), inference.FILES[0])
-        rows = made.forward(pixels)
-        columns = np.concatenate([rows[:, slice(*span)] for span in spans], axis=1)
-        one, two = ridge.score(head, columns), ready.forward(pixels).astype(np.float64)
-        likely = [calibration.probabilities(scores, head.temperature) for scores in (one, two)]
+        ready = inference.scorer(*files, side_px, len(head.bias), NETWORK[0])
+        one = model.logits(pixels)
+        two = Predictor(ready, side_px, model.scales, model.temperature).logits(pixels)
+        likely = [calibration.probabilities(logits, model.temperature) for logits in (one, two)]
         # the larger of the two gaps; one that is no number stays so
         gap = float(np.max([inference.gap(one, two), inference.gap(*likely)]))
     except Exception as error:
@@ -77,5 +72,5 @@ def _with_head(graph: Any, head: ridge.Head, spans: Sequence[tuple[int, int]]) -
     wanted = [np.flatnonzero((start < stops) & (stops <= stop)) for start, stop in spans]
     features = ops.concat([parts[i] for i in np.concatenate(wanted)], 1)
     weight, bias = (ops.constant(x.astype(np.float32)) for x in (head.weight, head.bias[None]))
-    scores = ops.add(ops.matmul(features, weight, False, True), bias)
-    return inference.openvino().Model([scores], copy.get_parameters(), "finetune")
+    logits = ops.add(ops.matmul(features, weight, False, True), bias)
+    return inference.openvino().Model([logits], copy.get_parameters(), "finetune")

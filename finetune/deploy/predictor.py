@@ -1,4 +1,7 @@
-"""Answers from a run: files in, records out, one per file; torch only where it has to be."""
+"""One predictor: pictures in, logits out, of a model just fitted as of a run read back.
+
+Torch only where it has to be.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,36 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.backbones import features, inference
+from finetune.backbones.inference import Engine, Pixels
 from finetune.data import decoding, scales
 from finetune.heads import calibration, ridge
-from finetune.records.answers import ClassProbability, Prediction
-from finetune.records.errors import FinetuneError, ImageError, RunError, first_line, safe_name
+from finetune.records.dataset import Scale
+from finetune.records.errors import FinetuneError, ImageError, RunError, first_line
 from finetune.records.events import Listener
+from finetune.records.file_names import NETWORK
 from finetune.records.run import RunFacts
 from finetune.runs import run_folder
 from finetune.storage import arrays, cache_place
+from finetune.storage.arrays import Array, Rows, View
 
 # What OpenVINO answers on; another device asked for is torch's.
 QUICK_DEVICES = ("auto", "cpu")
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of the images that decoded, before their softmax.
+class Logits:
+    """Logits of the images that decoded, before temperature and softmax.
 
     `rows` is [M, C], float32 or float64, in a file where that is large; `kept` int64[M] holds each
     row's position in the list asked for; `faults` names the others.
     """
 
-    rows: arrays.Rows | arrays.Array
+    rows: Rows | Array
     kept: npt.NDArray[np.int64]
     temperature: float
     faults: tuple[tuple[int, ImageError], ...]
 
-    def probabilities(self) -> Iterator[tuple[npt.NDArray[np.int64], arrays.Array]]:
+    def probabilities(self) -> Iterator[tuple[npt.NDArray[np.int64], Array]]:
         """Some images at a time: their positions, and their probabilities float64[n, C]."""
         step = max(1, arrays.PART_BYTES // (8 * self.rows.shape[1]))
         for start in range(0, len(self.kept), step):
@@ -45,44 +51,47 @@ class Scores:
             yield self.kept[part], calibration.probabilities(some, self.temperature)
 
 
-def predict(
-    run: Path,
-    facts: RunFacts,
-    paths: Sequence[Path],
-    *,
-    top: int,
-    device: str,
-    listener: Listener,
-) -> list[Prediction]:
-    """Classify files with a run; a file that cannot be read becomes a record with its error.
+@dataclass(frozen=True)
+class Predictor:
+    """All that answers depend on: how pictures are decoded, the network and its head.
 
-    Args:
-        run: Its folder.
-        facts: From `run_folder.load_facts`.
-        paths: Image files.
-        top: How many classes to list per image.
-        device: `auto`, `cpu`, `cuda`, `mps`.
-        listener: Hears of progress, and why where torch has to be loaded.
+    `engine` gives features, of which `head` reads those of the stages `taps`; without a head it
+    gives the logits themselves, as a run's inference file does. `scales` are of pictures of more
+    than 8 bits, as in `decoding.decode`.
     """
-    found = scores(run, facts, paths, device=device, listener=listener)
-    names = [safe_name(str(path)) for path in paths]
-    answers: dict[int, Prediction] = {
-        i: Prediction(path=names[i], error=safe_name(fault.message)) for i, fault in found.faults
-    }
-    for numbers, likely in found.probabilities():
-        best = np.argsort(-likely, axis=1, kind="stable")[:, :top]
-        for i, row, chosen in zip(numbers.tolist(), likely, best.tolist(), strict=True):
-            listed = tuple(ClassProbability(facts.classes[c], float(row[c])) for c in chosen)
-            answers[i] = Prediction(
-                path=names[i],
-                label=listed[0].label,
-                probability=listed[0].probability,
-                top=listed,
-            )
-    return [answers[i] for i in range(len(paths))]
+
+    engine: Engine
+    side_px: int
+    scales: Sequence[Scale] | None
+    temperature: float
+    head: ridge.Head | None = None
+    taps: tuple[str, ...] = ()
+
+    def logits(self, pixels: Pixels) -> Array:
+        """Logits float64[B, C] of decoded pictures uint8[B, S, S, 3]."""
+        return np.asarray(self._read(self.engine.forward(pixels))[:], np.float64)
+
+    def of_files(
+        self, paths: Sequence[Path], listener: Listener, digests: Sequence[str] | None = None
+    ) -> Logits:
+        """Logits of image files, decoded as the network saw them in training.
+
+        Args:
+            paths: Image files.
+            listener: Hears of progress.
+            digests: SHA-256 of each file, where answers may be kept for the next time.
+        """
+        table = features.extract(paths, self.engine, self.side_px, listener, digests, self.scales)
+        return Logits(self._read(table.rows), table.kept, self.temperature, table.faults)
+
+    def _read(self, rows: Rows) -> Rows | Array:
+        """What the head says of the engine's rows."""
+        if self.head is None:
+            return rows
+        return ridge.score(self.head, View(rows, tuple(self.engine.layout[t] for t in self.taps)))
 
 
-def scores(
+def run_logits(
     run: Path,
     facts: RunFacts,
     paths: Sequence[Path],
@@ -90,40 +99,56 @@ def scores(
     device: str,
     listener: Listener,
     digests: Sequence[str] | None = None,
-) -> Scores:
-    """What a run says of files, as numbers: what all answers are made of.
+) -> Logits:
+    """What a run says of files; pictures of a kind that it has not seen are told.
 
     Args:
-        run: As for `predict`.
-        facts: As for `predict`.
+        run: Its folder.
+        facts: From `run_folder.load_facts`.
         paths: Image files.
-        device: As for `predict`.
-        listener: As for `predict`.
-        digests: SHA-256 of each file, where scores may be kept for the next time.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        listener: Hears of progress, and why where torch has to be loaded.
+        digests: As for `Predictor.of_files`.
     """
     for text in scales.unseen(paths, facts.preprocess.scales):
         listener.note(text)
-    quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
-    rows: arrays.Rows | arrays.Array
-    if quick is None:
-        table, rows = _with_torch(run_folder.load(run), paths, device, listener)
-    else:
-        side = facts.preprocess.side_px
-        table = features.extract(paths, quick, side, listener, digests, facts.preprocess.scales)
-        rows = table.rows
-    return Scores(rows, table.kept, facts.head.temperature, table.faults)
+    model = of_run(run, facts, device=device, images=len(paths), listener=listener)
+    return model.of_files(paths, listener, digests)
 
 
-def _quick(run: Path, facts: RunFacts, listener: Listener) -> inference.Engine | None:
-    """The inference file ready to run; None, with a note, where there is none for this machine.
+def of_run(
+    run: Path, facts: RunFacts, *, device: str, images: int, listener: Listener
+) -> Predictor:
+    """The predictor of a run: from its inference file, or with torch where that cannot be.
+
+    Args:
+        run: As for `run_logits`.
+        facts: As for `run_logits`.
+        device: As for `run_logits`.
+        images: About how many there are to come.
+        listener: Hears why where torch has to be loaded.
 
     Raises:
-        RunError: it is not what training wrote (docs/decisions/0010-inference-file.md).
+        RunError: the run is not what training wrote (docs/decisions/0010-inference-file.md).
     """
+    quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
+    about = facts.preprocess
+    if quick is not None:
+        return Predictor(quick, about.side_px, about.scales, facts.head.temperature)
+    loaded = run_folder.load(run)
+    ready = _rebuilt(loaded, device, images)
+    head = ridge.Head(
+        loaded.weight.astype(np.float64), loaded.bias.astype(np.float64), facts.head.temperature
+    )
+    return Predictor(ready, about.side_px, about.scales, head.temperature, head, facts.head.taps)
+
+
+def _quick(run: Path, facts: RunFacts, listener: Listener) -> Engine | None:
+    """The inference file ready to run; None, with a note, where there is none for this machine."""
     network = run_folder.load_network(run, facts)
-    why = f"no {inference.FILES[0]} in {run}"
+    why = f"no {NETWORK[0]} in {run}"
     if network is not None:
-        name = str(run / inference.FILES[0])
+        name = str(run / NETWORK[0])
         try:
             made = inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
             return replace(
@@ -138,20 +163,7 @@ def _quick(run: Path, facts: RunFacts, listener: Listener) -> inference.Engine |
     return None
 
 
-def _with_torch(
-    run: run_folder.LoadedRun, paths: Sequence[Path], device: str, listener: Listener
-) -> tuple[features.Table, arrays.Array]:
-    """Features of the files, and the scores float64[N,C] of the head on them."""
-    ready = _rebuilt(run, device, len(paths))
-    about = run.facts.preprocess
-    table = features.extract(paths, ready, about.side_px, listener, scales=about.scales)
-    head = ridge.Head(
-        run.weight.astype(np.float64), run.bias.astype(np.float64), run.facts.head.temperature
-    )
-    return table, ridge.score(head, table.columns(run.facts.head.taps))
-
-
-def _rebuilt(run: run_folder.LoadedRun, device: str, images: int) -> inference.Engine:
+def _rebuilt(run: run_folder.LoadedRun, device: str, images: int) -> Engine:
     """The run's network on torch or OpenVINO, with the features that its head reads."""
     # torch is heavy to import; only an answer that needs it waits for it
     import torch  # noqa: PLC0415

@@ -12,27 +12,27 @@ INVERSE_TEMPERATURES = (math.exp(-3.0), math.exp(7.0))  # wider than scores of r
 NEWTON_STEPS, TOLERANCE = 60, 1e-6
 
 
-def probabilities(scores: Array, temperature: float) -> Array:
+def probabilities(logits: Array, temperature: float) -> Array:
     """Softmax of scores / temperature, float64[N, C]."""
-    z = scores / temperature
+    z = logits / temperature
     z = np.exp(z - z.max(axis=1, keepdims=True))
     out: Array = z / z.sum(axis=1, keepdims=True)
     return out
 
 
-def log_loss(scores: Array, labels: Labels) -> float:
+def log_loss(logits: Array, labels: Labels) -> float:
     """Mean of −log softmax(scores)[label], in nats."""
-    return float(negative_log_likelihoods(scores)[np.arange(len(labels)), labels].mean())
+    return float(negative_log_likelihoods(logits)[np.arange(len(labels)), labels].mean())
 
 
-def negative_log_likelihoods(scores: Array) -> Array:
+def negative_log_likelihoods(logits: Array) -> Array:
     """−log softmax(scores), float64[N, C]."""
-    top = scores.max(axis=1, keepdims=True)
-    total: Array = top + np.log(np.exp(scores - top).sum(axis=1, keepdims=True)) - scores
+    top = logits.max(axis=1, keepdims=True)
+    total: Array = top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True)) - logits
     return total
 
 
-def fit_temperature(scores: Array, labels: Labels) -> float:
+def fit_temperature(logits: Array, labels: Labels) -> float:
     """The temperature with the least log loss on held-out scores (Guo et al. 2017).
 
     One imagined image whose label may be any counts with them: few images that are all right would
@@ -41,7 +41,7 @@ def fit_temperature(scores: Array, labels: Labels) -> float:
     """
     n = len(labels)
     share = (n + 1) / n
-    centred = scores - scores.mean(axis=1, keepdims=True)
+    centred = logits - logits.mean(axis=1, keepdims=True)
     wanted = centred[np.arange(n), labels].sum()
     low, high = INVERSE_TEMPERATURES
     inverse = math.sqrt(low * high)

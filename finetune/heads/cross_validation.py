@@ -38,20 +38,20 @@ class LeftOut:
     """Leave-one-out result for one set of features: scores float64[N, C] before temperature."""
 
     score: StageScore
-    scores: Array
+    logits: Array
     temperature: float
     labels: Labels
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> npt.NDArray[np.bool_]:
         """Which images were classified rightly, bool[N]."""
-        out: npt.NDArray[np.bool_] = self.scores.argmax(axis=1) == self.labels
+        out: npt.NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
         return out
 
     @property
     def losses(self) -> Array:
         """Log loss of each image, float64[N], in nats, after temperature."""
-        return calibration.negative_log_likelihoods(self.scores / self.temperature)[
+        return calibration.negative_log_likelihoods(self.logits / self.temperature)[
             np.arange(len(self.labels)), self.labels
         ]
 
@@ -60,13 +60,7 @@ def ranking_sample(labels: Labels) -> Labels:
     """Rows on which candidates are ranked: all, or a stratified part when there are many."""
     if len(labels) <= RANKING_IMAGES:
         return np.arange(len(labels))
-    rng = np.random.default_rng(0)
-    share = RANKING_IMAGES / len(labels)
-    keep: list[int] = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        keep += list(members[: max(FEWEST, round(share * len(members)))])
-    return np.sort(np.array(keep))
+    return draw(np.random.default_rng(0), labels, RANKING_IMAGES / len(labels), FEWEST)
 
 
 def leave_out(
@@ -89,23 +83,23 @@ def leave_out(
             answer for the other. Without groups each is left out alone.
     """
     tried = []
-    for penalty, scores in _path(kernel, labels, _together(groups)):
-        temperature = calibration.fit_temperature(scores, labels)
+    for penalty, logits in _path(kernel, labels, _together(groups)):
+        temperature = calibration.fit_temperature(logits, labels)
         tried.append(
-            (calibration.log_loss(scores / temperature, labels), penalty, temperature, scores)
+            (calibration.log_loss(logits / temperature, labels), penalty, temperature, logits)
         )
-    loss, penalty, temperature, scores = min(tried, key=lambda t: t[0])
-    right = scores.argmax(axis=1) == labels
+    loss, penalty, temperature, logits = min(tried, key=lambda t: t[0])
+    correct = logits.argmax(axis=1) == labels
     score = StageScore(
         name=name,
         taps=taps,
         dimensions=dimensions,
-        accuracy=float(right.mean()),
+        accuracy=float(correct.mean()),
         log_loss=loss,
         penalty=penalty,
-        standard_error=float(right.std() / np.sqrt(len(right))),
+        standard_error=float(correct.std() / np.sqrt(len(correct))),
     )
-    return LeftOut(score, scores, temperature, labels)
+    return LeftOut(score, logits, temperature, labels)
 
 
 def learning_curve(
@@ -126,7 +120,7 @@ def learning_curve(
     for share in CURVE_SHARES:
         errors, rows = [], np.arange(len(labels))
         for _ in range(1 if share == 1 else CURVE_DRAWS):
-            rows = _draw(rng, labels, share)
+            rows = draw(rng, labels, share, FEWEST)
             part = kernels.centered(kernel[np.ix_(rows, rows)])
             some = [groups[int(i)] for i in rows] if groups else ()
             found = leave_out("", (), kernels.unit(part), labels[rows], 0, some)
@@ -150,12 +144,12 @@ def folds(labels: Labels, groups: Sequence[str], count: int = FOLDS) -> Labels:
     return fold
 
 
-def _draw(rng: np.random.Generator, labels: Labels, share: float) -> Labels:
-    """A share of each class's rows by chance, two of each class at least."""
+def draw(rng: np.random.Generator, labels: Labels, share: float, least: int) -> Labels:
+    """A share of each class's rows by chance, so many of each class at least, in their order."""
     keep: list[int] = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        keep += members[: max(FEWEST, round(share * len(members)))].tolist()
+        keep += members[: max(least, round(share * len(members)))].tolist()
     return np.array(sorted(keep))
 
 

@@ -66,6 +66,12 @@ def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperatur
     return Head(weight=weight, bias=mean - weight @ shift, temperature=temperature)
 
 
+def stored(head: Head) -> Head:
+    """The head as a run keeps it, in float32, so that a test measures what is kept."""
+    weight, bias = head.weight.astype(np.float32), head.bias.astype(np.float32)
+    return Head(weight.astype(np.float64), bias.astype(np.float64), head.temperature)
+
+
 def score(head: Head, rows: Rows) -> Array:
     """Scores float64[N, C] before temperature, from raw features float32[N, D]."""
     out = np.empty((len(rows), len(head.bias)))

@@ -65,10 +65,10 @@ def summary(found: Answers, classes: Sequence[str]) -> Metrics:
         classes: C names.
     """
     n, count = len(found.labels), len(classes)
-    right = found.called == found.labels
+    correct = found.called == found.labels
     hits, actual, called = (
         np.bincount(some, minlength=count)
-        for some in (found.labels[right], found.labels, found.called)
+        for some in (found.labels[correct], found.labels, found.called)
     )
     rows = tuple(
         _class_metrics(*row)
@@ -81,12 +81,12 @@ def summary(found: Answers, classes: Sequence[str]) -> Metrics:
     cells = () if dense.size else zip(places // count, places % count, images, strict=True)
     return Metrics(
         n=n,
-        accuracy=int(right.sum()) / n,
-        interval=wilson(int(right.sum()), n),
+        accuracy=int(correct.sum()) / n,
+        interval=wilson(int(correct.sum()), n),
         balanced_accuracy=float(np.mean([r.recall for r in rows if r.n])),
         macro_f1=float(np.mean([r.f1 for r in rows if r.n])),
         log_loss=float(found.losses.mean()),
-        calibration_error=_calibration_error(found.confidence, right),
+        calibration_error=_calibration_error(found.confidence, correct),
         majority_baseline=float(actual.max() / n),
         per_class=rows,
         confusion=tuple(map(tuple, dense.tolist())),
@@ -94,9 +94,9 @@ def summary(found: Answers, classes: Sequence[str]) -> Metrics:
     )
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
+def wilson(correct: int, n: int) -> tuple[float, float]:
     """95 % score interval of a proportion (Wilson 1927); honest at small n and near 0 and 1."""
-    p = right / n
+    p = correct / n
     centre = p + Z95**2 / (2 * n)
     half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
     scale = 1 + Z95**2 / n
@@ -110,12 +110,14 @@ def calibration_error(
     return _calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
 
 
-def _calibration_error(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> float:
+def _calibration_error(
+    confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]
+) -> float:
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     total = 0.0
     for b in np.unique(bins):
         inside = bins == b
-        total += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+        total += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
     return float(total)
 
 

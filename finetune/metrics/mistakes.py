@@ -69,7 +69,7 @@ def wrong(
     paths: Sequence[str],
     classes: Sequence[str],
 ) -> tuple[WrongAnswer, ...]:
-    """The wrong answers, the surest first.
+    """The wrong answers, the most confident first.
 
     Args:
         labels: True classes, int64[N].

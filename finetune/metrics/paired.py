@@ -21,16 +21,16 @@ def accuracy_gain(
     Noise is the standard error of the paired difference; both are float64[N, C] probabilities of
     the same images.
     """
-    right, losses = judged((tuned, probed), labels)
-    return *paired(right[0] - right[1]), *paired(losses[1] - losses[0])
+    correct, losses = judged((tuned, probed), labels)
+    return *paired(correct[0] - correct[1]), *paired(losses[1] - losses[0])
 
 
 def judged(
     models: Sequence[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64]
 ) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]:
     """Of each model: which images it has right, as 0 and 1, and its log loss on each."""
-    right = [(p.argmax(axis=1) == labels).astype(float) for p in models]
-    return right, [classification.log_losses(p, labels) for p in models]
+    correct = [(p.argmax(axis=1) == labels).astype(float) for p in models]
+    return correct, [classification.log_losses(p, labels) for p in models]
 
 
 def paired(differences: npt.NDArray[np.float64]) -> tuple[float, float]:

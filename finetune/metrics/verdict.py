@@ -24,8 +24,8 @@ NO_BETTER = FindingKind(
     "FT210",
     "warning",
     "no better than always answering the commonest class",
-    "Look at the wrong answers and at what `finetune check` says of the pictures: can a person "
-    "tell the classes apart in them?",
+    "Check the wrong answers and what `finetune check` says of the pictures: can a person "
+    "distinguish the classes in them?",
 )
 RARER_FOUND = FindingKind(
     "FT211",
@@ -34,6 +34,7 @@ RARER_FOUND = FindingKind(
     "Judge by balanced accuracy and the recall of each class.",
 )
 KINDS = (NO_BETTER, RARER_FOUND)
+CODES = frozenset(kind.code for kind in KINDS)
 
 
 def against_commonest(
@@ -70,15 +71,17 @@ def _standing(
     common = int(counts.argmax())
     name = measured.per_class[common].name
     hits = cells[cells[:, 0] == cells[:, 1]]
-    right = int(hits[:, 2].sum())
+    correct = int(hits[:, 2].sum())
     both = int(hits[hits[:, 0] == common, 2].sum())
-    ours, theirs = right - both, int(counts[common]) - both
+    ours, theirs = correct - both, int(counts[common]) - both
     chance = _tail(ours, ours + theirs)
     against = f"always answering '{printable(name)}'"
-    told = f"{right} of {int(counts.sum())} right where that has {int(counts[common])}, on {source}"
+    told = (
+        f"{correct} of {int(counts.sum())} right where that has {int(counts[common])}, on {source}"
+    )
     if chance <= ALPHA:
         return Standing(True, f"better than {against}: {told} ({_percent(chance)} by chance)")
-    lead = f"cannot be told from {against}" if ours > theirs else f"no better than {against}"
+    lead = f"not distinguishable from {against}" if ours > theirs else f"no better than {against}"
     text = f"{lead}: {told}"
     if ours > theirs:
         text += f" ({_percent(chance)} by chance)"

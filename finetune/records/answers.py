@@ -123,7 +123,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answer of `finetune evaluate`; `errors` are all wrong answers, the surest first."""
+    """The answer of `finetune evaluate`; `errors`: wrong answers, the most confident first."""
 
     run: str
     data: str

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM: 128 and the number of the first
 
 
@@ -96,6 +99,20 @@ def first_line(error: BaseException) -> str:
     kind, text = type(error).__name__, str(error).strip()
     line = text.splitlines()[0][:200] if text else ""
     return line if " " in line else f"{kind} {line}".strip()
+
+
+@contextlib.contextmanager
+def refusals(fault: Callable[[OSError], FinetuneError]) -> Iterator[None]:
+    """Turn what the system refuses inside into a fault that says why and what to try."""
+    try:
+        yield
+    except OSError as error:
+        raise fault(error) from error
+
+
+def cause(error: BaseException) -> str:
+    """Why something failed: the system's words, else what the exception says in one line."""
+    return str(getattr(error, "strerror", None) or first_line(error))
 
 
 def out_of_memory(error: BaseException) -> bool:

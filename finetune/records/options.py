@@ -1,40 +1,147 @@
-"""What the user asked for."""
+"""What the user asked for: small records, each for those who use it, and the form that is kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from finetune.records import option_table
 from finetune.records.choices import NearCopies, Policy, Similarity, Size
 
+_D = option_table.DEFAULTS
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked of `train` and `recommend`; `options` override fields of the plan.
 
-    `resume` asks to go on with a training that was killed or interrupted; `label_from` is the
-    expression that finds labels in the names of files, None where folders have them.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which images, how they are split, and what is to stop the work.
+
+    `label_from` is the expression that finds labels in the names of files, None where folders have
+    them.
     """
 
     root: str
-    out: str | None = None
-    strategy: str = "auto"
-    policy: Policy = "measured"
-    budget_s: float | None = None
-    size: Size | None = None
-    similarity: Similarity | None = None
-    backbone: str = "tf_efficientnet_lite0"
-    weights: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    val_fraction: float = 0.2
-    test_fraction: float = 0.2
-    max_per_class: int | None = None
-    on_bad_image: Literal["skip", "error"] = "skip"
-    group: str | None = None
-    label_from: str | None = None
-    near_copies: NearCopies = "together"
-    strict: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
+    val_fraction: float = _D["val_fraction"]
+    test_fraction: float = _D["test_fraction"]
+    max_per_class: int | None = _D["max_per_class"]
+    on_bad_image: Literal["skip", "error"] = _D["on_bad_image"]
+    group: str | None = _D["group"]
+    label_from: str | None = _D["label_from"]
+    near_duplicates: NearCopies = _D["near_copies"]
+    strict: bool = _D["strict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneOptions:
+    """Which network, with which weights, on which device."""
+
+    name: str = "tf_efficientnet_lite0"
+    weights: str | None = _D["weights"]
+    device: str = _D["device"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionOptions:
+    """How far to tune, or what decides it; `size` and `similarity` stand for what is measured."""
+
+    strategy: str = _D["strategy"]
+    policy: Policy = _D["policy"]
+    budget_s: float | None = _D["budget_s"]
+    size: Size | None = _D["size"]
+    similarity: Similarity | None = _D["similarity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """The seed of all that is drawn, and the fields of the plan that no rule is to set."""
+
+    seed: int = _D["seed"]
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where the run goes, whether one that was killed is gone on with, and the command for it."""
+
+    out: str | None = _D["out"]
+    resume: bool = _D["resume"]
     command: str = "finetune train"
-    resume: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """All that was asked for, resolved once where it comes in."""
+
+    data: DataOptions
+    backbone: BackboneOptions = BackboneOptions()
+    decision: DecisionOptions = DecisionOptions()
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    output: OutputOptions = OutputOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The same in one row, as it is kept in run.json; `options` are the overrides of the plan."""
+
+    root: str
+    out: str | None = _D["out"]
+    strategy: str = _D["strategy"]
+    policy: Policy = _D["policy"]
+    budget_s: float | None = _D["budget_s"]
+    size: Size | None = _D["size"]
+    similarity: Similarity | None = _D["similarity"]
+    backbone: str = BackboneOptions.name
+    weights: str | None = _D["weights"]
+    seed: int = _D["seed"]
+    device: str = _D["device"]
+    val_fraction: float = _D["val_fraction"]
+    test_fraction: float = _D["test_fraction"]
+    max_per_class: int | None = _D["max_per_class"]
+    on_bad_image: Literal["skip", "error"] = _D["on_bad_image"]
+    group: str | None = _D["group"]
+    label_from: str | None = _D["label_from"]
+    near_copies: NearCopies = _D["near_copies"]
+    strict: bool = _D["strict"]
+    options: dict[str, Any] = field(default_factory=dict)
+    command: str = OutputOptions.command
+    resume: bool = _D["resume"]
+
+
+_PARTS: dict[str, Any] = {
+    "data": DataOptions,
+    "backbone": BackboneOptions,
+    "decision": DecisionOptions,
+    "training": TrainingOptions,
+    "output": OutputOptions,
+}
+# Fields whose name is another in run.json.
+_KEPT_AS = {"near_duplicates": "near_copies", "name": "backbone", "overrides": "options"}
+
+
+def flat(options: Options) -> Request:
+    """The options in the form that is kept."""
+    parts = [getattr(options, part) for part in _PARTS]
+    return Request(
+        **{_KEPT_AS.get(name, name): value for part in parts for name, value in vars(part).items()}
+    )
+
+
+def resolved(request: Request) -> Options:
+    """The options that were kept."""
+    return Options(
+        **{
+            part: kind(
+                **{f.name: getattr(request, _KEPT_AS.get(f.name, f.name)) for f in fields(kind)}
+            )
+            for part, kind in _PARTS.items()
+        }
+    )
+
+
+def check(options: Options) -> None:
+    """Refuse values out of range before any work is done.
+
+    Raises:
+        UsageError: names the option and its value.
+    """
+    option_table.check(vars(flat(options)))
+    option_table.check(options.training.overrides)

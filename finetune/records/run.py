@@ -30,10 +30,10 @@ class RunResult:
     """The answer of `finetune train`; written as `result.json`.
 
     `stopped` is None where the training came to its end. `errors` are the wrong answers on the test
-    images, the surest first (in `result.json` no more than it may hold). `better_than_commonest`
-    is None in runs of older versions and where all images are of one class; `verdict` says it in
-    words. `failed` is
-    what went wrong after the training, where the model was kept nevertheless.
+    images, the most confident first (in `result.json` no more than it may hold).
+    `better_than_commonest` is None in runs of older versions and where all images are of one class;
+    `verdict` says it in words. `failed` is what went wrong after the training,
+    where the model was kept nevertheless.
     """
 
     run: str

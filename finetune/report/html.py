@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from finetune.metrics import mistakes
+from finetune.metrics import mistakes, verdict
+from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile, Part
 from finetune.records.choices import Similarity, Size
 from finetune.records.errors import printable
@@ -74,7 +75,9 @@ def _standing(result: RunResult) -> str:
     """That the result is no better than the commonest class, or that this cannot be said."""
     if result.better_than_commonest or not result.verdict:
         return ""
-    return f"<p><b>{escape(printable(result.verdict[0].upper() + result.verdict[1:]))}.</b></p>"
+    advice = "".join(f" {escape(f.hint)}" for f in result.findings if f.code in verdict.CODES)
+    told = escape(printable(result.verdict[0].upper() + result.verdict[1:]))
+    return f"<p><b>{told}.</b>{advice}</p>"
 
 
 def _stopped(result: RunResult) -> str:
@@ -144,7 +147,7 @@ def _stages(result: RunResult) -> str:
 def _history(history: Sequence[EpochRecord]) -> str:
     if len(history) < 2:
         return ""
-    curves = [("training grey", "#888", [r.train_loss for r in history])]
+    curves = [("training gray", "#888", [r.train_loss for r in history])]
     held = [r.val_loss for r in history if r.val_loss is not None]
     if len(held) == len(history):
         curves.append(("validation green", "#3a7d44", held))
@@ -220,7 +223,7 @@ def _pairs(metrics: Metrics) -> str:
 
 
 def _errors(result: RunResult) -> str:
-    """The wrong answers on the test images, the surest first."""
+    """The wrong answers on the test images, the most confident first."""
     if not result.errors or result.test is None:
         return ""
     rows = [
@@ -229,7 +232,7 @@ def _errors(result: RunResult) -> str:
     ]
     cut = _cut(len(rows), mistakes.count(result.test), "wrong answers", "more are in result.json")
     table = _table(["image", "truth", "answer", "probability"], rows)
-    return f"<h2>Wrong answers on the test images, the surest first</h2>{table}{cut}"
+    return f"<h2>Wrong answers on the test images, the most confident first</h2>{table}{cut}"
 
 
 def _cut(shown: int, total: int, what: str, where: str) -> str:
@@ -246,6 +249,7 @@ def _findings(result: RunResult) -> str:
         f"{' …' if len(f.paths) > 5 else ''}"
         "</span></li>"
         for f in result.findings
+        if f.code not in verdict.CODES  # `_standing` tells these
     )
     return f"<h2>Findings about the data</h2><ul>{items}</ul>" if items else ""
 
@@ -254,7 +258,7 @@ def _plan(result: RunResult) -> str:
     plan = result.recommendation.plan
     skip = {"why", "augment"}
     values = {k: v for k, v in vars(plan).items() if k not in skip} | vars(plan.augment)
-    rows = [[k, _show(v), plan.why.get(k, "")] for k, v in values.items()]
+    rows = [[option_table.spoken(k), _show(v), plan.why.get(k, "")] for k, v in values.items()]
     return "<details><summary>Plan: every setting and where it comes from</summary>" + (
         _table(["setting", "value", "because"], rows) + "</details>"
     )

@@ -50,7 +50,7 @@ class Slot:
         except (OSError, SafetensorError, KeyError, msgspec.MsgspecError) as error:
             raise RunError(
                 f"cannot read {self.file}: {error}",
-                hint=f"Remove {self.file.parent} and train anew.",
+                hint=f"Remove {self.file.parent} and train again.",
             ) from error
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune.records.errors import RunError, safe_name
+from finetune.records.errors import RunError, cause, refusals, safe_name
 from finetune.records.run import RunRow
 from finetune.runs import places, run_folder
 from finetune.runs.run_folder import HOME
@@ -16,12 +16,12 @@ def rows(home: Path = HOME) -> list[RunRow]:
     Raises:
         RunError: the folder cannot be read.
     """
-    try:
+    with refusals(
+        lambda error: RunError(
+            f"cannot list the runs in {home}: {cause(error)}", hint="Name another folder."
+        )
+    ):
         folders = [p for p in home.iterdir() if p.is_dir()] if home.is_dir() else []
-    except OSError as error:
-        raise RunError(
-            f"cannot list the runs in {home}: {error.strerror}", hint="Name another folder."
-        ) from error
     found = []
     for path in folders:
         if path.name.startswith("."):

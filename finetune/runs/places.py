@@ -14,31 +14,34 @@ from typing import TypeVar
 
 import msgspec
 
+from finetune.data.files import lies_in_data
 from finetune.records.codec import from_json, to_json
-from finetune.records.errors import BusyError, RunError, TakenError, UsageError, safe_name
-from finetune.records.options import Request
+from finetune.records.errors import (
+    BusyError,
+    RunError,
+    TakenError,
+    UsageError,
+    cause,
+    refusals,
+    safe_name,
+)
+from finetune.records.file_names import BEGUN, OF_A_RUN, RESULT
+from finetune.records.options import Options, OutputOptions, Request, flat
 from finetune.records.run import RunResult
 from finetune.records.training import Begun
 from finetune.storage import atomic_files
 
 T = TypeVar("T")
 SUFFIX = ".partial"
-STATE = "begun.json"
 FIT = ".safetensors"
 RUN, BEFORE = "run", "before"
 # All that a training puts into its folder; SCRATCH is what a killed one leaves.
-OUR_FILE = re.compile(rf"begun\.json|[0-9a-f]{{16}}{re.escape(FIT)}")
+OUR_FILE = re.compile(rf"{re.escape(BEGUN)}|[0-9a-f]{{16}}{re.escape(FIT)}")
 SCRATCH = re.compile(r"finetune-[a-z0-9_]{8}")
-RUN_FILES = frozenset(
-    {
-        *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
-        *("model.safetensors", "inference.xml", "inference.bin"),
-    }
-)
 BY_RULE = "by rule"
 
 
-def claimed(first: Path, request: Request, stack: contextlib.ExitStack) -> Path:
+def claimed(first: Path, asked: OutputOptions, stack: contextlib.ExitStack) -> Path:
     """Hold a place for a training's progress, so that its run has a place, too.
 
     The same request may be under way several times where no `--out` tells the runs apart: each has
@@ -47,7 +50,7 @@ def claimed(first: Path, request: Request, stack: contextlib.ExitStack) -> Path:
     Raises:
         RunError: as `opened` has it.
     """
-    if request.out is not None:
+    if asked.out is not None:
         stack.enter_context(held(first))
         return first
     busy = free = None
@@ -64,7 +67,7 @@ def claimed(first: Path, request: Request, stack: contextlib.ExitStack) -> Path:
             free = folder
         else:
             here.close()
-    if busy is not None and request.resume:
+    if busy is not None and asked.resume:
         raise busy
     folder, number = free or first, 2
     while free is None:
@@ -108,34 +111,34 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def place(request: Request, home: Path) -> Path:
+def place(options: Options, home: Path) -> Path:
     """The folder beside the run's place; without `--out`, one named after the request."""
-    if request.out is not None:
-        out = Path(request.out)
+    if options.output.out is not None:
+        out = Path(options.output.out)
         return out.with_name(f"{out.name}{SUFFIX}") if out.name else out / SUFFIX
-    asked = recorded(request)
+    asked = recorded(options)
     digest = hashlib.sha256(to_json(replace(asked, command="")).encode()).hexdigest()
     return home / f"{Path(asked.root).name[:50]}-{digest[:12]}{SUFFIX}"
 
 
-def recorded(request: Request) -> Request:
-    """The request as it is kept: it can be repeated from another folder, into another place."""
-    weights = request.weights
+def recorded(options: Options) -> Request:
+    """The options as they are kept: to be repeated from another folder, into another place."""
+    weights = options.backbone.weights
     if weights is not None and os.path.exists(weights):  # noqa: PTH110 - raises for no name
         weights = absolute(weights)
     return replace(
-        request,
-        root=absolute(request.root),
+        flat(options),
+        root=absolute(options.data.root),
         out=None,
         resume=False,
         weights=None if weights is None else safe_name(weights),
-        command=safe_name(request.command),
+        command=safe_name(options.output.command),
     )
 
 
 def unfinished(folder: Path) -> Begun | None:
     """What the training set out to do whose progress a folder holds; None where it holds none."""
-    return stored(folder / STATE, Begun)
+    return stored(folder / BEGUN, Begun)
 
 
 def absolute(path: str | Path) -> str:
@@ -153,10 +156,10 @@ def require_only_a_run(folder: Path) -> None:
         TakenError: the folder holds something that is not the run's.
     """
     with told(folder):
-        others = [p.name for p in folder.iterdir() if p.name not in RUN_FILES]
+        others = [p.name for p in folder.iterdir() if p.name not in OF_A_RUN]
     if others:
         raise TakenError(
-            f"{folder} is to be replaced by the whole run, but holds {some(others)}",
+            f"{folder} is to be replaced by the finished run, but holds {some(others)}",
             hint="Move what is not the run's elsewhere.",
         )
 
@@ -172,12 +175,8 @@ def require_outside(root: str, *places: Path) -> None:
     Raises:
         UsageError: one of the places lies there.
     """
-    folders = [os.path.realpath(root)]
-    with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
-        folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
     for path in places:
-        real = Path(os.path.realpath(path))
-        if any(real.is_relative_to(folder) for folder in folders):
+        if lies_in_data(path, root):
             raise UsageError(
                 f"{path} lies in the data folder {root}, where nothing is written",
                 hint="Give a place outside of it with --out, or run from another folder.",
@@ -219,7 +218,7 @@ def _ours(path: Path) -> bool:
     if path.is_dir():
         if path.name in (RUN, BEFORE):
             return all(
-                atomic_files.final(p.name) in RUN_FILES and p.is_file() for p in path.iterdir()
+                atomic_files.final(p.name) in OF_A_RUN and p.is_file() for p in path.iterdir()
             )
         return SCRATCH.fullmatch(path.name) is not None
     if path.name == atomic_files.LOCK:
@@ -241,7 +240,7 @@ def empty(folder: Path, but: str = "") -> None:
 
 def written_run(begun: Begun) -> RunResult | None:
     """The run in the place where this training has put its own, if it is one."""
-    return None if begun.run is None else stored(Path(begun.run) / "result.json", RunResult)
+    return None if begun.run is None else stored(Path(begun.run) / RESULT, RunResult)
 
 
 def fits(folder: Path) -> list[Path]:
@@ -257,19 +256,19 @@ def stored(file: Path, kind: type[T]) -> T | None:
         return None
 
 
-@contextlib.contextmanager
-def told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Turn what the system says into a fault with a path and a way on."""
-    try:
-        yield
-    except BlockingIOError as error:
-        raise BusyError(
-            f"another training is under way in {folder}",
-            hint="Wait for it, or give another --out.",
-        ) from error
-    except OSError as error:
-        raise RunError(
-            f"cannot keep the training's progress in {folder}: {error.strerror or error}",
+
+    def fault(error: OSError) -> RunError:
+        if isinstance(error, BlockingIOError):
+            return BusyError(
+                f"another training is under way in {folder}",
+                hint="Wait for it, or give another --out.",
+            )
+        return RunError(
+            f"cannot keep the training's progress in {folder}: {cause(error)}",
             hint="Make room or give a place you may write to with --out; --resume goes on from "
             "what was kept.",
-        ) from error
+        )
+
+    return refusals(fault)

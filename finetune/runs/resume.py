@@ -15,7 +15,8 @@ from finetune.records.dataset import Splits
 from finetune.records.decision import Forecast
 from finetune.records.errors import RunError
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.file_names import BEGUN, FACTS
+from finetune.records.options import Options, Request
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import Begun
 from finetune.runs import same
@@ -25,7 +26,6 @@ from finetune.runs.places import (
     BY_RULE,
     FIT,
     RUN,
-    STATE,
     absolute,
     claimed,
     empty,
@@ -86,7 +86,7 @@ class Progress:
 
     def begin(self) -> None:
         """Tell what is to be trained, so that a list of runs can."""
-        if not stored(self.folder / STATE, Begun):
+        if not stored(self.folder / BEGUN, Begun):
             self._write(self.begun)
 
     def settle(self, splits: Splits, backbone: str, versions: dict[str, str]) -> None:
@@ -111,16 +111,16 @@ class Progress:
 
     def _write(self, begun: Begun) -> None:
         with told(self.folder):
-            atomic_files.put(self.folder / STATE, to_json(begun).encode())
+            atomic_files.put(self.folder / BEGUN, to_json(begun).encode())
         self.begun = begun
 
 
 @contextlib.contextmanager
-def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progress]:
+def opened(options: Options, home: Path, listener: Listener) -> Iterator[Progress]:
     """Hold the folder of a training's progress; it is removed unless there is something to keep.
 
     Args:
-        request: What is to be trained; `resume` says whether to go on from what was kept.
+        options: What is to be trained; `resume` says whether to go on from what was kept.
         home: Where runs without `--out` go.
         listener: Hears what is gone on from.
 
@@ -130,14 +130,14 @@ def opened(request: Request, home: Path, listener: Listener) -> Iterator[Progres
             be written there.
         UsageError: that place, or the run's, lies in the data folder.
     """
-    first = place(request, home)
-    require_outside(request.root, home if request.out is None else Path(request.out), first)
+    first, out = place(options, home), options.output.out
+    require_outside(options.data.root, home if out is None else Path(out), first)
     made = [p for p in first.parents if not p.exists()]
     with contextlib.ExitStack() as stack:
-        folder = claimed(first, request, stack)
+        folder = claimed(first, options.output, stack)
         progress = None
         try:
-            progress = Progress(folder, _begun(folder, request, home, listener))
+            progress = Progress(folder, _begun(folder, options, home, listener))
             progress.begin()
             yield progress
         finally:
@@ -158,24 +158,25 @@ def _remove(folder: Path, made: Sequence[Path]) -> None:
             path.rmdir()
 
 
-def _begun(folder: Path, request: Request, home: Path, listener: Listener) -> Begun:
+def _begun(folder: Path, options: Options, home: Path, listener: Listener) -> Begun:
     """What is gone on with: what was kept, or a fresh start."""
-    new, old = Begun(recorded(request)), unfinished(folder)
-    if old is None and request.resume:
-        done = _finished(home, new) if request.out is None else _taken(request.out, new)
+    asked = options.output
+    new, old = Begun(recorded(options)), unfinished(folder)
+    if old is None and asked.resume:
+        done = _finished(home, new) if asked.out is None else _taken(asked.out, new)
         if done is not None:
             return done
     written = None if old is None else written_run(old)
     worth = old is not None and worth_going_on(folder, old)
-    if old is not None and worth and request.resume:
+    if old is not None and worth and asked.resume:
         same.require_same(folder, old, replace(old, request=new.request))
         return old
     if old is not None and worth and (written is None or written.stopped is not None):
         raise RunError(
             f"{folder} holds an unfinished training",
-            hint=f"Add --resume to go on with it, or remove {folder} to train anew.",
+            hint=f"Add --resume to go on with it, or remove {folder} to train again.",
         )
-    if request.resume:
+    if asked.resume:
         listener.note(f"nothing to resume: no epoch was kept in {folder}; training from the start")
     with told(folder):
         require_ours(folder)
@@ -186,7 +187,7 @@ def _begun(folder: Path, request: Request, home: Path, listener: Listener) -> Be
 def _finished(home: Path, new: Begun) -> Begun | None:
     """The newest training of the same request whose finished run lies in a folder of runs."""
     found = []
-    for file in home.glob("*/run.json"):
+    for file in home.glob(f"*/{FACTS}"):
         facts = stored(file, RunFacts)
         if facts is not None and _same(facts.request, new.request):
             found.append((facts.created, str(file.parent)))
@@ -203,7 +204,7 @@ def _taken(out: str, new: Begun) -> Begun | None:
     Raises:
         RunError: a run of another training is there, or one that cannot be gone on with.
     """
-    facts = stored(Path(out) / "run.json", RunFacts)
+    facts = stored(Path(out) / FACTS, RunFacts)
     result = written_run(done := replace(new, run=out))
     if facts is None or result is None or facts.request is None:
         return None  # whatever is there is told by who looks for a place

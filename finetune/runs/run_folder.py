@@ -28,7 +28,8 @@ from finetune.backbones.registry import BODY, HEAD
 from finetune.records.choices import SCHEMA_VERSION
 from finetune.records.codec import T, from_json, to_json
 from finetune.records.dataset import Splits
-from finetune.records.errors import DataError, RunError, TakenError, first_line
+from finetune.records.errors import DataError, RunError, TakenError, cause, refusals
+from finetune.records.file_names import FACTS, HISTORY, MODEL, NETWORK, REPORT, RESULT, SPLITS
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
 from finetune.runs import result_file
@@ -36,11 +37,9 @@ from finetune.runs.result_file import MOST_FACTS_BYTES, MOST_SPLITS_BYTES
 from finetune.storage import atomic_files, untrusted_files
 
 HOME = Path("runs")
-MODEL = "model.safetensors"
 # What a rename to a place where something stands fails with.
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 SAMPLE_BYTES = 60  # of a sample in `splits.json` beside its texts
-RUN = "run.json"
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,12 @@ def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime
             path, n = HOME / f"{stem}-{n}", n + 1
         return path
     path = Path(out)
-    try:
+    with refusals(
+        lambda error: RunError(f"cannot use {path}: {cause(error)}", hint="Give another --out.")
+    ):
         _require_writable(path)
         link, mount = path.is_symlink(), path.is_mount()
         taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    except OSError as error:
-        raise RunError(
-            f"cannot use {path}: {error.strerror}", hint="Give another --out."
-        ) from error
     if taken:
         raise TakenError(f"{path} exists already", hint="Give another --out, or remove it first.")
     if link or mount:  # a folder can be renamed to neither
@@ -123,25 +120,25 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         report: The page; None without one.
         aside: A folder to be made on the same file system, in which it is written.
         replaced: Where a run goes that stands in its place; None where none may.
-        network: The bytes of `inference.FILES`, whose digests `run.json` then holds.
+        network: The bytes of `NETWORK`, whose digests `run.json` then holds.
 
     Raises:
         TakenError: something else stands there by now.
         RunError: the place cannot be written.
     """
-    ready = dict(zip(inference.FILES, network, strict=True)) if network else {}
+    ready = dict(zip(NETWORK, network, strict=True)) if network else {}
     facts = replace(
         facts, inference={name: atomic_files.digest(content) for name, content in ready.items()}
     )
     texts = {
-        RUN: result_file.pretty(facts),
-        "result.json": result_file.fitting(result),
-        "splits.json": result_file.pretty(splits),
-        "history.jsonl": "".join(to_json(r) + "\n" for r in history),
+        FACTS: result_file.pretty(facts),
+        RESULT: result_file.fitting(result),
+        SPLITS: result_file.pretty(splits),
+        HISTORY: "".join(to_json(r) + "\n" for r in history),
     }
     if report is not None:
-        texts["report.html"] = report
-    try:
+        texts[REPORT] = report
+    with refusals(lambda error: _unwritten(path, error)):
         shutil.rmtree(aside, ignore_errors=True)  # left by one that was killed
         aside.mkdir(parents=True)
         try:
@@ -155,16 +152,19 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-    except OSError as error:
-        if error.errno in _TAKEN and os.path.lexists(path):
-            raise TakenError(
-                f"cannot write the run to {path}: something else was put there meanwhile",
-                hint="Give another --out.",
-            ) from error
-        raise RunError(
-            f"cannot write the run to {path}: {error.strerror or error}",
-            hint="Make room, or give a folder you may write to with --out.",
-        ) from error
+
+
+def _unwritten(path: Path, error: OSError) -> RunError:
+    """Why a run could not be put in its place."""
+    if error.errno in _TAKEN and os.path.lexists(path):
+        return TakenError(
+            f"cannot write the run to {path}: something else was put there meanwhile",
+            hint="Give another --out.",
+        )
+    return RunError(
+        f"cannot write the run to {path}: {cause(error)}",
+        hint="Make room, or give a folder you may write to with --out.",
+    )
 
 
 def require_room(splits: Splits) -> None:
@@ -182,7 +182,7 @@ def require_room(splits: Splits) -> None:
     if size > MOST_SPLITS_BYTES:
         raise DataError(
             f"{len(samples):,} images are too many: their list would have {size:,} bytes, and no "
-            f"more than {MOST_SPLITS_BYTES:,} are read of a run's splits.json",
+            f"more than {MOST_SPLITS_BYTES:,} are read of a run's {SPLITS}",
             hint="Give a smaller --max-per-class, or shorter names of folders and files.",
         )
 
@@ -220,7 +220,7 @@ def load(path: Path) -> LoadedRun:
 
 def load_facts(path: Path) -> RunFacts:
     """Read `run.json` alone; raises `RunError` as `load` does."""
-    file = path / RUN
+    file = path / FACTS
     if not os.path.lexists(file):
         raise RunError(
             f"no run at {path}",
@@ -241,12 +241,12 @@ def load_facts(path: Path) -> RunFacts:
 
 
 def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
-    """Read `inference.FILES`; None where the run has none, or they have been deleted.
+    """Read `NETWORK`; None where the run has none, or they have been deleted.
 
     Raises:
         RunError: one of the two is missing, cannot be read, or is not what training wrote.
     """
-    files = [path / name for name in inference.FILES]
+    files = [path / name for name in NETWORK]
     if not facts.inference or not any(os.path.lexists(file) for file in files):
         return None
     contents = []
@@ -254,7 +254,7 @@ def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
         try:
             contents.append(untrusted_files.read(file, untrusted_files.MOST_TENSOR_BYTES, path))
         except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {file}: {_why(error)}", hint=inference.DELETE) from error
+            raise RunError(f"cannot read {file}: {cause(error)}", hint=inference.DELETE) from error
         if atomic_files.digest(contents[-1]) != facts.inference.get(file.name):
             raise RunError(
                 f"{file} is not the file that training wrote: its digest is another",
@@ -264,17 +264,17 @@ def load_network(path: Path, facts: RunFacts) -> tuple[bytes, bytes] | None:
 
 
 def _has_facts(folder: Path) -> bool:
-    return os.path.isfile(folder / RUN)  # noqa: PTH113 - raises for no name, nor where it is closed
+    return os.path.isfile(folder / FACTS)  # noqa: PTH113 - raises for no name, nor where it is closed
 
 
 def load_result(path: Path) -> RunResult:
     """Read `result.json`; raises `RunError`."""
-    return _record(path / "result.json", RunResult, MOST_FACTS_BYTES)
+    return _record(path / RESULT, RunResult, MOST_FACTS_BYTES)
 
 
 def load_splits(path: Path) -> Splits:
     """Read `splits.json`; raises `RunError`."""
-    file = path / "splits.json"
+    file = path / SPLITS
     splits = _record(file, Splits, MOST_SPLITS_BYTES)
     try:
         for sample in splits.fitting + splits.test:
@@ -316,10 +316,6 @@ def _record(file: Path, kind: type[T], most: int) -> T:
 
 def _unreadable(file: Path, error: Exception) -> RunError:
     return RunError(
-        f"cannot read {file}: {_why(error)}",
+        f"cannot read {file}: {cause(error)}",
         hint="The run is damaged, of another version, or not from finetune; train again.",
     )
-
-
-def _why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or first_line(error))

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from finetune.records import option_table
 from finetune.records.errors import RunError
 from finetune.records.options import Request
 from finetune.records.training import Begun
@@ -32,7 +33,7 @@ def require_same(folder: Path, old: Begun, new: Begun) -> None:
         raise RunError(
             f"{folder} holds another training: {'; '.join(other)}",
             hint=f"Ask for the same again (it was: {old.request.command}), or remove {folder} "
-            "to train anew.",
+            "to train again.",
         )
 
 
@@ -48,11 +49,7 @@ def differences(old: Request, new: Request) -> list[str]:
 def _pairs(old: Request, new: Request) -> Iterator[tuple[str, Any, Any]]:
     """Each option with both its values."""
     for name in (f.name for f in fields(Request) if f.name not in FREE | {"options"}):
-        yield (
-            f"--{name.replace('_', '-').removesuffix('-s')}",
-            getattr(old, name),
-            getattr(new, name),
-        )
+        yield option_table.flag(name), getattr(old, name), getattr(new, name)
     for name in sorted(old.options.keys() | new.options.keys()):
         values = (options.get(name, BY_RULE) for options in (old.options, new.options))
-        yield f"--{name.replace('_', '-')}", *values
+        yield option_table.flag(name), *values

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from finetune.records.backbone import Origin
 from finetune.records.errors import BackboneError, safe_name
+from finetune.records.file_names import MODEL
 from finetune.runs import run_folder
-from finetune.runs.run_folder import MODEL
 
 _MOST_SOURCE = 300  # characters of what a run says of its weights; each run tells of the one before
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from finetune.records.errors import DiskError
+from finetune.records.errors import DiskError, cause, refusals
 
 Floats = npt.NDArray[np.float32]
 Index = slice | npt.NDArray[np.int64]
@@ -196,21 +196,20 @@ def _reserve(file: Any, size: int) -> None:
     file.flush()
 
 
-@contextlib.contextmanager
-def _told(size: int) -> Iterator[None]:
+def _told(size: int) -> contextlib.AbstractContextManager[None]:
     """Turn what the system says of a temporary file into a fault with its place and a way on."""
-    try:
-        yield
-    except OSError as error:
+
+    def fault(error: OSError) -> DiskError:
         place = "no folder"
         with contextlib.suppress(OSError):  # none of those it looks for can be written
             place = tempfile.gettempdir()
-        raise DiskError(
-            f"cannot keep {size / 1e6:,.0f} MB in a temporary file in {place}: "
-            f"{error.strerror or error}",
+        return DiskError(
+            f"cannot keep {size / 1e6:,.0f} MB in a temporary file in {place}: {cause(error)}",
             hint="Make room there, set TMPDIR to a folder on a larger disk, or give a smaller "
-            "--side-px or --max-per-class.",
-        ) from error
+            "--image-size or --max-per-class.",
+        )
+
+    return refusals(fault)
 
 
 Array = npt.NDArray[np.float64]

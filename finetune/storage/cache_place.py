@@ -63,7 +63,7 @@ def key(*parts: str, versions: Sequence[int] = ()) -> str:
     Args:
         parts: What it is of, and what it depends on.
         versions: Such as `decoding.PIXELS_VERSION`. Whoever changes what that code makes raises its
-            number: tests/test_cache_versions.py finds out where that was forgotten.
+            number: tests/storage/test_cache_versions.py finds out where that was forgotten.
     """
     texts = [*parts, *map(str, versions), PIL.__version__]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 
 from finetune.records.answers import CacheUsage
-from finetune.records.errors import CacheError
+from finetune.records.errors import CacheError, cause, refusals
 from finetune.storage import cache_place, feature_cache, model_cache
 from finetune.storage.cache_place import FEATURES, FOLDER_VARIABLE, MODELS
 from finetune.storage.feature_cache import FAULTS
@@ -45,14 +45,14 @@ def clear() -> CacheUsage:
     place = cache_place.folder()
     if place is None:
         return before
-    try:
+    with refusals(
+        lambda error: CacheError(
+            f"cannot empty the cache in {place}: {cause(error)}",
+            hint=f"Remove the folder yourself, or set {FOLDER_VARIABLE} to another.",
+        )
+    ):
         for file in place.glob(f"{FEATURES}*"):
             file.unlink(missing_ok=True)
         for model in model_cache.model_folders(place / MODELS):
             shutil.rmtree(model)
-    except OSError as error:
-        raise CacheError(
-            f"cannot empty the cache in {place}: {error.strerror}",
-            hint=f"Remove the folder yourself, or set {FOLDER_VARIABLE} to another.",
-        ) from error
     return before

@@ -1,9 +1,9 @@
-"""What a stranger's file may ask of this machine: held against honest ones before it is read.
+"""What an untrusted file may ask of this machine: checked before it is read.
 
 A run folder or checkpoint from the net must not run code, reach outside its place, or take more
 memory and time than its own size explains. What is checked here raises `ValueError`, or `OSError`
 where the file cannot be read, with words that do not name it: the caller knows what it is to the
-user. Why these limits: docs/decisions/0012-strangers-files.md.
+user. Why these limits: docs/decisions/0012-untrusted-files.md.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Trial:
     """
 
     parts: tuple[tuple[Rows, Rows], ...]
-    scores: arrays.Array
+    logits: arrays.Array
     tuned: loop.Tuned | None
     how: str
 
@@ -93,8 +93,8 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
         runtime = "torch" if run is None else "openvino"
         listener.note(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
     threads = torch.get_num_threads()
-    large = decoding.load(paths, setup.canvas_px(plan.side_px), threads, scales)
-    plain = decoding.load(paths, plan.side_px, threads, scales)
+    sides = setup.canvas_px(plan.side_px), plan.side_px
+    large, plain = decoding.load(paths, sides, threads, scales)
     if plan.strategy == "scratch":
         top = None
     elif top is None:
@@ -110,11 +110,11 @@ def on_split(material: Material, plan: Plan, rows: Rows, val: Rows) -> Trial:
     """
     tuned = _fit(material, plan, rows, val)
     how = f"{len(val)} validation images, which also chose the best epoch"
-    scores = _scores(material, tuned, val) if tuned.scores is None else tuned.scores
-    return Trial(((rows, val),), scores, tuned, how)
+    logits = _logits(material, tuned, val) if tuned.logits is None else tuned.logits
+    return Trial(((rows, val),), logits, tuned, how)
 
 
-def on_halves(
+def on_two_folds(
     material: Material, plan: Plan, enough: Callable[[Trial], bool] = lambda _: False
 ) -> Trial:
     """Tune twice, each time on half of the images, and classify the other half.
@@ -127,12 +127,12 @@ def on_halves(
         plan: How to tune.
         enough: Asked after the first half whether that settles it.
     """
-    parts, scores = halves(material), []
+    parts, logits = halves(material), []
     for number, (rows, held) in enumerate(parts, start=1):
-        material.listener.note(f"half {number} of 2: {len(rows)} to learn, {len(held)} to judge")
-        scores.append(on_part(material, plan, rows, held))
-        judged = np.concatenate(scores)
-        how = f"{len(judged)} images, each classified by a model tuned on the other half"
+        material.listener.note(f"fold {number} of 2: {len(rows)} to learn, {len(held)} to judge")
+        logits.append(on_part(material, plan, rows, held))
+        judged = np.concatenate(logits)
+        how = f"{len(judged)} images, each classified by a model tuned on the other fold"
         trial = Trial(parts[:number], judged, None, how)
         if number == 1 and enough(trial):
             break
@@ -147,7 +147,7 @@ def halves(material: Material) -> tuple[tuple[Rows, Rows], ...]:
 
 def on_part(material: Material, plan: Plan, rows: Rows, held: Rows) -> arrays.Array:
     """Tune on `rows` for all epochs; scores float64[M,C] of `held` before temperature."""
-    return _scores(material, _fit(material, plan, rows, None), held)
+    return _logits(material, _fit(material, plan, rows, None), held)
 
 
 def on_everything(material: Material, plan: Plan) -> loop.Tuned:
@@ -165,7 +165,7 @@ def top_features(
     return np.concatenate(rows)[:, slice(*runtime.layout[TOP])]
 
 
-def _scores(material: Material, tuned: loop.Tuned, rows: Rows) -> arrays.Array:
+def _logits(material: Material, tuned: loop.Tuned, rows: Rows) -> arrays.Array:
     top = top_features(tuned.backbone, material.device, material.plain[rows])
     return ridge.score(tuned.head, top)
 

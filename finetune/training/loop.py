@@ -45,7 +45,7 @@ class Tuned:
     history: tuple[EpochRecord, ...]
     plan: Plan
     stopped: BaseException | None = None
-    scores: Array | None = None
+    logits: Array | None = None
 
 
 class _FellApartError(Exception):
@@ -85,7 +85,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         slot: Keeps each epoch, and may hold some already, from which this goes on to the same end.
 
     Raises:
-        TrainingError: the loss is no number any more, the training fell apart at every rate, or a
+        TrainingError: the loss is no number any more, the training diverged at every rate, or a
             single image does not fit into memory; but with `val`, the best epoch before that is
             returned, as it is after Ctrl-C.
         RunError: the slot cannot be read or written.
@@ -101,7 +101,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
                 return _attempt(loop, start, train, val, found, slot, listener)
         except _FellApartError as fault:
             slowed, found = slowed + 1, None
-            listener.note(f"{fault}: once more from the start at a third of the rate")
+            listener.note(f"{fault}: started again at a third of the learning rate")
 
 
 def _attempt(
@@ -122,7 +122,7 @@ def _attempt(
     try:
         for epoch in range(len(history) + 1, plan.epochs + 1):
             if val is not None and epoch - 1 - best.epoch >= plan.patience:
-                listener.note(f"stopped: no better for {plan.patience} epochs")
+                listener.note(f"stopped early: no better for {plan.patience} epochs")
                 break
             began = time.perf_counter()
             loss = loop.epoch(epoch, train, listener)
@@ -136,15 +136,15 @@ def _attempt(
                 _keep(slot, loop, best, history, listener)
             listener.epoch(history[-1])
     except (KeyboardInterrupt, TrainingError) as fault:
-        if best.scores is None:
+        if best.logits is None:
             raise
         stopped = fault
     best.restore(loop)
     backbone.eval()
     weight = head.linear.weight.detach().cpu().double().numpy()
     bias = head.linear.bias.detach().cpu().double().numpy()
-    scores = None if stopped is None else best.scores
-    return Tuned(backbone, ridge.Head(weight, bias, 1.0), tuple(history), plan, stopped, scores)
+    logits = None if stopped is None else best.logits
+    return Tuned(backbone, ridge.Head(weight, bias, 1.0), tuple(history), plan, stopped, logits)
 
 
 def _keep(
@@ -177,9 +177,11 @@ def _require_whole(
     if early or first > KNOWS * nothing or last <= first + FALLEN * (nothing - first):
         return
     text = (
-        f"the training fell apart: in epoch {len(history)} its loss is {last:.2f}, {nothing:.2f} "
-        f"is that of knowing nothing, and it began at {first:.2f}"
+        f"the training diverged: in epoch {len(history)} its loss is {last:.2f}, {nothing:.2f} "
+        f"is chance level, and it began at {first:.2f}"
     )
     if loop.slowed < RESTARTS:
         raise _FellApartError(text)
-    raise TrainingError(text, hint=f"Give a smaller rate than {plan.lr:g}: --lr {plan.lr / 10:g}.")
+    raise TrainingError(
+        text, hint=f"Give a smaller learning rate than {plan.lr:g}: --lr {plan.lr / 10:g}."
+    )

@@ -32,10 +32,10 @@ class Loss:
     weight: Tensor | None
     smoothing: float
 
-    def __call__(self, scores: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scores float[B,C] and labels int64[B] → the mean loss, float32[]."""
         losses = functional.cross_entropy(
-            scores, labels, reduction="none", label_smoothing=self.smoothing
+            logits, labels, reduction="none", label_smoothing=self.smoothing
         )
         if self.weight is not None:
             losses = losses * self.weight[labels]

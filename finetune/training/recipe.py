@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from finetune.records import option_table
 from finetune.records.choices import TUNED, Similarity, Strategy
 from finetune.records.decision import Augment, Plan
 from finetune.records.errors import UsageError
 
-OPTIMISERS = ("sgd", "adam", "adamw", "adadelta", "adagrad")
 # The default backbone's stages, so that the table can be explained without torch; a test compares.
 DEFAULT_STAGES = ("stem", "1", "2", "3", "4", "5")
 DEFAULT_SIDE_PX = 224
@@ -45,42 +45,6 @@ EPOCHS = {"fewest": 10, "most": 40, "scratch": 60}
 LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
 TUNE_SIDE_PX = 128
 AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
-# Smallest and largest value an option may have.
-_RANGES = {
-    "epochs": (1, 10_000),
-    "batch_size": (1, 4096),
-    "side_px": (16, 2048),
-    "lr": (1e-9, 100.0),
-    "patience": (1, 10_000),
-    "label_smoothing": (0.0, 0.9),
-    "dropout": (0.0, 0.9),
-    "weight_decay": (0.0, 10.0),
-    "crop": (0.05, 1.0),
-    "flip": (0.0, 1.0),
-    "rotation_deg": (0.0, 180.0),
-    "translation": (0.0, 0.5),
-    "stretch": (0.0, 1.0),
-    "colour": (0.0, 1.0),
-}
-
-
-def check(user: Mapping[str, Any]) -> None:
-    """Refuse options out of range before any work is done.
-
-    Raises:
-        UsageError: names the option and its value.
-    """
-    optimiser = user.get("optimiser", OPTIMISERS[0])
-    if optimiser not in OPTIMISERS:
-        raise UsageError(
-            f"unknown optimiser '{optimiser}'", hint=f"Use one of {', '.join(OPTIMISERS)}."
-        )
-    for name, (low, high) in _RANGES.items():
-        if name in user and not low <= user[name] <= high:
-            raise UsageError(
-                f"--{name.replace('_', '-')} is {user[name]}",
-                hint=f"Give a value from {low:g} to {high:g}.",
-            )
 
 
 def short(plan: Plan, images: int, *, one_size: bool = False) -> Plan:
@@ -98,14 +62,14 @@ def short(plan: Plan, images: int, *, one_size: bool = False) -> Plan:
 
 
 def slower(plan: Plan, times: int) -> Plan:
-    """The plan at a rate that was lowered so often, since the training fell apart at a larger."""
+    """The plan at a rate that was lowered so often, since the training diverged at a larger."""
     factor = SLOWER**times
-    text = f"{plan.why['lr']}; divided by {factor:g}: at {plan.lr:g} the training fell apart"
+    text = f"{plan.why['lr']}; divided by {factor:g}: at {plan.lr:g} the training diverged"
     why = plan.why if times == 0 else {**plan.why, "lr": text}
     return replace(plan, lr=plan.lr / factor, head_lr=plan.head_lr / factor, why=why)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the rules for a plan look at; `rarest` and `commonest` count images of a class.
 
@@ -140,12 +104,12 @@ def resolve(
     Raises:
         UsageError: an option out of range.
     """
-    check(user)
+    option_table.check(user)
     if strategy not in TUNED:
         return _probe_plan(strategy, facts, taps)
     if facts.fixed_side and user.get("side_px", facts.side_px) != facts.side_px:
         raise UsageError(
-            f"--side-px is {user['side_px']}, this backbone takes {facts.side_px} only",
+            f"--image-size is {user['side_px']}, this backbone takes {facts.side_px} only",
             hint="Leave it out, or choose another --backbone.",
         )
     why: dict[str, str] = {"strategy": "see the reasons"}
@@ -168,7 +132,7 @@ def resolve(
         "head_lr": "as the body's" if scratch else f"{factor:g} times the body's: it is new",
         "stage_decay": "all stages start from nothing"
         if scratch
-        else "smaller rates toward the stem, whose features are the most general",
+        else "smaller learning rates toward the stem, whose features are the most general",
         "weight_decay": f"usual for {optimiser}",
         "warmup": "a tenth of the steps, then cosine",
         "patience": "half of the epochs, at least 6: a cosine schedule gains most near its end",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finetune.backbones import inference
 from finetune.backbones.engine import front, half, memory_format, seeded, to_device
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
@@ -37,10 +38,7 @@ def seconds_per_step(
     Nothing that is given is changed. On a GPU the clock waits for the work to be done, since each
     step reads its loss.
     """
-    side = canvas_px(plan.side_px)
-    batch = np.random.default_rng(0).integers(
-        0, 256, (plan.batch_size, side, side, 3), dtype=np.uint8
-    )
+    batch = inference.noise(canvas_px(plan.side_px), plan.batch_size)
     noise = Split(batch, np.arange(plan.batch_size, dtype=np.int64) % classes)
     labels = torch.from_numpy(noise.labels)
     took = []
@@ -70,7 +68,7 @@ def make_loop(
     backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
-    optimiser, base = _optimiser(plan, backbone, head)
+    optimiser, base = _optimizer(plan, backbone, head)
     weight = losses.class_weights(train.labels, classes).to(device) if plan.class_weights else None
     criterion = losses.Loss(weight, plan.label_smoothing)
     # float16 has no room for small gradients
@@ -123,7 +121,7 @@ def _head(
     return Head(linear, plan.dropout).to(device)
 
 
-def _optimiser(
+def _optimizer(
     plan: Plan, backbone: Backbone, head: Head
 ) -> tuple[torch.optim.Optimizer, list[float]]:
     """Freeze what the plan freezes; a group per stage, rates falling toward the stem."""

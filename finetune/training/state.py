@@ -75,7 +75,7 @@ class Loop:
     slowed: int = 0
     began: float = 0.0
 
-    def scores(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
         out: Tensor = self.head(self.features(x))
         return out
@@ -94,13 +94,14 @@ class Loop:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} at step {self.done + 1} of epoch {number}",
-                    hint=f"Give a smaller rate than {self.plan.lr:g}: --lr {self.plan.lr / 10:g}.",
+                    hint=f"Give a smaller learning rate than {self.plan.lr:g}: "
+                    f"--lr {self.plan.lr / 10:g}.",
                 )
             if self.parts > parts:
                 size = math.ceil(len(chunk) / self.parts)
                 listener.note(
-                    f"out of memory: batches of {len(chunk)} go in parts of {size} from here, "
-                    "whose gradients add up to the same update"
+                    f"out of memory: batches of {len(chunk)} are split into parts of {size} from "
+                    "here on, whose gradients add up to the same update"
                 )
             if self.done == 0:
                 self.began = loss * self._as_set(train.labels, train.labels[chunk])
@@ -158,7 +159,7 @@ class Loop:
                 if self.parts >= len(labels):
                     raise TrainingError(
                         f"out of memory at a single image of {self.plan.side_px} px",
-                        hint=f"Give a smaller --side-px than {self.plan.side_px}, or free memory.",
+                        hint=f"Give an --image-size below {self.plan.side_px}, or free memory.",
                     ) from error
             self.parts = min(2 * self.parts, len(labels))
 
@@ -167,7 +168,7 @@ class Loop:
         total = 0.0
         for images, wanted in zip(*(t.tensor_split(self.parts) for t in (x, labels)), strict=True):
             with autocast(self.device):
-                loss = self.criterion(self.scores(images), wanted) * (len(wanted) / len(labels))
+                loss = self.criterion(self.logits(images), wanted) * (len(wanted) / len(labels))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
@@ -188,17 +189,17 @@ class Best:
     epoch: int = 0
     loss: float = math.inf
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    scores: Array | None = None
+    logits: Array | None = None
 
     def offer(
-        self, epoch: int, scores: Array, labels: npt.NDArray[np.int64], loop: Loop
+        self, epoch: int, logits: Array, labels: npt.NDArray[np.int64], loop: Loop
     ) -> tuple[float, bool]:
         """Keep a copy of all that training may change if the log loss is the least so far."""
-        loss = calibration.log_loss(scores, labels)
+        loss = calibration.log_loss(logits, labels)
         if not loss < self.loss:
             return loss, False
         tensors = {name: tensor.clone() for name, tensor in _changing(loop).items()}
-        self.epoch, self.loss, self.tensors, self.scores = epoch, loss, tensors, scores
+        self.epoch, self.loss, self.tensors, self.logits = epoch, loss, tensors, logits
         return loss, True
 
     def restore(self, loop: Loop) -> None:
@@ -229,8 +230,8 @@ def kept(
     groups = {"now": _changing(loop), "best": best.tensors}
     groups |= checkpoint.machinery(loop.optimiser, loop.generator)
     arrays = checkpoint.packed(groups)
-    if best.scores is not None:
-        arrays["scores"] = best.scores
+    if best.logits is not None:
+        arrays["scores"] = best.logits
     loss = best.loss if math.isfinite(best.loss) else None
     scaler = loop.scaler.state_dict()
     facts = (tuple(history), best.epoch, loss, loop.done, loop.parts, scaler)
@@ -242,7 +243,7 @@ def known(found: Kept | None, loop: Loop, listener: Listener) -> tuple[Best, lis
     if found is None:
         return Best(), []
     arrays, facts = found
-    scores = arrays.pop("scores", None)
+    logits = arrays.pop("scores", None)
     groups = checkpoint.unpacked(arrays)
     _put_back(groups["now"], loop)
     checkpoint.restore_machinery(groups, loop.optimiser, loop.generator)
@@ -251,15 +252,15 @@ def known(found: Kept | None, loop: Loop, listener: Listener) -> tuple[Best, lis
     loop.done, loop.parts, loop.began = facts.done, facts.parts, facts.began
     listener.note(f"going on after epoch {len(facts.history)} of {loop.plan.epochs}")
     loss = math.inf if facts.best_loss is None else facts.best_loss
-    best = Best(facts.best_epoch, loss, groups.get("best", {}), scores)
+    best = Best(facts.best_epoch, loss, groups.get("best", {}), logits)
     return best, list(facts.history)
 
 
 def validated(record: EpochRecord, best: Best, loop: Loop, val: Split) -> EpochRecord:
     """The record with validation figures; the best weights are kept on the way."""
-    scores = forward(loop, val.pixels)
-    accuracy = float((scores.argmax(axis=1) == val.labels).mean())
-    loss, improved = best.offer(record.epoch, scores, val.labels, loop)
+    logits = forward(loop, val.pixels)
+    accuracy = float((logits.argmax(axis=1) == val.labels).mean())
+    loss, improved = best.offer(record.epoch, logits, val.labels, loop)
     return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
 
 
@@ -271,6 +272,6 @@ def forward(loop: Loop, pixels: npt.NDArray[np.uint8] | Some) -> npt.NDArray[np.
     with torch.inference_mode(), autocast(loop.device):
         for start in range(0, len(pixels), 32):
             images = to_device(pixels[start : start + 32], loop.device)
-            rows.append(loop.scores(loop.backbone.normalise(images)).float().cpu())
-    scores: npt.NDArray[np.float64] = torch.cat(rows).double().numpy()
-    return scores
+            rows.append(loop.logits(loop.backbone.normalise(images)).float().cpu())
+    logits: npt.NDArray[np.float64] = torch.cat(rows).double().numpy()
+    return logits

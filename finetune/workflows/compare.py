@@ -17,74 +17,75 @@ from finetune.records.choices import TRANSFERS, TUNED, Strategy
 from finetune.records.decision import Recommendation
 from finetune.records.errors import DataError, TrainingError, UsageError, safe_name
 from finetune.records.events import Listener
-from finetune.records.options import Request
-from finetune.workflows import analysis, final_test
+from finetune.records.options import Options
+from finetune.workflows import begin, final_test
 
 
-def run_comparison(request: Request, listener: Listener) -> Comparison:
+def run_comparison(options: Options, listener: Listener) -> Comparison:
     """`finetune compare DIR`: every strategy on one split, and what the table's choice cost."""
-    clock = Clock(listener)
-    analysis.check_request(request)
-    seen, probes, measured = analysis.analyzed(request, listener, clock, all_stages=True)
-    if not seen.splits.test:
+    clock, root = Clock(listener), options.data.root
+    begin.check_options(options)
+    analysis, probes, measured = begin.analyzed(options, listener, clock, all_stages=True)
+    if not analysis.splits.test:
         raise UsageError(
             "nothing to compare on: --test-fraction is 0", hint="Leave out --test-fraction."
         )
-    advice = choose.decide(seen, probes, measured, clock, trials=True).advice
+    advice = choose.decide(analysis, probes, measured, clock, trials=True).advice
     tests: dict[Strategy, final_test.Test] = {}
     seconds: dict[Strategy, float] = {}
     untried: dict[Strategy, str] = {}
     for name in TRANSFERS:
-        why = _too_long(seen, probes, measured, name, clock)
+        why = _too_long(analysis, probes, measured, name, clock)
         if why is not None:
             listener.note(f"{name}: not started, {why}")
             untried[name] = why
             continue
         part = Clock(listener)
         try:
-            model = _plainly(seen, probes, measured, name, part)
+            model = _plainly(analysis, probes, measured, name, part)
             if model.stopped is not None:
                 raise model.stopped  # half a training says nothing about its strategy
         except TrainingError as fault:
             untried[name] = f"its training failed: {fault.message}"
             listener.note(f"{name}: {untried[name]}")
             continue
-        tests[name] = final_test.examine(seen, model, part)
+        tests[name] = final_test.examine(analysis, model, part)
         if not len(tests[name].labels):
             raise DataError(
-                f"none of the {len(seen.splits.test)} test images of {request.root} can be read",
+                f"none of the {len(analysis.splits.test)} test images of {root} can be read",
                 hint="Repair them, or let `finetune check` name what is wrong.",
             )
         seconds[name] = part.total()["total"]
-    rows = _contenders(seen, advice, tests, seconds, untried)
+    rows = _contenders(analysis, advice, tests, seconds, untried)
     return Comparison(
-        data=safe_name(request.root),
+        data=safe_name(root),
         rule=advice.rule,
         table=advice.table,
         chosen=advice.strategy,
         best=_best(rows).strategy,
         contenders=rows,
         profile=measured,
-        counts=analysis.counts(seen.splits),
-        findings=seen.findings,
+        counts=begin.counts(analysis.splits),
+        findings=analysis.findings,
         verdict=_verdict(rows, advice),
         seconds=clock.total(),
     )
 
 
 def _too_long(
-    seen: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
+    analysis: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
 ) -> str | None:
     """Why a strategy is not started: it does not fit what is left of the user's budget."""
-    budget = seen.request.budget_s
+    budget = analysis.options.decision.budget_s
     if budget is None or name not in TUNED:
         return None  # the probes are fitted already
     from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
 
     with clock.step("forecast", f"forecasting the time of {name}"):
-        alone = replace(seen, request=replace(seen.request, strategy=name))
-        needed, text = timing.seconds(alone, plan_for(seen, measured, probes, name))
-    needed += len(seen.splits.test) * seen.seconds_per_image
+        decision = replace(analysis.options.decision, strategy=name)
+        alone = replace(analysis, options=replace(analysis.options, decision=decision))
+        needed, text = timing.seconds(alone, plan_for(analysis, measured, probes, name))
+    needed += len(analysis.splits.test) * analysis.seconds_per_image
     left = budget - clock.total()["total"]
     if needed <= left:
         return None
@@ -95,19 +96,19 @@ def _too_long(
 
 
 def _plainly(
-    seen: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
+    analysis: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
 ) -> fitted.FittedModel:
     """A strategy to the letter: no floor under it."""
     if name in TUNED:
         from finetune.decision import baseline  # noqa: PLC0415 - torch, which takes seconds
 
-        plan = plan_for(seen, measured, probes, name)
-        return baseline.tuned(seen, probes, plan, clock, guarded=False)
-    return fitted.probed(seen, probes.of(name), name)
+        plan = plan_for(analysis, measured, probes, name)
+        return baseline.tuned(analysis, probes, plan, clock, guarded=False)
+    return fitted.probed(analysis, probes.of(name), name)
 
 
 def _contenders(
-    seen: Analysis,
+    analysis: Analysis,
     advice: Recommendation,
     tests: dict[Strategy, final_test.Test],
     seconds: dict[Strategy, float],
@@ -121,10 +122,8 @@ def _contenders(
             rows.append(Contender(name, untried=untried[name]))
             continue
         test = tests[name]
-        found = final_test.measured(seen, test)
-        row = Contender(
-            *(name, found.accuracy, found.interval, found.log_loss), seconds=seconds[name]
-        )
+        found = final_test.measured(analysis, test)
+        row = Contender(name, found.accuracy, found.interval, found.log_loss, seconds=seconds[name])
         if base is not None:
             gain, noise, _, _ = paired.accuracy_gain(
                 test.probabilities, base.probabilities, test.labels
@@ -145,7 +144,7 @@ def _verdict(rows: Sequence[Contender], advice: Recommendation) -> str:
     """The sentence that says what the choices cost."""
     best = _best(rows)
     taken = next(c for c in rows if c.strategy == advice.strategy)
-    said = f"The table said {advice.table}"
+    said = f"The classic table says {advice.table}"
     if best.difference is None or best.low is None or best.high is None:
         said += f", which has no figures; best of the others was {best.strategy}"
     else:

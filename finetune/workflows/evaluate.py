@@ -37,10 +37,10 @@ def run_evaluation(
     if not samples:
         raise DataError(
             f"every image in {root} was used to train {path}",
-            hint="Give images the run has not seen, or leave out --unseen.",
+            hint="Give images that the run was not trained on, or leave out --unseen.",
         )
     listener.step(f"classifying {len(samples)} images")
-    found = predictor.scores(
+    found = predictor.run_logits(
         path,
         facts,
         [root / s.path for s in samples],

@@ -8,13 +8,13 @@ UNTESTED = FindingKind(
     "FT201",
     "error",
     "the model could not be tested",
-    "It is kept as it is. Mend the cause, then measure it: finetune evaluate DIR --unseen.",
+    "It is kept as it is. Fix the cause, then measure it: finetune evaluate DIR --unseen.",
 )
 NO_NETWORK = FindingKind(
     "FT202",
     "warning",
     "no inference file could be written",
-    "The model is whole; predictions load torch, which takes seconds.",
+    "The model is complete; predictions load torch, which takes seconds.",
 )
 NO_REPORT = FindingKind(
     "FT203", "error", "report.html could not be made", "Its figures are in result.json, too."
@@ -22,14 +22,14 @@ NO_REPORT = FindingKind(
 ELSEWHERE = FindingKind(
     "FT204",
     "error",
-    "the run is not where it was to go",
+    "the run could not be written where it should go",
     "Move its folder as it is to where there is room.",
 )
 UNCOMPARED = FindingKind(
     "FT205",
     "error",
-    "near copies of training images could not be looked for in the test",
-    "Mend the cause; finetune check DIR looks for them.",
+    "near duplicates of training images could not be searched for in the test",
+    "Fix the cause; finetune check DIR searches for them.",
 )
 BUG = FindingKind(
     "FT209",

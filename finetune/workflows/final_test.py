@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
-from finetune.backbones import features
 from finetune.data import files
 from finetune.data.findings import leaks, unreadable
 from finetune.decision.fitted import FittedModel
-from finetune.heads import calibration, ridge
+from finetune.heads import calibration
 from finetune.metrics import classification, mistakes
 from finetune.records.dataset import Finding, Sample
 from finetune.records.errors import DataError
@@ -32,21 +31,20 @@ class Test:
     paths: tuple[str, ...]
 
 
-def examine(survey: Analysis, model: FittedModel, clock: Clock) -> Test:
+def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
     """Classify the test images; empty where there are none or none decoded."""
-    root = Path(survey.request.root)
-    with clock.step("test", f"testing on {len(survey.splits.test)} images"):
-        samples, closed = _digested(root, survey.splits.test)
+    root = Path(analysis.options.data.root)
+    with clock.step("test", f"testing on {len(analysis.splits.test)} images"):
+        samples, closed = _digested(root, analysis.splits.test)
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]
-        listener, scales = survey.listener, survey.scales
-        table = features.extract(paths, model.runtime, model.side_px, listener, digests, scales)
-        bad = [*closed, *((samples[i], fault) for i, fault in table.faults)]
+        found = model.predictor(analysis.scales).of_files(paths, analysis.listener, digests)
+        bad = [*closed, *((samples[i], fault) for i, fault in found.faults)]
         findings = unreadable([s for s, _ in bad], [fault.message for _, fault in bad])
-        findings += leaks(survey.splits.fitting, samples)
-        labels = np.array([samples[i].label for i in table.kept], np.int64)
-        scores = ridge.score(stored(model.head), table.columns(model.taps))
-        likely = calibration.probabilities(scores, model.head.temperature)
-    return Test(likely, labels, findings, tuple(samples[i].path for i in table.kept))
+        findings += leaks(analysis.splits.fitting, samples)
+        labels = np.array([samples[i].label for i in found.kept], np.int64)
+        logits = np.asarray(found.rows[:], np.float64)
+        likely = calibration.probabilities(logits, found.temperature)
+    return Test(likely, labels, findings, tuple(samples[i].path for i in found.kept))
 
 
 def _digested(
@@ -64,21 +62,15 @@ def _digested(
     return known, closed
 
 
-def measured(survey: Analysis, test: Test) -> Metrics:
+def measured(analysis: Analysis, test: Test) -> Metrics:
     """What the test says."""
-    return classification.measure(test.probabilities, test.labels, survey.dataset.classes)
+    return classification.measure(test.probabilities, test.labels, analysis.dataset.classes)
 
 
-def wrong_answers(survey: Analysis, test: Test) -> tuple[WrongAnswer, ...]:
-    """Which answers were wrong, the surest first."""
+def wrong_answers(analysis: Analysis, test: Test) -> tuple[WrongAnswer, ...]:
+    """Which answers were wrong, the most confident first."""
     found = classification.answers([test.probabilities], test.labels)
     return mistakes.wrong(
         *(found.labels, found.called, found.confidence),
-        *(test.paths, survey.dataset.classes),
+        *(test.paths, analysis.dataset.classes),
     )
-
-
-def stored(head: ridge.Head) -> ridge.Head:
-    """The head as the run keeps it, in float32, so that the test measures what is kept."""
-    weight, bias = head.weight.astype(np.float32), head.bias.astype(np.float32)
-    return ridge.Head(weight.astype(np.float64), bias.astype(np.float64), head.temperature)

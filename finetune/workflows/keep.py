@@ -36,7 +36,7 @@ from finetune.records.run import RunResult, Stop
 from finetune.report import html
 from finetune.runs import places, run_folder
 from finetune.runs.resume import Progress
-from finetune.workflows import analysis, final_test, run_facts
+from finetune.workflows import begin, final_test, run_facts
 from finetune.workflows.faults import BUG, ELSEWHERE, NO_NETWORK, NO_REPORT, UNCOMPARED, UNTESTED
 
 
@@ -75,7 +75,7 @@ class Keeper:
     `faults` has what went wrong after the training, by code.
     """
 
-    seen: Analysis
+    analysis: Analysis
     stages: tuple[StageScore, ...]
     measured: DatasetProfile
     progress: Progress
@@ -91,7 +91,7 @@ class Keeper:
             why = run_facts.why(error)
             if why is None:
                 for line in "".join(traceback.format_exception(error)).splitlines():
-                    self.seen.listener.note(line)
+                    self.analysis.listener.note(line)
                 why = first_line(error)
                 self.add(BUG, why)
             self.add(kind, why)
@@ -100,13 +100,13 @@ class Keeper:
     def add(self, kind: FindingKind, why: str) -> None:
         """Take note of a fault."""
         finding = kind.finding(f"{kind.title}: {why}", ())
-        self.seen.listener.note(finding.title)
+        self.analysis.listener.note(finding.title)
         self.faults[kind.code] = finding
 
     def test(self, model: fitted.FittedModel) -> final_test.Test | None:
         """The one test; None where it could not be made, which is a fault."""
-        wanted = self.seen.splits.test
-        test = self.attempt(UNTESTED, lambda: final_test.examine(self.seen, model, self.clock))
+        wanted = self.analysis.splits.test
+        test = self.attempt(UNTESTED, lambda: final_test.examine(self.analysis, model, self.clock))
         if test is not None and not len(test.labels):
             self.add(UNTESTED, f"none of the {len(wanted)} test images can be read")
         return test
@@ -129,9 +129,9 @@ class Keeper:
         Raises:
             RunError: it can be written nowhere; the epochs that were kept stay.
         """
-        head = final_test.stored(model.head)
+        head = ridge.stored(model.head)
         with self.clock.step("save", "writing the run"):
-            network = None if fault is not None else self._network(model, head)
+            network = None if fault is not None else self._network(model)
             draft = _Draft(model, head, advice, test, self._late(test), network, fault)
             found: list[RunError] = []
             for place in self._places(draft, found):
@@ -140,7 +140,7 @@ class Keeper:
                     break
                 except RunError as error:
                     found.append(error)
-                    self.seen.listener.note(error.message)
+                    self.analysis.listener.note(error.message)
             else:
                 raise self._lost(found[0])
         return replace(result, seconds=self.clock.total())
@@ -151,26 +151,28 @@ class Keeper:
         Raises:
             RunError: the place is taken, or cannot be written.
         """
-        request, earlier = self.seen.request, self.progress.earlier
-        return place(request.out, request.root, earlier, self.progress, name, self.now)
+        options, earlier = self.analysis.options, self.progress.earlier
+        return place(options.output.out, options.data.root, earlier, self.progress, name, self.now)
 
     def _late(self, test: final_test.Test | None) -> tuple[Finding, ...]:
         """What the test images have shown, once they were looked at."""
         if test is None:
             return ()
-        examined, root = self.seen.examined, Path(self.seen.request.root)
+        examined, root = self.analysis.examined, Path(self.analysis.options.data.root)
         late = self.attempt(UNCOMPARED, lambda: examination.late_findings(examined, root))
         return test.findings + (late or ())
 
-    def _network(self, model: fitted.FittedModel, head: ridge.Head) -> tuple[bytes, bytes] | None:
+    def _network(self, model: fitted.FittedModel) -> tuple[bytes, bytes] | None:
         """The run's inference file; why there is none is told."""
-        if self.seen.body.device != "cpu":
-            self.seen.listener.note(
+        if self.analysis.body.device != "cpu":
+            self.analysis.listener.note(
                 "no inference file, predictions will need torch: it was trained on a GPU"
             )
             return None
-        given = (model.graph, head, model.taps, model.side_px, model.runtime, self.progress.folder)
-        made = self.attempt(NO_NETWORK, lambda: inference_file.inference_file(*given))
+        tested, scratch = model.predictor(self.analysis.scales), self.progress.folder
+        made = self.attempt(
+            NO_NETWORK, lambda: inference_file.inference_file(model.graph, tested, scratch)
+        )
         network, why = made or (None, "")
         if why:
             self.add(NO_NETWORK, why)
@@ -178,7 +180,11 @@ class Keeper:
 
     def _places(self, draft: _Draft, found: list[RunError]) -> Iterator[_Place]:
         """Where to write, one after the other, until it is done; `found` has what went wrong."""
-        name, out, aside = draft.model.strategy, self.seen.request.out, self.progress.aside
+        name, out, aside = (
+            draft.model.strategy,
+            self.analysis.options.output.out,
+            self.progress.aside,
+        )
         last = None if out is None else _Place(Path(out), aside)
         try:
             path, replaced = self.place(name)
@@ -202,16 +208,16 @@ class Keeper:
     def _elsewhere(self) -> Iterator[Path]:
         """Folders on other disks, perhaps; never in the data folder."""
         with contextlib.suppress(UsageError):
-            places.require_outside(self.seen.request.root, run_folder.HOME)
+            places.require_outside(self.analysis.options.data.root, run_folder.HOME)
             yield run_folder.HOME
         with contextlib.suppress(OSError, UsageError):
             base = Path(tempfile.gettempdir())
-            places.require_outside(self.seen.request.root, base)
+            places.require_outside(self.analysis.options.data.root, base)
             yield Path(tempfile.mkdtemp(prefix="finetune-kept-"))
 
     def _write(self, draft: _Draft, place: _Place) -> RunResult:
         """Write the run at a place; raises `RunError` where that cannot be done."""
-        seen, model = self.seen, draft.model
+        analysis, model = self.analysis, draft.model
         self.faults.pop(ELSEWHERE.code, None)
         network = None if place.small else draft.network
         if place.small:
@@ -219,7 +225,7 @@ class Keeper:
         if place.why:
             self.add(ELSEWHERE, place.why)
         result = self._result(draft, str(place.path))
-        facts = run_facts.facts(seen, model, result, self.now)
+        facts = run_facts.facts(analysis, model, result, self.now)
         told = (facts, result, self.measured, model.history, table.actions())
         page = self.attempt(NO_REPORT, lambda: html.to_html(*told))
         if page is None:
@@ -236,7 +242,7 @@ class Keeper:
                 draft.head.bias.astype(np.float32),
             ),
             history=model.history,
-            splits=seen.splits,
+            splits=analysis.splits,
             report=page,
             aside=place.aside,
             replaced=place.replaced,
@@ -245,18 +251,18 @@ class Keeper:
         return result
 
     def _result(self, draft: _Draft, run: str) -> RunResult:
-        seen, model, tested = self.seen, draft.model, draft.test
+        analysis, model, tested = self.analysis, draft.model, draft.test
         test, errors = None, None
         if tested is not None and len(tested.labels):
-            test = self.attempt(UNTESTED, lambda: final_test.measured(seen, tested))
-            errors = self.attempt(UNTESTED, lambda: final_test.wrong_answers(seen, tested))
+            test = self.attempt(UNTESTED, lambda: final_test.measured(analysis, tested))
+            errors = self.attempt(UNTESTED, lambda: final_test.wrong_answers(analysis, tested))
         standing = run_facts.standing(test, model)
         return RunResult(
             run=safe_name(run),
             strategy=model.strategy,
-            requested_strategy=seen.request.strategy,
-            classes=seen.dataset.classes,
-            counts=analysis.counts(seen.splits),
+            requested_strategy=analysis.options.decision.strategy,
+            classes=analysis.dataset.classes,
+            counts=begin.counts(analysis.splits),
             test=test,
             estimate=model.estimate,
             estimate_source=model.estimate_source,
@@ -264,7 +270,7 @@ class Keeper:
             recommendation=draft.advice,
             floor=model.floor,
             findings=(
-                *(*seen.findings, *draft.findings, *standing.findings),
+                *(*analysis.findings, *draft.findings, *standing.findings),
                 *self.faults.values(),
             ),
             seconds=self.clock.total(),
@@ -281,17 +287,17 @@ class Keeper:
             what = self.faults[BUG.code]
             return Stop(f"{what.title}; the model is kept in {run}", what.hint, 1)
         if ELSEWHERE.code in self.faults:
-            wanted = shlex.quote(self.seen.request.out or str(run_folder.HOME))
+            wanted = shlex.quote(self.analysis.options.output.out or str(run_folder.HOME))
             return Stop(
                 f"{self.faults[ELSEWHERE.code].title}; it is kept in {run}",
                 f"Make room, then move it: mv {shlex.quote(run)} {wanted}",
                 FinetuneError.exit_code,
             )
         if UNTESTED.code in self.faults:
-            root = shlex.quote(safe_name(self.seen.request.root))
+            root = shlex.quote(safe_name(self.analysis.options.data.root))
             return Stop(
                 f"{self.faults[UNTESTED.code].title}; it is kept in {run}",
-                f"Mend that, then: finetune evaluate {root} --unseen --run {shlex.quote(run)}",
+                f"Fix that, then: finetune evaluate {root} --unseen --run {shlex.quote(run)}",
                 FinetuneError.exit_code,
             )
         return None

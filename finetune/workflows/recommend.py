@@ -10,29 +10,29 @@ from finetune.metrics import classification
 from finetune.records.answers import Advice, Expectation
 from finetune.records.choices import Strategy
 from finetune.records.events import Listener
-from finetune.records.options import Request
-from finetune.workflows import analysis
+from finetune.records.options import Options
+from finetune.workflows import begin
 
 # A recommendation looks at no more: 4,000 tell the probe's accuracy to within one point.
 RECOMMEND_IMAGES = 4000
 
 
-def run_recommendation(request: Request, listener: Listener) -> Advice:
+def run_recommendation(options: Options, listener: Listener) -> Advice:
     """`finetune recommend DIR`: the same looking and deciding, nothing trained."""
     clock = Clock(listener)
-    analysis.check_request(request)
-    seen, probes, measured = analysis.analyzed(
-        request, listener, clock, all_stages=True, most=RECOMMEND_IMAGES
+    begin.check_options(options)
+    analysis, probes, measured = begin.analyzed(
+        options, listener, clock, all_stages=True, most=RECOMMEND_IMAGES
     )
-    advice = choose.decide(seen, probes, measured, clock, trials=False).advice
+    advice = choose.decide(analysis, probes, measured, clock, trials=False).advice
     return Advice(
         recommendation=advice,
         profile=measured,
         stages=probes.table,
         expected=_expected(probes),
-        looked_at=len(seen.samples),
-        counts=analysis.counts(seen.splits),
-        findings=seen.findings,
+        looked_at=len(analysis.samples),
+        counts=begin.counts(analysis.splits),
+        findings=analysis.findings,
         seconds=clock.total(),
     )
 
@@ -47,8 +47,8 @@ def _expected(probes: Probes) -> tuple[Expectation, ...]:
         Expectation(
             name,
             left.score.accuracy,
-            classification.wilson(int(left.right.sum()), len(left.right)),
-            len(left.right),
+            classification.wilson(int(left.correct.sum()), len(left.correct)),
+            len(left.correct),
         )
         for name, left in found.items()
     )

@@ -20,7 +20,7 @@ from finetune.records.errors import (
 from finetune.records.metrics import Metrics, Standing
 from finetune.records.run import HeadFacts, RunFacts, RunResult, Stop
 from finetune.runs import places
-from finetune.workflows import analysis
+from finetune.workflows import begin
 
 
 def why(error: Exception) -> str | None:
@@ -56,24 +56,28 @@ def standing(test: Metrics | None, model: fitted.FittedModel) -> Standing:
     return verdict.against_commonest(test, f"{test.n} test images", estimate)
 
 
-def facts(seen: Analysis, model: fitted.FittedModel, result: RunResult, now: datetime) -> RunFacts:
+def facts(
+    analysis: Analysis, model: fitted.FittedModel, result: RunResult, now: datetime
+) -> RunFacts:
     """What is needed to rebuild and trust the model."""
     known = result.test or model.estimate
     source = f"{known.n} test images" if result.test else model.estimate_source
-    asked = places.recorded(seen.request)
+    asked = places.recorded(analysis.options)
     return RunFacts(
         created=now.isoformat(timespec="microseconds"),
         strategy=model.strategy,
-        classes=seen.dataset.classes,
-        backbone=seen.facts,
-        preprocess=replace(seen.facts.preprocess, side_px=model.side_px, scales=seen.scales),
+        classes=analysis.dataset.classes,
+        backbone=analysis.facts,
+        preprocess=replace(
+            analysis.facts.preprocess, side_px=model.side_px, scales=analysis.scales
+        ),
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
-        seed=seen.request.seed,
+        seed=analysis.options.training.seed,
         command=asked.command,
         data_root=asked.root,
-        data_fingerprint=files.fingerprint(seen.splits.fitting),
-        versions=analysis.versions(),
+        data_fingerprint=files.fingerprint(analysis.splits.fitting),
+        versions=begin.versions(),
         accuracy=known.accuracy,
         accuracy_source=source if result.stopped is None else f"{source}; stopped early",
         request=asked,

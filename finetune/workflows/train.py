@@ -12,37 +12,36 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import files
 from finetune.decision import choose, fitted
+from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import TUNED
 from finetune.records.decision import Recommendation
-from finetune.records.errors import INTERRUPTED, RunError, TrainingError
+from finetune.records.errors import INTERRUPTED, RunError, TrainingError, cause
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.file_names import MODEL
+from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import RunResult
 from finetune.runs import resume, run_folder
 from finetune.runs.resume import Progress
 from finetune.runs.same import differences
 from finetune.storage import atomic_files
-from finetune.workflows import analysis, final_test, keep
+from finetune.workflows import begin, final_test, keep
 
 # Options with which a repetition has other images or weights anyway.
-_OTHER_IMAGES = (
-    "--seed",
-    "--max-per",
-    "--val-",
-    "--test-",
-    "--group",
-    "--near",
-    "--backbone",
-    "--wei",
+_OTHER_IMAGES = tuple(
+    f"{option_table.flag(name)} "
+    for name in (
+        *("seed", "max_per_class", "val_fraction", "test_fraction", "group", "near_copies"),
+        *("backbone", "weights"),
+    )
 )
 
 
-def run_training(request: Request, listener: Listener, like: Path | None = None) -> RunResult:
+def run_training(options: Options, listener: Listener, like: Path | None = None) -> RunResult:
     """`finetune train`: look, decide, do it, prove it, keep it.
 
     Args:
-        request: What the user wants.
+        options: What the user wants.
         listener: Hears of progress.
         like: A run that this one repeats (`repetition`): it decides as that one did, and what
             differs is told.
@@ -54,8 +53,8 @@ def run_training(request: Request, listener: Listener, like: Path | None = None)
     Raises:
         KeyboardInterrupt: before there was anything to keep.
     """
-    analysis.check_request(request)
-    with resume.opened(request, run_folder.HOME, listener) as progress:
+    begin.check_options(options)
+    with resume.opened(options, run_folder.HOME, listener) as progress:
         earlier = progress.earlier
         if earlier is not None and earlier.stopped is None:
             listener.note(
@@ -64,19 +63,19 @@ def run_training(request: Request, listener: Listener, like: Path | None = None)
             )
             progress.over = True
             return earlier
-        result = _trained(request, listener, progress, like)
+        result = _trained(options, listener, progress, like)
         # the same steps would lead to the same loss that is no number: that is nothing to resume
         progress.over = result.stopped is None or result.stopped.exit_code != INTERRUPTED
     return result
 
 
-def repetition(run: Path, request: Request, given: Collection[str] = ()) -> Request:
+def repetition(run: Path, options: Options, given: Collection[str] = ()) -> Options:
     """What to ask for to get a run once more, or with other options.
 
     Args:
         run: The run folder.
-        request: Where to put the new one, and perhaps where the images lie now.
-        given: Names of the options that are taken from the request and not from the run.
+        options: Where to put the new one, and perhaps where the images lie now.
+        given: Names of the options, as they are kept, that are not taken from the run.
 
     Raises:
         RunError: no run, or one of a version that did not record it.
@@ -87,21 +86,24 @@ def repetition(run: Path, request: Request, given: Collection[str] = ()) -> Requ
             f"{run} does not say what was asked for: it is of an older version",
             hint=f"Give its options yourself; it was made by: {facts.command}",
         )
+    request = flat(options)
     known = {f.name for f in fields(Request)} - {"root", "out", "resume", "command", "options"}
-    options = {name: value for name, value in request.options.items() if name in given}
-    return replace(
-        facts.request,
-        **{name: getattr(request, name) for name in given if name in known},
-        root=request.root or facts.request.root,
-        out=request.out,
-        resume=request.resume,
-        command=request.command,
-        options={**facts.request.options, **options},
+    overrides = {name: value for name, value in request.options.items() if name in given}
+    return resolved(
+        replace(
+            facts.request,
+            **{name: getattr(request, name) for name in given if name in known},
+            root=request.root or facts.request.root,
+            out=request.out,
+            resume=request.resume,
+            command=request.command,
+            options={**facts.request.options, **overrides},
+        )
     )
 
 
-def _realise(
-    seen: Analysis, probes: Probes, decision: choose.Decision, clock: Clock
+def _carried_out(
+    analysis: Analysis, probes: Probes, decision: choose.Decision, clock: Clock
 ) -> fitted.FittedModel:
     """Do what was decided."""
     plan = decision.advice.plan
@@ -110,34 +112,38 @@ def _realise(
         from finetune.decision import baseline  # noqa: PLC0415 - torch, which takes seconds
 
         return baseline.tuned(
-            *(seen, probes, plan, clock),
+            analysis,
+            probes,
+            plan,
+            clock,
             made=decision.made,
             proof=decision.proof,
             allowed=0.0 if lead is None else lead.allowed,
         )
-    return fitted.probed(seen, probes.of(plan.strategy), plan.strategy)
+    return fitted.probed(analysis, probes.of(plan.strategy), plan.strategy)
 
 
 def _trained(
-    request: Request, listener: Listener, progress: Progress, like: Path | None
+    options: Options, listener: Listener, progress: Progress, like: Path | None
 ) -> RunResult:
     """The training itself, with its progress in hand."""
     clock = Clock(listener)
     now = datetime.now(UTC)
     # a place that is taken is told before the work, not after it
-    keep.place(request.out, request.root, progress.earlier, progress, request.strategy, now)
+    strategy = options.decision.strategy
+    keep.place(options.output.out, options.data.root, progress.earlier, progress, strategy, now)
     try:
-        seen, probes, measured = analysis.analyzed(
-            request, listener, clock, all_stages=request.strategy not in ("linear-probe", "scratch")
+        analysis, probes, measured = begin.analyzed(
+            options, listener, clock, all_stages=strategy not in ("linear-probe", "scratch")
         )
     except KeyboardInterrupt:
         listener.note("interrupted before there was anything to keep, or to resume")
         raise
-    progress.settle(seen.splits, seen.facts.digest, analysis.versions())
-    repeated = like is not None and _follow(like, seen, progress)
-    seen = replace(seen, progress=progress)
-    keeper = keep.Keeper(seen, probes.table, measured, progress, clock, now)
-    training = _Training(seen, probes, measured, keeper)
+    progress.settle(analysis.splits, analysis.facts.digest, begin.versions())
+    repeated = like is not None and _follow(like, analysis, progress)
+    analysis = replace(analysis, progress=progress)
+    keeper = keep.Keeper(analysis, probes.table, measured, progress, clock, now)
+    training = _Training(analysis, probes, measured, keeper)
     try:
         training.work()
         result = training.keep(None)
@@ -153,7 +159,7 @@ def _trained(
 class _Training:
     """A training under way: whatever is known of it so far can be kept."""
 
-    seen: Analysis
+    analysis: Analysis
     probes: Probes
     measured: DatasetProfile
     keeper: keep.Keeper
@@ -163,78 +169,81 @@ class _Training:
 
     def work(self) -> None:
         """Decide, do it, prove it; raises what ended the training before its time."""
-        seen, probes, clock = self.seen, self.probes, self.keeper.clock
-        decision = choose.decide(seen, probes, self.measured, clock, trials=True)
+        analysis, probes, clock = self.analysis, self.probes, self.keeper.clock
+        decision = choose.decide(analysis, probes, self.measured, clock, trials=True)
         self.advice = decision.advice
-        _announce(seen.request, self.advice, seen.listener)
-        self.model = _realise(seen, probes, decision, clock)
+        _announce(analysis.options, self.advice, analysis.listener)
+        self.model = _carried_out(analysis, probes, decision, clock)
         if self.model.stopped is not None:
             raise self.model.stopped
-        if seen.splits.test:
+        if analysis.splits.test:
             self.test = self.keeper.test(self.model)
 
     def keep(self, fault: BaseException | None) -> RunResult:
         """Write the run: the model that was made, or the best probe where none was made yet."""
-        seen, probes = self.seen, self.probes
+        analysis, probes = self.analysis, self.probes
         earlier = self.keeper.progress.earlier
         if fault is not None and earlier is not None and earlier.stopped is None:
             return earlier  # all was written when Ctrl-C came
-        model = self.model or fitted.probed(seen, probes.best, probes.name)
-        advice = self.advice or choose.undecided(seen, probes, self.measured)
+        model = self.model or fitted.probed(analysis, probes.best, probes.name)
+        advice = self.advice or choose.undecided(analysis, probes, self.measured)
         if model.plan is not None:
             advice = replace(advice, plan=model.plan)
         return self.keeper.keep(model, advice, self.test, fault)
 
 
-def _follow(like: Path, seen: Analysis, progress: Progress) -> bool:
+def _follow(like: Path, analysis: Analysis, progress: Progress) -> bool:
     """Decide as a run did, by its forecasts, and tell what is not as it was then.
 
     Returns:
         Whether the same was asked for.
     """
     facts, then = run_folder.load_facts(like), run_folder.load_result(like).recommendation.forecasts
-    other = [] if facts.request is None else differences(facts.request, seen.request)
+    other = [] if facts.request is None else differences(facts.request, flat(analysis.options))
     if then and progress.begun.forecasts is None and not other:
         progress.keep_forecasts(then)
-    now = analysis.versions()
+    now = begin.versions()
     differing = other + [
         f"{name} was {facts.versions.get(name, 'not there')} and is {version}"
         for name, version in now.items()
         if facts.versions.get(name) != version
     ]
     same = not any(text.startswith(_OTHER_IMAGES) for text in other)
-    if same and files.fingerprint(seen.splits.fitting) != facts.data_fingerprint:
+    if same and files.fingerprint(analysis.splits.fitting) != facts.data_fingerprint:
         differing.append("the images are others")
-    if same and seen.facts.digest != facts.backbone.digest:
+    if same and analysis.facts.digest != facts.backbone.digest:
         differing.append("the backbone's weights are others")
     if differing:
-        seen.listener.note(f"not as for {like}, so the numbers may differ: {'; '.join(differing)}")
+        analysis.listener.note(
+            f"not as for {like}, so the numbers may differ: {'; '.join(differing)}"
+        )
     return not other
 
 
 def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:
     try:
-        one, two = (atomic_files.digest_file(p / run_folder.MODEL) for p in (like, run))
+        one, two = (atomic_files.digest_file(p / MODEL) for p in (like, run))
     except OSError as error:  # the new run is whole all the same
-        listener.note(f"{run} cannot be compared with {like}: {error.strerror or error}")
+        listener.note(f"{run} cannot be compared with {like}: {cause(error)}")
         return
     same = "the same model, bit for bit, as" if one == two else "not the same model as"
     listener.note(f"{run} is {same} {like}")
 
 
-def _announce(request: Request, advice: Recommendation, listener: Listener) -> None:
+def _announce(options: Options, advice: Recommendation, listener: Listener) -> None:
     """Say what will be done and why, before it is done."""
     for reason in advice.reasons:
         listener.note(reason.text)
     for forecast in advice.forecasts:
         if forecast.strategy == advice.strategy:
             listener.note(f"{forecast.strategy}: {forecast.text}")
-    if advice.warning and request.strategy == "auto":
+    if advice.warning and options.decision.strategy == "auto":
         listener.note(advice.warning)
     plan = advice.plan
-    unused = sorted(set(request.options) - {k for k, v in plan.why.items() if v == "user"})
+    used = {name for name, why in plan.why.items() if why == "user"}
+    unused = sorted(options.training.overrides.keys() - used)
     if unused:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        given = ", ".join(option_table.flag(name) for name in unused)
         listener.note(f"{given}: no effect, {plan.strategy} does not tune")
     if plan.strategy not in TUNED:
         return
@@ -242,4 +251,4 @@ def _announce(request: Request, advice: Recommendation, listener: Listener) -> N
     values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
     for name, value in values.items():
-        listener.note(f"{name.replace('_', ' ')} {value}: {plan.why[name]}")
+        listener.note(f"{option_table.spoken(name)} {value}: {plan.why[name]}")

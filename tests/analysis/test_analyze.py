@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import SAMPLE, Recorder
+from helpers import SAMPLE, Recorder, changed, options_for
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -24,7 +24,6 @@ from finetune.heads import cross_validation, kernels, ridge
 from finetune.heads.cross_validation import LeftOut
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.errors import DataError
-from finetune.records.options import Request
 from finetune.storage import arrays
 
 TINY = {"backbone": "test_resnet", "weights": "random"}
@@ -33,7 +32,7 @@ TINY = {"backbone": "test_resnet", "weights": "random"}
 def look(root: Path, **options: object) -> Analysis:
     """Look at a folder with the smallest network, unless the options say else."""
     listener = Recorder()
-    return analyze.analyze(Request(root=str(root), **TINY | options), listener, Clock(listener))  # type: ignore[arg-type]
+    return analyze.analyze(options_for(root=str(root), **TINY | options), listener, Clock(listener))
 
 
 def probed(seen: Analysis, *, all_stages: bool = True) -> Probes:
@@ -173,7 +172,7 @@ def test_training_from_scratch_starts_from_random_weights(image_folder) -> None:
 def test_of_many_images_a_stratified_sample_is_looked_at(image_folder) -> None:
     """Each class gives its share but ten at least, the seed draws, and all images are counted."""
     root = image_folder({"a": 60, "b": 30, "c": 12})
-    request = Request(root=str(root), test_fraction=0.0, **TINY)  # type: ignore[arg-type]
+    request = options_for(root=str(root), test_fraction=0.0, **TINY)
     listener = Recorder()
 
     seen = analyze.analyze(request, listener, Clock(listener), 51)
@@ -186,7 +185,7 @@ def test_of_many_images_a_stratified_sample_is_looked_at(image_folder) -> None:
     order = [seen.splits.fitting.index(s) for s in seen.samples]
     assert order == sorted(order)
     again, other = (
-        analyze.analyze(replace(request, seed=s), listener, Clock(listener), 51) for s in (0, 1)
+        analyze.analyze(changed(request, seed=s), listener, Clock(listener), 51) for s in (0, 1)
     )
     assert again.samples == seen.samples
     assert {s.path for s in other.samples} != {s.path for s in seen.samples}
@@ -196,7 +195,7 @@ def test_of_many_images_a_stratified_sample_is_looked_at(image_folder) -> None:
 def test_up_to_the_limit_every_image_is_looked_at(image_folder, most: int | None) -> None:
     """Without a limit, or with as many images as it allows, none is left out."""
     root = image_folder({"a": 10, "b": 10})
-    request = Request(root=str(root), test_fraction=0.0, **TINY)  # type: ignore[arg-type]
+    request = options_for(root=str(root), test_fraction=0.0, **TINY)
 
     seen = analyze.analyze(request, Recorder(), Clock(Recorder()), most)
 
@@ -293,7 +292,7 @@ def test_probes_are_what_fits_and_scores_them(image_folder) -> None:
     span = {taps[0]: seen.table.layout[taps[0]]}
     kernel = kernels.stage_kernels(seen.table.rows, span)[taps[0]]
     same = cross_validation.leave_out(TOP, taps, kernel, seen.labels, found.score.dimensions)
-    np.testing.assert_array_equal(found.scores, same.scores)
+    np.testing.assert_array_equal(found.logits, same.logits)
     assert found.score == same.score
 
 
@@ -309,7 +308,7 @@ def test_copies_are_left_out_together(image_folder) -> None:
     first = [[s.digest for s in seen.samples].index(s.digest) for s in seen.samples]
     assert len(set(first)) < len(first)
     for found in (probes.top, *probes.others):
-        np.testing.assert_allclose(found.scores, found.scores[first], atol=1e-4)
+        np.testing.assert_allclose(found.logits, found.logits[first], atol=1e-4)
 
 
 def test_many_images_are_ranked_on_some(image_folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,10 +342,10 @@ def test_the_learning_curve_needs_enough_of_each_class(
 def left_out(name: str, losses: list[float]) -> LeftOut:
     """A probe whose images have these losses: all of the first of two classes."""
     rest = np.expm1(np.array(losses))  # -log(1 / (1 + rest)) is the loss
-    scores = np.stack([np.zeros(len(losses)), np.log(rest)], axis=1)
+    logits = np.stack([np.zeros(len(losses)), np.log(rest)], axis=1)
     mean = float(np.mean(losses))
     score = StageScore(name, (name,), 1, float(np.mean(rest < 1)), mean, 0.1, 0.1)
-    return LeftOut(score, scores, 1.0, np.zeros(len(losses), np.int64))
+    return LeftOut(score, logits, 1.0, np.zeros(len(losses), np.int64))
 
 
 LOSSES = [1.2, 1.4, 1.6, 1.8]
@@ -449,12 +448,12 @@ def test_the_stage_profile_compares_stages_below_the_top(
 ) -> None:
     """Every probe that does not read the top features stands against the one that does."""
     _, probes, found = leaves
-    lower = {c.score.name: c.right for c in probes.others if ROOT not in c.score.taps}
+    lower = {c.score.name: c.correct for c in probes.others if ROOT not in c.score.taps}
 
     part = next(p for p in found.similarity.parts if p.name == "stage profile")
 
     assert set(lower) == {"stem", *(f"stage {i}" for i in range(1, 6)), "stages 4+5"}
-    assert part == similarity.depth(probes.top.right, lower)
+    assert part == similarity.depth(probes.top.correct, lower)
 
 
 def noise_folder(root: Path, count: int) -> Path:
@@ -550,7 +549,7 @@ def test_a_probes_plan_reads_what_the_probe_read(image_folder) -> None:
     probes = probed(seen)
     found = measured(seen, probes)
     stage = next(c for c in probes.others if c.score.name == "stages 3+4")
-    clear = replace(stage, scores=10 * np.eye(2)[stage.labels], temperature=1.0)
+    clear = replace(stage, logits=10 * np.eye(2)[stage.labels], temperature=1.0)
     clear = replace(clear, score=replace(clear.score, log_loss=float(clear.losses.mean())))
     wins = replace(probes, others=(clear,))
 
@@ -708,7 +707,7 @@ def test_looking_is_timed(image_folder) -> None:
     listener = Steps()
     clock = Clock(listener)
 
-    seen = analyze.analyze(Request(root=str(root), **TINY), listener, clock)  # type: ignore[arg-type]
+    seen = analyze.analyze(options_for(root=str(root), **TINY), listener, clock)
 
     assert set(clock.seconds) == {"scan", "backbone", "features"}
     assert seen.table.fresh == len(seen.splits.fitting)

@@ -157,16 +157,16 @@ RECTIFIED = {"alexnet", "vgg11", "resnet18", DEFAULT, "lenet5"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> Pair:
+def cluster(request: pytest.FixtureRequest) -> Pair:
     """Each family with random weights; built once, one in memory at a time."""
     torch.manual_seed(0)
     return load.build(request.param, "random")
 
 
 @pytest.fixture(scope="module")
-def one_pass(family: Pair) -> tuple[Tensor, dict[str, Tensor]]:
+def one_pass(cluster: Pair) -> tuple[Tensor, dict[str, Tensor]]:
     """Two images and what one pass over them gives."""
-    backbone, _ = family
+    backbone, _ = cluster
     x = inputs(backbone, 2)
     with torch.inference_mode():
         return x, backbone.forward_stages(x)
@@ -179,10 +179,10 @@ def inputs(backbone: Backbone, count: int) -> Tensor:
 
 
 def test_every_stage_gives_features(
-    family: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
+    cluster: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
 ) -> None:
     """One pass gives a row of finite float32 features per image for each stage and the top."""
-    _, facts = family
+    _, facts = cluster
     _, features = one_pass
 
     rooted = [ROOT] if facts.name in RECTIFIED else []
@@ -197,10 +197,10 @@ def test_every_stage_gives_features(
 
 
 def test_rectified_top_features_have_a_root(
-    family: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
+    cluster: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
 ) -> None:
     """Where top features are never negative their exact square root is probed, else themselves."""
-    backbone, facts = family
+    backbone, facts = cluster
     _, features = one_pass
 
     if facts.name in RECTIFIED:
@@ -212,10 +212,10 @@ def test_rectified_top_features_have_a_root(
 
 
 def test_top_is_what_the_classifier_reads(
-    family: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
+    cluster: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
 ) -> None:
     """`top` is what the classifier turns into the logits of the network as its authors run it."""
-    backbone, facts = family
+    backbone, facts = cluster
     x, features = one_pass
     if facts.name == "lenet5":
         assert features["top"].shape == (2, 84)  # it comes without a classifier
@@ -232,9 +232,9 @@ def test_top_is_what_the_classifier_reads(
         assert torch.allclose(logits, network(x), atol=1e-5)
 
 
-def test_every_parameter_is_in_exactly_one_stage(family: Pair) -> None:
+def test_every_parameter_is_in_exactly_one_stage(cluster: Pair) -> None:
     """Freezing and learning rates reach each parameter once, and never the ImageNet classifier."""
-    backbone, facts = family
+    backbone, facts = cluster
     head = FAMILIES[facts.name][1]
 
     staged = Counter(id(p) for stage in facts.stages for p in backbone.stage_parameters(stage))
@@ -252,10 +252,10 @@ def test_every_parameter_is_in_exactly_one_stage(family: Pair) -> None:
 
 
 def test_a_stage_changes_nothing_before_it(
-    family: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
+    cluster: Pair, one_pass: tuple[Tensor, dict[str, Tensor]]
 ) -> None:
     """Changing a stage's parameters changes no earlier stage's features, and all later ones."""
-    backbone, facts = family
+    backbone, facts = cluster
     x, before = one_pass
 
     for i in {1, len(facts.stages) // 2, len(facts.stages) - 1}:
@@ -279,9 +279,9 @@ def changed(parameters: list[torch.nn.Parameter]) -> Iterator[None]:
         p.copy_(old)
 
 
-def test_state_has_no_classifier(family: Pair) -> None:
+def test_state_has_no_classifier(cluster: Pair) -> None:
     """What a run keeps is every tensor but the ImageNet classifier's."""
-    backbone, facts = family
+    backbone, facts = cluster
     head = FAMILIES[facts.name][1]
 
     state = backbone.state()
@@ -290,9 +290,9 @@ def test_state_has_no_classifier(family: Pair) -> None:
     assert dropped == ({f"{head}.weight", f"{head}.bias"} if head else set())
 
 
-def test_state_comes_back_bit_for_bit(family: Pair) -> None:
+def test_state_comes_back_bit_for_bit(cluster: Pair) -> None:
     """Tensors taken from a backbone and put back into a changed one are the same to the bit."""
-    backbone, facts = family
+    backbone, facts = cluster
     state = {name: tensor.clone() for name, tensor in backbone.state().items()}
 
     with torch.inference_mode():
@@ -319,9 +319,9 @@ def test_rebuilt_backbone_gives_the_same_features() -> None:
         assert torch.equal(again(x), backbone(x))
 
 
-def test_random_weights_are_told(family: Pair) -> None:
+def test_random_weights_are_told(cluster: Pair) -> None:
     """Untrained weights never pass for pretrained ones."""
-    _, facts = family
+    _, facts = cluster
 
     assert (facts.weights, facts.licence) == ("random", "none (untrained)")
 

@@ -21,6 +21,7 @@ from helpers import SAMPLE, Recorder, train
 
 from finetune.backbones import engine, inference, load, stages
 from finetune.deploy import inference_file, predictor
+from finetune.deploy.predictor import Predictor
 from finetune.heads import ridge
 from finetune.records.answers import Evaluation, Prediction
 from finetune.records.errors import DeviceError, RunError
@@ -78,7 +79,7 @@ def command(*arguments: object) -> tuple[Any, list[str]]:
     """Run the command line in a fresh interpreter: its JSON lines, the heavy modules it loaded."""
     script = (
         "import sys\n"
-        "from finetune.cli.app import run\n"
+        "from finetune.cli.process import run\n"
         "code = run(sys.argv[1:])\n"
         f"print([m for m in {HEAVY!r} if sys.modules.get(m)])\n"
         "sys.exit(code)\n"
@@ -243,9 +244,7 @@ def test_a_file_that_is_no_network_is_refused(
     run = copied(leaves_run[1], tmp_path / "run")
     forge(run, xml=content)
 
-    with pytest.raises(
-        RunError, match=r"run/inference\.xml is none that finetune writes"
-    ) as caught:
+    with pytest.raises(RunError, match=r"run/inference\.xml was not written by finetune") as caught:
         answers(run)
 
     assert "delete inference.xml and inference.bin" in caught.value.hint
@@ -333,7 +332,8 @@ def exported(
 ) -> tuple[tuple[bytes, bytes] | None, str]:
     """The inference file of a network, converted where its engine has not done it."""
     return inference_file.inference_file(
-        lambda: made.graph or engine.convert(backbone, side_px), head, taps, side_px, made
+        lambda: made.graph or engine.convert(backbone, side_px),
+        Predictor(made, side_px, (), head.temperature, head, taps),
     )
 
 
@@ -363,7 +363,7 @@ def test_a_full_disk_is_told_as_what_it_is(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
         files, why = inference_file.inference_file(
-            lambda: graph, head, ("top",), 32, made, tmp_path
+            lambda: graph, Predictor(made, 32, (), 1.0, head, ("top",)), tmp_path
         )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

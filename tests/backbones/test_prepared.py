@@ -27,6 +27,7 @@ from finetune.backbones.prepared import (
     Prepared,
 )
 from finetune.records.errors import BackboneError
+from finetune.records.options import BackboneOptions
 from finetune.storage import cache_usage
 
 NAME = "test_resnet"  # small, with BatchNorm
@@ -79,9 +80,7 @@ def prepare(
     """A backbone made ready, and the notes."""
     heard = Recorder()
     made = prepared.prepare(
-        name,
-        None if source is None else str(source),
-        device=device,
+        BackboneOptions(name=name, weights=None if source is None else str(source), device=device),
         seed=0,
         paths=paths or [],
         listener=heard,
@@ -383,7 +382,7 @@ def test_facts_tell_where_a_network_came_from(checkpoint: Path) -> None:
 
 WARM = """
 import sys
-from finetune.cli.app import run
+from finetune.cli.process import run
 code = run(sys.argv[1:])
 print([m for m in ("torch", "torchvision", "timm") if m in sys.modules])
 sys.exit(code)

@@ -178,7 +178,7 @@ def test_compare_trains_all_and_says_what_the_table_cost(
         same = row["accuracy"] - rows[answer["table"]]["accuracy"]
         assert row["difference"] == pytest.approx(same)
         assert row["seconds"] > 0
-    assert answer["verdict"].startswith(f"The table said {answer['table']}, best was ")
+    assert answer["verdict"].startswith(f"The classic table says {answer['table']}, best was ")
     assert rows[answer["best"]]["accuracy"] == max(r["accuracy"] for r in rows.values())
 
 
@@ -259,7 +259,7 @@ def test_strict_turns_warnings_into_exit_code_3(run_cli, image_folder, tmp_path:
 
 
 def test_a_leaking_set_is_flagged_by_training(run_cli, image_folder, tmp_path: Path) -> None:
-    """Near copies in a ready-made test/ are in the answer, although test/ is opened last."""
+    """Near duplicates in a ready-made test/ are in the answer, although test/ is opened last."""
     root = tmp_path / "ready"
     image_folder({"a": 12, "b": 12}, root=root / "train", size=(120, 100))
     image_folder({"a": 4, "b": 4}, root=root / "test", seed=1, size=(120, 100))
@@ -270,7 +270,7 @@ def test_a_leaking_set_is_flagged_by_training(run_cli, image_folder, tmp_path: P
     done = run_cli("train", root, "--strategy", "linear-probe", "--out", tmp_path / "r", *tiny)
 
     assert done.code == 0
-    text = "FT115 1 test image(s) are near copies of images trained on (test/a/leak.jpg)"
+    text = "FT115 1 test image(s) are near duplicates of images trained on (test/a/leak.jpg)"
     assert text in done.out
 
 
@@ -628,7 +628,7 @@ def test_backbones_lists_the_default_as_ready(run_cli) -> None:
         (["train", "{leaves}", "--strategy", "magic"], 2, "magic"),
         (["train", "{leaves}", "--val-fraction", "2"], 2, "--val-fraction is 2"),
         (["train", "{leaves}", "--lr", "-1", "--strategy", "deep"], 2, "--lr is -1"),
-        (["train", "{leaves}", "--optimiser", "magic", "--strategy", "deep"], 2, "magic"),
+        (["train", "{leaves}", "--optimizer", "magic", "--strategy", "deep"], 2, "magic"),
         (["train", "{leaves}", "--device", "warp"], 3, "warp"),
         (["train", "{leaves}", "--backbone", "no_such_net"], 3, "no_such_net"),
         (["train", "{leaves}", "--weights", "/no/file.pth"], 3, "/no/file.pth"),
@@ -637,7 +637,7 @@ def test_backbones_lists_the_default_as_ready(run_cli) -> None:
         (["check", "{leaves}", "--group", "("], 2, "--group '('"),
         (["check", "{leaves}", "--group", "zebra"], 2, "--group 'zebra'"),
         (["train", "{leaves}", "--group", "["], 2, "--group '['"),
-        (["check", "{leaves}", "--near-copies", "maybe"], 2, "maybe"),
+        (["check", "{leaves}", "--near-duplicates", "maybe"], 2, "maybe"),
         (["check", "{leaves}", "--test-fraction", "2"], 2, "--test-fraction is 2"),
         (["predict", "/no/image.jpg", "--run", "/no/run"], 3, "/no/run"),
         (["evaluate", "/nowhere", "--run", "/no/run"], 3, "/no/run"),
@@ -693,7 +693,7 @@ def training(out: Path, *options: str, until: str = "epoch   2") -> Iterator[sub
     """A process that trains for long, once a line of its progress has appeared."""
     small = ("--strategy", "scratch", "--backbone", "test_resnet", "--max-per-class", "8")
     command = [sys.executable, "-m", "finetune", "train", str(SAMPLE), *small, "--out", str(out)]
-    options = ("--epochs", "500", "--patience", "500", "--side-px", "64", *options)
+    options = ("--epochs", "500", "--patience", "500", "--image-size", "64", *options)
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -1134,7 +1134,7 @@ def test_no_better_than_the_commonest_class_is_said_everywhere(run_cli, tmp_path
     """Screen, JSON, report; with --strict exit 3 and the run kept; the wrong answers listed."""
     data = noise_folder(tmp_path / "noise", {"ash": 20, "bay": 20})
     out, listed = tmp_path / "run", tmp_path / "wrong.csv"
-    options = ("--strategy", "linear-probe", "--near-copies", "ignore", "--errors", listed)
+    options = ("--strategy", "linear-probe", "--near-duplicates", "ignore", "--errors", listed)
 
     shown = run_cli("train", data, "--out", out, "--strict", *options)
     told = json.loads(run_cli("evaluate", data, "--run", out, "--json").out)
@@ -1166,7 +1166,7 @@ def test_most_pictures_blank_are_not_tuned_on(run_cli, tmp_path: Path) -> None:
     strict = run_cli("train", data, "--out", tmp_path / "strict", "--strict")
 
     assert done.code == 0
-    assert "36 of 42 images show one colour" in done.out
+    assert "36 of 42 images show one color" in done.out
     assert "leaves nothing to tune on" in done.out
     advice = load_result(tmp_path / "run").recommendation
     assert (advice.policy, advice.trials, advice.forecasts) == ("measured", (), ())

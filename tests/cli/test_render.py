@@ -130,7 +130,7 @@ def test_a_table_that_is_cut_says_so(capsys) -> None:
 
     out = capsys.readouterr().out
     assert "20 of 60 classes shown; all in --json" in out
-    assert "58 of 120 answers are wrong, the surest first" in out
+    assert "58 of 120 answers are wrong, the most confident first" in out
     assert "5 of 58 shown; all in --json, or --errors FILE.csv" in out
     assert "and 53 more pairs (--json)" in " ".join(out.split())
     assert "x/4.png" in out

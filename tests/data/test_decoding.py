@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -486,6 +487,52 @@ def test_a_glance_turns_the_picture_and_knows_frames(tmp_path: Path) -> None:
     assert decoding.glance(upright).thumb is None
 
 
+# --- several sides -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff", ".webp", ".gif"])
+@pytest.mark.parametrize("size", [(48, 32), (200, 150), (320, 240), (700, 900)])
+@pytest.mark.parametrize("sides", [(39, 32), (32, 39), (120, 32), (32, 32, 8)])
+def test_several_sides_have_the_pixels_of_each(
+    tmp_path: Path, suffix: str, size: tuple[int, int], sides: tuple[int, ...]
+) -> None:
+    """What is unpacked once for several sides differs in no bit from decoding for each."""
+    picture = Image.fromarray(quadrants(size[1], size[0]).astype(np.uint8))
+    turned = Image.Exif()
+    turned[0x112] = 6
+    path = saved(picture, tmp_path / f"x{suffix}", exif=turned)
+
+    found = decoding.decode_sizes(path, sides)
+
+    for pixels, side in zip(found, sides, strict=True):
+        assert np.array_equal(pixels, decoding.decode(path, side))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "sides", "times"),
+    [
+        (".png", (39, 32), 1),
+        (".jpg", (39, 32), 1),  # 78 and 64 pixels: both a half of 200 by 150
+        (".jpg", (37, 8), 2),  # a half, and an eighth
+    ],
+)
+def test_a_file_is_unpacked_once_where_its_sides_allow(
+    tmp_path: Path, monkeypatch, suffix: str, sides: tuple[int, ...], times: int
+) -> None:
+    """Only a JPEG that another side reduces further is unpacked again."""
+    path = saved(Image.new("RGB", (200, 160), (9, 99, 199)), tmp_path / f"x{suffix}")
+    unpacked, bounded = [], opening.bounded
+
+    def counted(image: Image.Image, pixels: int) -> object:
+        unpacked.append(pixels)
+        return bounded(image, pixels)
+
+    monkeypatch.setattr(opening, "bounded", counted)
+    decoding.decode_sizes(path, sides)
+
+    assert len(unpacked) == times
+
+
 # --- stream and load ------------------------------------------------------------------------------
 
 
@@ -508,6 +555,24 @@ def test_stream_gives_every_file_once_in_order(
     for good, pixels, bad in got:
         assert bad == []
         assert (pixels == np.stack([decoding.decode(paths[i], 12) for i in good])).all()
+
+
+def test_a_bounded_number_of_images_waits() -> None:
+    """No more are worked on ahead than the limit, and what comes of them keeps their order."""
+    taken, most, lock = 0, 0, threading.Lock()
+
+    def attempt(number: int) -> int:
+        nonlocal most
+        with lock:
+            most = max(most, number - taken)
+        return -number
+
+    for found in decoding.in_order(range(200), attempt, 3, 8):
+        assert found == -taken
+        taken += 1
+
+    assert taken == 200
+    assert most <= 3
 
 
 def test_stream_reports_failures_by_position(image_folder: ImageFolder) -> None:
@@ -558,7 +623,7 @@ def test_load_puts_all_in_memory_in_order(image_folder: ImageFolder) -> None:
     """Row i is file i, over more than one batch of decoding."""
     paths = files(image_folder({"a": 40}, size=(12, 12)))
 
-    pixels = decoding.load(paths, 12, 2)
+    (pixels,) = decoding.load(paths, [12], 2)
 
     assert pixels.shape == (40, 12, 12, 3)
     assert (pixels == np.stack([decoding.decode(p, 12) for p in paths])).all()
@@ -570,7 +635,7 @@ def test_load_raises_on_a_damaged_file(image_folder: ImageFolder) -> None:
     paths[3].write_bytes(b"")
 
     with pytest.raises(ImageError, match=r"0003\.png"):
-        decoding.load(paths, 12, 2)
+        decoding.load(paths, [12], 2)
 
 
 def test_a_stream_that_is_left_decodes_no_more(image_folder, monkeypatch) -> None:

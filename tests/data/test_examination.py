@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 import unicodedata
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import options_for
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,12 +23,12 @@ from finetune.data.examination import Examination
 from finetune.data.files import digest_file
 from finetune.records.dataset import Check
 from finetune.records.errors import DataError, UsageError
-from finetune.records.options import Request
 
 
 def examine(root: Path, **options: object) -> Examination:
-    request = Request(root=str(root), **options)  # type: ignore[arg-type]
-    return examination.examine(request, lambda *_: None, with_test=True)
+    request = options_for(root=str(root), **options)
+    seed = request.training.seed
+    return examination.examine(request.data, seed, lambda *_: None, with_test=True)
 
 
 def results(root: Path, **options: object) -> dict[str, Check]:
@@ -162,6 +162,19 @@ def spoil_names(root: Path) -> None:
     (root / "oak").rename(root / "b")
 
 
+def test_a_picture_behind_a_foreign_suffix_is_told_once(tmp_path: Path) -> None:
+    """It is no file "that is not an image" as well; what is one is still listed as such."""
+    root = sound(tmp_path)
+    spoil_stray(root)
+    alone = results(root)["FT104"]
+    (root / "ash" / "notes.txt").write_text("of a walk")
+    both = results(root)["FT104"]
+
+    assert (alone.status, alone.paths) == ("passed", ())
+    assert (both.text, both.paths) == ("1 file(s) that are not images left out", ("ash/notes.txt",))
+    assert both.numbers == {"files": 1}
+
+
 @pytest.mark.parametrize(
     ("spoil", "code", "status", "path"),
     [
@@ -251,26 +264,6 @@ def test_what_transparency_hides_is_told_from_what_is_blank(
 
     assert found["FT125"].paths == ("ash/icon.png",)
     assert found["FT126"].status == ("warning" if hidden else "passed")
-
-
-def test_a_bounded_number_of_images_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more are read ahead than the limit, and what was seen keeps the order of the images."""
-    monkeypatch.setattr(examination, "IN_FLIGHT", 3)
-    taken, most, lock = 0, 0, threading.Lock()
-
-    def attempt(number: int) -> int:
-        nonlocal most
-        with lock:
-            most = max(most, number - taken)
-        return -number
-
-    with decoding.threads(8) as pool:
-        for number, seen in examination._in_order(pool, attempt, range(200)):
-            assert (number, seen) == (taken, -taken)
-            taken += 1
-
-    assert taken == 200
-    assert most <= 3
 
 
 def test_reasons_are_given_file_by_file(tmp_path: Path) -> None:
@@ -523,9 +516,9 @@ def test_a_ready_made_test_is_left_alone_until_the_end(tmp_path: Path) -> None:
     root = ready(tmp_path)
     with Image.open(root / "train" / "ash" / "0.png") as image:
         image.save(root / "test" / "oak" / "near.jpg", quality=70)
-    request = Request(root=str(root), group="^([0-5])")
+    request = options_for(root=str(root), group="^([0-5])")
 
-    before = examination.examine(request, lambda *_: None)
+    before = examination.examine(request.data, 0, lambda *_: None)
 
     assert not any(p.startswith("test") for p in before.subject.glances)
     assert all(s.digest == "" for s in before.dataset.test or ())
@@ -620,7 +613,7 @@ def test_near_copies_of_known_images_move_few_others(tmp_path: Path) -> None:
 
 
 def test_without_copies_the_split_is_that_of_the_hashes(tmp_path: Path) -> None:
-    """Looking for near copies changes nothing where there are none."""
+    """Looking for near duplicates changes nothing where there are none."""
     root = sound(tmp_path, 20)
 
     looked, ignored = examine(root), examine(root, near_copies="ignore")
@@ -677,7 +670,7 @@ def test_strict_looks_at_a_ready_made_test(tmp_path: Path) -> None:
     (root / "test" / "ash" / "exact.png").write_bytes(copy)
 
     with pytest.raises(DataError, match="FT112"):
-        examination.examine(Request(root=str(root), strict=True), lambda *_: None)
+        examination.examine(options_for(root=str(root), strict=True).data, 0, lambda *_: None)
 
 
 def test_progress_counts_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -685,7 +678,9 @@ def test_progress_counts_every_image(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("FINETUNE_CACHE", "off")
     heard: list[tuple[int, int]] = []
 
-    examination.examine(Request(root=str(sound(tmp_path))), lambda *at: heard.append(at))
+    examination.examine(
+        options_for(root=str(sound(tmp_path))).data, 0, lambda *at: heard.append(at)
+    )
 
     assert heard == [(i, 16) for i in range(17)]
 

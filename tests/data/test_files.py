@@ -7,20 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from examples import lay
 
 from finetune.data import files, scan
 from finetune.data.findings import copies, leaks
 from finetune.records.dataset import Sample
 from finetune.records.errors import DataError
-
-
-def lay(root: Path, *names: str) -> Path:
-    """Write a file for each name, its content its name: `scan` decodes nothing."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def sample(path: str, label: int, content: object) -> Sample:

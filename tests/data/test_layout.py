@@ -6,19 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from examples import lay
 
 from finetune.data import scan
 from finetune.records.dataset import Dataset
 from finetune.records.errors import DataError
-
-
-def lay(root: Path, *names: str) -> Path:
-    """Write a file for each name, its content its name: `scan` decodes nothing."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def both(*folders: str, count: int = 2) -> list[str]:
@@ -99,13 +91,13 @@ def test_a_split_that_is_given_itself_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        (("train/1.png", "test/2.png"), "names of splits are no classes"),
+        (("train/1.png", "test/2.png"), "names of splits are not classes"),
         (("train/1.png", "valid/2.png", "train/_classes.csv"), "multi-label export of Roboflow"),
         (("train2017/1.png", "val2017/2.png", "annotations/a.json"), "detection, such as COCO"),
         (("train/images/1.png", "train/labels/1.txt", "val/images/2.png"), "such as YOLO"),
         (("images/train/1.png", "images/val/1.png", "labels/train/1.txt"), "such as YOLO"),
         (("Train/1.png", "Test/2.png", "labels.csv"), "perhaps in labels.csv"),
-        (("train/1.png", "test/2.png", "extra/3.png"), "names of splits are no classes"),
+        (("train/1.png", "test/2.png", "extra/3.png"), "names of splits are not classes"),
         (("val/a/1.png", "val/b/2.png"), "but no train/"),
         (("val/a/1.png", "test/b/2.png"), "but no train/"),
         (("train/1.png", "val/a/1.png", "val/b/1.png"), "has pictures in train/"),

@@ -65,7 +65,7 @@ def test_an_expression_is_suggested_where_names_look_like_labels(
 
 def test_an_expression_that_is_none_is_a_usage_error() -> None:
     """The fault names the option and shows one that works."""
-    with pytest.raises(UsageError, match=r"--label-from '\(' is no regular") as caught:
+    with pytest.raises(UsageError, match=r"--label-from '\(' is not a regular") as caught:
         names.compiled("--label-from", "(", r"^([a-z]+)\.")
 
     assert r"--label-from '^([a-z]+)\.'" in caught.value.hint

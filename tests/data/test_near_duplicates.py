@@ -21,8 +21,8 @@ def thumb(image: Image.Image) -> Array:
     return np.asarray(image.convert("RGB").resize(side, Image.Resampling.BILINEAR))
 
 
-def families(*images: Image.Image) -> list[int]:
-    return near_duplicates.families(np.stack([thumb(i) for i in images])).tolist()
+def clusters(*images: Image.Image) -> list[int]:
+    return near_duplicates.clusters(np.stack([thumb(i) for i in images])).tolist()
 
 
 def photos() -> list[Image.Image]:
@@ -53,7 +53,7 @@ def test_copies_of_photographs_are_found(change: Callable[[Image.Image], Image.I
     """Each copy joins its own original and no other."""
     originals = photos()
 
-    found = families(*originals, *[change(p) for p in originals])
+    found = clusters(*originals, *[change(p) for p in originals])
 
     assert found == [0, 1, 2, 3, 0, 1, 2, 3]
 
@@ -71,7 +71,7 @@ def test_other_pictures_are_not_copies(change: Callable[[Image.Image], Image.Ima
     """What is mirrored, cropped by a tenth or coloured anew is another picture."""
     originals = photos()
 
-    assert families(*originals, *[change(p) for p in originals]) == list(range(8))
+    assert clusters(*originals, *[change(p) for p in originals]) == list(range(8))
 
 
 def test_drawings_of_one_kind_are_not_copies() -> None:
@@ -82,7 +82,7 @@ def test_drawings_of_one_kind_are_not_copies() -> None:
         ImageDraw.Draw(image).line((8 + i // 2, 3, 20 - i // 2, 25), 255, width=3)
         strokes.append(image)
 
-    found = families(*strokes)
+    found = clusters(*strokes)
 
     assert len(set(found)) >= 6  # neighbours share their pixels two by two
     assert found == sorted(found)
@@ -92,7 +92,7 @@ def test_plain_pictures_have_no_family() -> None:
     """Pictures of one colour, the same or another, have nothing to compare."""
     plain = [Image.new("RGB", (40, 40), c) for c in ("red", "red", "#fe0000", "black", "white")]
 
-    assert families(*plain) == list(range(5))
+    assert clusters(*plain) == list(range(5))
     assert all(near_duplicates.is_plain(thumb(p)) for p in plain)
     assert not any(near_duplicates.is_plain(thumb(p)) for p in photos())
 
@@ -122,7 +122,7 @@ def test_colour_tells_drawings_apart() -> None:
         ImageDraw.Draw(image).ellipse((16, 16, 48, 48), colour)
         discs.append(image)
 
-    assert families(*discs) == [0, 1]
+    assert clusters(*discs) == [0, 1]
 
 
 def test_the_filter_loses_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_the_filter_loses_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "_ROWS", 32)
     monkeypatch.setattr(near_duplicates, "_COLUMNS", 16)
 
-    found = near_duplicates.families(small)
+    found = near_duplicates.clusters(small)
 
     units = near_duplicates._unit(small)
     near = units @ units.T >= near_duplicates.ALIKE
@@ -147,4 +147,4 @@ def test_the_filter_loses_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_alike_in_nothing() -> None:
     """No pictures, no families."""
-    assert near_duplicates.families(np.empty((0, 32, 32, 3), np.uint8)).tolist() == []
+    assert near_duplicates.clusters(np.empty((0, 32, 32, 3), np.uint8)).tolist() == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Recorder, small_run, train
+from helpers import Recorder, options_for, small_run, train
 from PIL import Image
 
 from finetune.backbones import features
@@ -17,7 +17,6 @@ from finetune.data import decoding, examination, files, scales
 from finetune.records.analysis import Reason
 from finetune.records.dataset import Scale, Splits
 from finetune.records.errors import DataError
-from finetune.records.options import Request
 from finetune.runs import run_folder
 from finetune.workflows import predict
 
@@ -36,7 +35,7 @@ def sixteen(source: Path, target: Path, low: int = 300, high: int = 4000) -> Pat
 
 
 def decided(root: Path) -> Made:
-    found = examination.examine(Request(root=str(root)), lambda *_: None)
+    found = examination.examine(options_for(root=str(root)).data, 0, lambda *_: None)
     made = scales.decide(root, found.splits.fitting, found.looked.glances)
     return root, found.splits, made
 
@@ -57,13 +56,13 @@ def test_the_scale_is_that_of_all_training_images(image_folder, tmp_path: Path) 
         f"the 0.1 and 99.9 percentiles of {len(splits.fitting)} training pictures" in scale.reason
     )
     (finding,) = scales.findings([scale])
-    assert (finding.code, finding.severity, finding.title) == ("FT126", "note", scale.reason)
+    assert (finding.code, finding.severity, finding.title) == ("FT127", "note", scale.reason)
 
 
 def test_a_test_image_moves_no_scale(image_folder, tmp_path: Path) -> None:
     """However bright it is: it is not asked."""
     root, splits, before = decided(sixteen(image_folder({"a": 12, "b": 12}), tmp_path / "wide"))
-    found = examination.examine(Request(root=str(root)), lambda *_: None)
+    found = examination.examine(options_for(root=str(root)).data, 0, lambda *_: None)
     for sample in splits.test:
         Image.fromarray(np.full((32, 40), 65535, np.uint16)).save(root / sample.path)
 

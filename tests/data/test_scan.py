@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from examples import lay
 
 from finetune.data import scan
 from finetune.records import choices
@@ -19,15 +20,6 @@ from finetune.records.codec import to_json
 from finetune.records.dataset import Dataset, Sample
 from finetune.records.errors import DataError
 from finetune.storage import atomic_files
-
-
-def lay(root: Path, *names: str) -> Path:
-    """Write a file for each name, its content its name: `scan` decodes nothing."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def found(dataset: Dataset) -> dict[str, set[str]]:
@@ -369,7 +361,7 @@ def test_a_class_folder_that_may_not_be_read_is_no_missing_class(
     with pytest.raises(DataError, match="only 'daisy', and roses may not be read") as caught:
         scan.scan(root)
 
-    assert "right to read" in caught.value.hint
+    assert "permissions" in caught.value.hint
 
 
 # --- scan: ready-made splits ----------------------------------------------------------------------

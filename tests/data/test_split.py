@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from examples import lay
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,15 +20,6 @@ from finetune.records.dataset import Dataset, Sample, Splits
 from finetune.records.errors import UsageError
 
 PARTS = ("train", "val", "test")
-
-
-def lay(root: Path, *names: str) -> Path:
-    """Write a file for each name, its content its name: `scan` decodes nothing."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return root
 
 
 def names(samples: Iterable[Sample] | None) -> set[str]:

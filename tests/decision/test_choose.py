@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import Recorder, train
+from helpers import Recorder, changed, options_for, train
 
 from finetune.analysis import analyze, axes
 from finetune.analysis.analyze import Analysis
@@ -21,7 +21,7 @@ from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import STRATEGIES
 from finetune.records.decision import Forecast
 from finetune.records.errors import UsageError
-from finetune.records.options import Request
+from finetune.records.options import Options
 from finetune.training import holdout
 from finetune.workflows import recommend
 
@@ -35,10 +35,10 @@ Seen = tuple[Analysis, Probes, DatasetProfile, Recorder]
 def seen(image_folder) -> Seen:
     """A small hard folder looked at with the default backbone: shapes of noise, little to learn."""
     root = image_folder({"a": 20, "b": 20, "c": 20, "d": 20}, size=(24, 24))
-    return looked_at(Request(root=str(root), options=FAST))
+    return looked_at(options_for(root=str(root), options=FAST))
 
 
-def looked_at(request: Request) -> Seen:
+def looked_at(request: Options) -> Seen:
     listener = Recorder()
     clock = Clock(listener)
     data = analyze.analyze(request, listener, clock)
@@ -62,7 +62,7 @@ def test_a_trial_judges_on_images_it_did_not_learn_from(seen: Seen) -> None:
     assert not set(learn_a) & set(held_a)
     assert not set(learn_b) & set(held_b)
     assert sorted([*held_a, *held_b]) == list(range(len(data.labels)))
-    assert attempt.trial.scores.shape == (len(data.labels), 4)
+    assert attempt.trial.logits.shape == (len(data.labels), 4)
     assert [r.judged_on for r in attempt.results] == [len(held_a), len(held_b)]
     assert all(r.seconds > 0 and r.noise >= 0 for r in attempt.results)
 
@@ -86,7 +86,7 @@ def test_a_trial_of_many_images_uses_a_part_of_them(
 def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
     """When the first half leaves no doubt, the second is not tried."""
     data, probes, measured, listener = seen
-    sure = Belief(lead=5.0, slope=0.0, spread=1e-9, handicap=0.0, trial_spread=9.0)
+    sure = Belief(lead=5.0, slope=0.0, spread=1e-9, trial_bias=0.0, trial_sd=9.0)
 
     attempt = trials.run_trials(
         data, with_error(probes, 0.5), measured, Clock(listener), "deep", sure
@@ -121,7 +121,7 @@ def test_hopeless_tuning_is_not_tried(seen: Seen, monkeypatch: pytest.MonkeyPatc
 
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert found.advice.trials == ()
-    assert any("hardly ever wins" in r.text for r in found.advice.reasons)
+    assert any("hardly ever beats" in r.text for r in found.advice.reasons)
 
 
 def test_nothing_is_tried_where_the_probe_makes_no_error(seen: Seen) -> None:
@@ -132,7 +132,7 @@ def test_nothing_is_tried_where_the_probe_makes_no_error(seen: Seen) -> None:
 
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert found.advice.trials == ()
-    assert any("no error that tuning could mend" in r.text for r in found.advice.reasons)
+    assert any("no error that tuning could fix" in r.text for r in found.advice.reasons)
 
 
 def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_without_trials_nothing_is_tuned(seen: Seen, monkeypatch: pytest.MonkeyP
     found = choose.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=False)
 
     assert [f.strategy for f in found.advice.forecasts] == list(STRATEGIES[:4])
-    assert any("settles it by a short trial" in r.text for r in found.advice.reasons)
+    assert any("settles it by a short one" in r.text for r in found.advice.reasons)
 
 
 def test_what_does_not_fit_the_budget_is_not_started(
@@ -153,14 +153,14 @@ def test_what_does_not_fit_the_budget_is_not_started(
     """With seconds to spend, tuning is neither tried nor chosen, and the reason has the figures."""
     data, probes, measured, listener = seen
     monkeypatch.setattr(prior, "BELIEFS", HOPEFUL)
-    hurried = replace(data, request=replace(data.request, budget_s=0.01))
+    hurried = replace(data, options=changed(data.options, budget_s=0.01))
 
     found = choose.decide(hurried, with_error(probes, 0.2), measured, Clock(listener), trials=True)
 
     assert found.advice.strategy in ("linear-probe", "stage-probe")
     assert any("does not fit the budget" in r.text for r in found.advice.reasons)
     assert "does not fit the budget" in found.advice.reasons[-1].text
-    assert found.advice.flips[0].startswith("were --budget ")
+    assert found.advice.flips[0].startswith("if --budget were ")
     deep = next(f for f in found.advice.forecasts if f.strategy == "deep")
     assert not deep.fits
     assert deep.seconds > 0.01
@@ -171,12 +171,12 @@ def test_a_budget_too_small_for_all_pixels_takes_fewer(
 ) -> None:
     """Deep tuning that does not fit at the backbone's own size is planned smaller, and says so."""
     root = image_folder({"a": 12, "b": 12}, size=(300, 300))
-    data, probes, measured, listener = looked_at(Request(root=str(root)))
+    data, probes, measured, listener = looked_at(options_for(root=str(root)))
     monkeypatch.setattr(
         "finetune.training.setup.seconds_per_step", lambda plan, *_: plan.side_px**2 / 1e4
     )
     whole = forecast.forecast(data, measured, probes, ("deep",), Clock(listener))[0]
-    tight = replace(data, request=replace(data.request, budget_s=0.95 * whole.seconds))
+    tight = replace(data, options=changed(data.options, budget_s=0.95 * whole.seconds))
 
     one = forecast.forecast(tight, measured, probes, ("deep",), Clock(listener))[0]
 
@@ -191,7 +191,7 @@ def test_a_probe_is_taken_however_small_the_budget(seen: Seen) -> None:
     """Nothing costs less than a probe: no budget refuses or replaces it."""
     data, probes, measured, listener = seen
     for asked in ({"strategy": "linear-probe"}, {"policy": "table", "size": "small"}):
-        hurried = replace(data, request=replace(data.request, budget_s=0.0001, **asked))
+        hurried = replace(data, options=changed(data.options, budget_s=0.0001, **asked))
 
         found = choose.decide(hurried, probes, measured, Clock(listener), trials=True)
 
@@ -207,7 +207,7 @@ def test_a_forecast_names_a_budget_only_where_one_applies(seen: Seen) -> None:
         ({"strategy": "linear-probe", "budget_s": 60.0}, "the budget is 60 s"),
         ({}, "the budget is 900 s"),
     ):
-        one = replace(data, request=replace(data.request, **asked))
+        one = replace(data, options=changed(data.options, **asked))
 
         (found,) = forecast.forecast(one, measured, probes, ("linear-probe",), Clock(listener))
 
@@ -233,9 +233,9 @@ def test_forecasts_of_another_choice_are_not_taken(
 def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen: Seen) -> None:
     """Naming a strategy is the user's word; naming a budget it does not fit is a contradiction."""
     data, probes, measured, listener = seen
-    named = replace(data, request=replace(data.request, strategy="deep"))
+    named = replace(data, options=changed(data.options, strategy="deep"))
     free = choose.decide(named, probes, measured, Clock(listener), trials=True)
-    both = replace(named, request=replace(named.request, budget_s=0.01))
+    both = replace(named, options=changed(named.options, budget_s=0.01))
 
     assert free.advice.strategy == "deep"
     with pytest.raises(UsageError, match="does not fit --budget"):
@@ -245,7 +245,7 @@ def test_a_named_strategy_outweighs_the_default_budget_but_not_a_given_one(seen:
 def test_the_table_policy_steps_back_to_the_probe_when_time_is_short(image_folder) -> None:
     """To the letter, but within the budget: the best probe instead of tuning, and it is told."""
     root = image_folder({"a": 12, "b": 12})
-    request = Request(root=str(root), policy="table", size="large", budget_s=0.01, options=FAST)
+    request = options_for(root=str(root), policy="table", size="large", budget_s=0.01, options=FAST)
     data, probes, measured, listener = looked_at(request)
 
     found = choose.decide(data, probes, measured, Clock(listener), trials=True)
@@ -277,7 +277,7 @@ def test_recommendation_of_a_folder_has_seconds_of_each_step(image_folder) -> No
     """The answer says what looking and deciding cost."""
     root = image_folder({"a": 12, "b": 12})
 
-    advice = recommend.run_recommendation(Request(root=str(root)), Recorder())
+    advice = recommend.run_recommendation(options_for(root=str(root)), Recorder())
 
     assert {"features", "probes", "profile", "forecast", "total"} <= set(advice.seconds)
 
@@ -285,7 +285,7 @@ def test_recommendation_of_a_folder_has_seconds_of_each_step(image_folder) -> No
 def test_a_backbone_of_one_size_is_tried_at_that_size(image_folder) -> None:
     """A ViT takes 224 px only, so its trial does as well instead of failing on smaller pictures."""
     root = image_folder({"a": 6, "b": 6})
-    request = Request(
+    request = options_for(
         root=str(root),
         backbone="vit_tiny_patch16_224",
         weights="random",
@@ -307,10 +307,10 @@ def test_few_validation_images_choose_nothing(image_folder, tmp_path: Path) -> N
     root = tmp_path / "data"
     image_folder({"a": 6, "b": 6}, root=root / "train")
     image_folder({"a": 2, "b": 2}, root=root / "val", seed=1)
-    few = looked_at(Request(root=str(root)))[0]
+    few = looked_at(options_for(root=str(root)))[0]
     for file in (root / "val").rglob("*.png"):
         file.unlink()
-    none = looked_at(Request(root=str(root)))[0]
+    none = looked_at(options_for(root=str(root)))[0]
 
     assert few.dataset.val is not None
     assert none.dataset.val is not None
@@ -326,7 +326,7 @@ def test_the_forecast_is_of_what_will_be_done(
     """No larger batch is timed than there are images; `scratch` with validation needs no proof."""
     root = image_folder({"a": 10, "b": 10})
     options = {"batch_size": 4096, "side_px": 32, "epochs": 3}
-    asked = Request(root=str(root), strategy="scratch", options=options, test_fraction=0.0)
+    asked = options_for(root=str(root), strategy="scratch", options=options, test_fraction=0.0)
     data, probes, measured, _ = looked_at(asked)
     data = replace(data, seconds_per_image=0.01)
     timed = []
@@ -368,7 +368,7 @@ def test_the_probe_is_judged_as_it_would_be_kept(
     monkeypatch.setattr(Analysis, "blocks", read)
     model = SimpleNamespace()
     final = holdout.Trial(((rows, held),), np.zeros((len(held), 4)), model, "")
-    scores = trials._rival_scores(data, probes.best, final)
+    logits = trials._rival_logits(data, probes.best, final)
 
     asked = [s for s in asked if s not in learnt]
     assert len(learnt) == len(asked) > 1
@@ -380,7 +380,7 @@ def test_the_probe_is_judged_as_it_would_be_kept(
     at = held.tolist().index(min(asked[0]))
     alone = head(data, probes.best, np.array(sorted(learnt[0])))
     row = blocks(data, probes.best.score.taps, held[[at]]).rows
-    assert scores[at] == pytest.approx(ridge.score(alone, row)[0], abs=1e-6)
+    assert logits[at] == pytest.approx(ridge.score(alone, row)[0], abs=1e-6)
 
 
 def test_of_a_trial_the_probe_learns_what_the_trial_learnt(
@@ -401,7 +401,7 @@ def test_of_a_trial_the_probe_learns_what_the_trial_learnt(
 
     monkeypatch.setattr(Analysis, "head", fitted)
     halves = (every[::2], every[1::2]), (every[1::2], every[::2])
-    trials._rival_scores(
+    trials._rival_logits(
         data, probes.best, holdout.Trial(halves, np.zeros((len(every), 4)), None, "")
     )
 

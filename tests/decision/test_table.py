@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.cli.options import PLAN_NAMES
 from finetune.decision import table
 from finetune.decision.explain import by_evidence, recommend
 from finetune.decision.prior import (
@@ -23,6 +22,7 @@ from finetune.decision.prior import (
     worth_trying,
 )
 from finetune.decision.table import RULES, rule_for
+from finetune.records import option_table
 from finetune.records.analysis import Part, Reason, SimilarityProfile, SizeProfile
 from finetune.records.choices import STRATEGIES, TUNED, Similarity, Size, Strategy, spoken
 from finetune.records.decision import Augment, Gain, Plan, TrialResult
@@ -30,7 +30,6 @@ from finetune.records.errors import UsageError
 from finetune.training import recipe
 from finetune.training.recipe import (
     LOW_RESOLUTION_PX,
-    OPTIMISERS,
     TUNE_SIDE_PX,
     Facts,
     resolve,
@@ -52,7 +51,7 @@ PARTS = (
     Part("far part", 3.0, None, 2.0, "different", "of one"),
     Part("shown part", 0.5, None, None, "uncertain", "of none"),
 )
-BELIEF = Belief(lead=0.2, slope=0.1, spread=0.3, handicap=0.1, trial_spread=0.2)
+BELIEF = Belief(lead=0.2, slope=0.1, spread=0.3, trial_bias=0.1, trial_sd=0.2)
 
 # A value for each option of the command line that no rule would choose.
 USER: dict[str, Any] = {
@@ -73,7 +72,9 @@ USER: dict[str, Any] = {
     "stretch": 0.022,
     "colour": 0.055,
 }
-RANGE_ENDS = [(name, *ends) for name, ends in recipe._RANGES.items()]
+RANGES = {n: option_table.NAMED[n].ends for n in USER if option_table.NAMED[n].ends}
+OPTIMISERS = option_table.NAMED["optimiser"].choices
+RANGE_ENDS = [(name, *ends) for name, ends in RANGES.items()]
 
 
 def facts(**changes: Any) -> Facts:
@@ -245,7 +246,7 @@ def test_belief_lies_between_prior_and_trials_and_is_surer(
 ) -> None:
     """Counting trials in moves the mean toward them, never past, and never widens the spread."""
     lead = weigh(BELIEF, 100, error, [trial(g, noise) for g in gains])
-    told = sum(gains) / len(gains) + BELIEF.handicap * headroom(error)
+    told = sum(gains) / len(gains) + BELIEF.trial_bias * headroom(error)
 
     low, high = sorted((lead.prior, told))
     assert low - 1e-9 <= lead.mean <= high + 1e-9
@@ -269,8 +270,8 @@ def test_there_is_most_to_gain_in_the_middle(error: float) -> None:
 def test_tuning_seen_behind_by_more_than_a_trial_may_be_off_never_wins() -> None:
     """However good the prior, held-out images on which it is clearly worse veto it."""
     hopeful = replace(BELIEF, lead=3.0, spread=0.01)
-    off = math.hypot(0.03, hopeful.trial_spread * headroom(0.2))
-    allowed = hopeful.handicap * headroom(0.2) + off
+    off = math.hypot(0.03, hopeful.trial_sd * headroom(0.2))
+    allowed = hopeful.trial_bias * headroom(0.2) + off
 
     assert wins(weigh(hopeful, 100, 0.2, ()))
     assert wins(weigh(hopeful, 100, 0.2, [trial(0.001 - allowed, 0.03)]))
@@ -459,7 +460,7 @@ def test_a_plan_names_its_strategy_and_taps(name: Strategy) -> None:
 
 def test_every_plan_option_of_the_command_line_is_tried_below() -> None:
     """The overrides tested here are exactly the options that `train` offers."""
-    assert set(USER) == PLAN_NAMES
+    assert set(USER) == option_table.OVERRIDES
 
 
 @pytest.mark.parametrize(("name", "value"), USER.items())
@@ -620,7 +621,7 @@ def test_a_side_that_the_backbone_does_not_take_is_refused() -> None:
     """Where only one size fits, another one by hand is a usage error; the one that fits is fine."""
     fixed = facts(fixed_side=True)
 
-    with pytest.raises(UsageError, match="--side-px is 96"):
+    with pytest.raises(UsageError, match="--image-size is 96"):
         resolve("deep", fixed, {"side_px": 96})
     assert resolve("deep", fixed, {"side_px": 224}).side_px == 224
 
@@ -725,7 +726,7 @@ def test_a_value_just_out_of_range_is_refused(
     with pytest.raises(UsageError) as caught:
         resolve("deep", facts(), {name: value})
 
-    assert f"--{name.replace('_', '-')} " in caught.value.message
+    assert f"{option_table.flag(name)} " in caught.value.message
     assert str(value) in caught.value.message
     assert f"{low:g}" in caught.value.hint
     assert f"{high:g}" in caught.value.hint
@@ -740,7 +741,7 @@ def test_both_ends_of_a_range_are_allowed(name: str, low: float, high: float) ->
     assert [value_of(p, name) for p in plans] == [low, high]
 
 
-@pytest.mark.parametrize("name", sorted(set(dict(recipe._RANGES)) - {"epochs", "batch_size"}))
+@pytest.mark.parametrize("name", sorted(set(RANGES) - {"epochs", "batch_size"}))
 def test_a_value_that_is_no_number_is_refused(name: str) -> None:
     """NaN lies in no range."""
     with pytest.raises(UsageError, match="nan"):

@@ -224,7 +224,7 @@ def test_leaving_out_equals_fitting_without(
     for i in range(n):
         rest = np.arange(n) != i
         without = Ridge(alpha=penalty).fit(z[rest], hot[rest])
-        np.testing.assert_allclose(found.scores[i], without.predict(z[i : i + 1])[0], atol=1e-3)
+        np.testing.assert_allclose(found.logits[i], without.predict(z[i : i + 1])[0], atol=1e-3)
     assert found.score.penalty == penalty
 
 
@@ -244,7 +244,7 @@ def test_a_group_is_left_out_as_a_whole(
     for group in sorted(set(groups)):
         inside = np.array([g == group for g in groups])
         without = Ridge(alpha=penalty).fit(z[~inside], hot[~inside])
-        np.testing.assert_allclose(found.scores[inside], without.predict(z[inside]), atol=1e-3)
+        np.testing.assert_allclose(found.logits[inside], without.predict(z[inside]), atol=1e-3)
 
 
 def test_groups_of_one_are_images_left_out_alone() -> None:
@@ -253,7 +253,7 @@ def test_groups_of_one_are_images_left_out_alone() -> None:
 
     alone, grouped = left_out(blocks, labels), left_out(blocks, labels, separate(40))
 
-    np.testing.assert_array_equal(alone.scores, grouped.scores)
+    np.testing.assert_array_equal(alone.logits, grouped.logits)
 
 
 def test_an_image_is_scored_without_its_label(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +263,7 @@ def test_an_image_is_scored_without_its_label(monkeypatch: pytest.MonkeyPatch) -
     changed = labels.copy()
     changed[7] = (labels[7] + 1) % 3
 
-    before, after = left_out(blocks, labels).scores, left_out(blocks, changed).scores
+    before, after = left_out(blocks, labels).logits, left_out(blocks, changed).logits
 
     np.testing.assert_allclose(before[7], after[7], atol=1e-6)
     others = np.arange(30) != 7
@@ -304,20 +304,20 @@ def test_leaving_out_reports_what_its_scores_say() -> None:
 
     found = cross_validation.leave_out("both", ("3", "4"), kernel_of(blocks), labels, 10)
 
-    right = found.scores.argmax(axis=1) == labels
-    rate = right.mean()
+    correct = found.logits.argmax(axis=1) == labels
+    rate = correct.mean()
     assert 0.4 < rate < 1
-    np.testing.assert_array_equal(found.right, right)
+    np.testing.assert_array_equal(found.correct, correct)
     np.testing.assert_array_equal(found.labels, labels)
     assert found.score.accuracy == pytest.approx(rate)
     assert found.score.standard_error == pytest.approx(np.sqrt(rate * (1 - rate) / 120))
-    calibrated = calibration.log_loss(found.scores / found.temperature, labels)
+    calibrated = calibration.log_loss(found.logits / found.temperature, labels)
     assert found.score.log_loss == pytest.approx(calibrated)
-    assert found.temperature == calibration.fit_temperature(found.scores, labels)
+    assert found.temperature == calibration.fit_temperature(found.logits, labels)
     assert (found.score.name, found.score.taps) == ("both", ("3", "4"))
     assert found.score.dimensions == 10
     assert found.score.penalty in PENALTIES
-    chances = calibration.probabilities(found.scores, found.temperature)[np.arange(120), labels]
+    chances = calibration.probabilities(found.logits, found.temperature)[np.arange(120), labels]
     np.testing.assert_allclose(found.losses, -np.log(chances))
     assert found.score.log_loss == pytest.approx(found.losses.mean())
 
@@ -364,7 +364,7 @@ def test_constant_features_can_be_left_out() -> None:
     found = left_out(single(np.ones((18, 3))), labels)
 
     assert found.score.accuracy == pytest.approx(12 / 18)
-    assert np.isfinite(found.scores).all()
+    assert np.isfinite(found.logits).all()
 
 
 def test_one_column_is_enough() -> None:
@@ -385,8 +385,8 @@ def test_classes_may_have_one_or_two_images(each: int) -> None:
 
     found = left_out(blocks, labels)
 
-    assert found.scores.shape == (each * classes, classes)
-    assert np.isfinite(found.scores).all()
+    assert found.logits.shape == (each * classes, classes)
+    assert np.isfinite(found.logits).all()
     assert np.isfinite(found.score.log_loss)
     # the only image of a class cannot be known when it is left out
     assert found.score.accuracy == 0 if each == 1 else found.score.accuracy > 0.5
@@ -547,11 +547,11 @@ def test_as_many_folds_as_asked_for(count: int) -> None:
 def test_a_known_temperature_is_recovered(true: float) -> None:
     """Labels drawn at a temperature give it back from many scores."""
     rng = np.random.default_rng(0)
-    scores = 3 * rng.normal(size=(20_000, 4))
-    chances = calibration.probabilities(scores, true)
+    logits = 3 * rng.normal(size=(20_000, 4))
+    chances = calibration.probabilities(logits, true)
     labels = (rng.random((20_000, 1)) > chances.cumsum(axis=1)).sum(axis=1).clip(0, 3)
 
-    assert calibration.fit_temperature(scores, labels) == pytest.approx(true, rel=0.05)
+    assert calibration.fit_temperature(logits, labels) == pytest.approx(true, rel=0.05)
 
 
 @given(seed=st.integers(0, 10_000), size=st.floats(0.05, 50))
@@ -559,11 +559,11 @@ def test_a_temperature_does_not_worsen_the_log_loss(seed: int, size: float) -> N
     """On the scores it was fitted on a temperature costs at most one image's nat in the mean."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, 300)
-    scores = size * (rng.normal(size=(300, 3)) + np.eye(3)[labels])
+    logits = size * (rng.normal(size=(300, 3)) + np.eye(3)[labels])
 
-    after = calibration.log_loss(scores / calibration.fit_temperature(scores, labels), labels)
+    after = calibration.log_loss(logits / calibration.fit_temperature(logits, labels), labels)
 
-    assert after <= calibration.log_loss(scores, labels) + 1 / 300
+    assert after <= calibration.log_loss(logits, labels) + 1 / 300
 
 
 def test_probabilities_of_few_separable_images_stay_honest() -> None:
@@ -577,9 +577,9 @@ def test_probabilities_of_few_separable_images_stay_honest() -> None:
         new = (centres[others] + rng.normal(size=(500, 64))).astype(np.float32)
         found = left_out(single(rows), labels)
         head = ridge.fit(single(rows), labels, 2, found.score.penalty, found.temperature)
-        scores = ridge.score(head, new)
-        fitted.append(calibration.log_loss(scores / found.temperature, others))
-        plain.append(calibration.log_loss(scores, others))
+        logits = ridge.score(head, new)
+        fitted.append(calibration.log_loss(logits / found.temperature, others))
+        plain.append(calibration.log_loss(logits, others))
 
     assert np.mean(fitted) < 0.6 * np.mean(plain)
     assert max(fitted) < np.log(2)
@@ -589,11 +589,11 @@ def test_the_temperature_follows_the_scale_of_the_scores() -> None:
     """Scores a hundred times smaller get a temperature a hundred times smaller."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 300)
-    scores = rng.normal(size=(300, 3)) + np.eye(3)[labels]
+    logits = rng.normal(size=(300, 3)) + np.eye(3)[labels]
 
-    small = calibration.fit_temperature(scores / 100, labels)
+    small = calibration.fit_temperature(logits / 100, labels)
 
-    assert small == pytest.approx(calibration.fit_temperature(scores, labels) / 100, rel=1e-2)
+    assert small == pytest.approx(calibration.fit_temperature(logits, labels) / 100, rel=1e-2)
 
 
 def test_the_probe_of_many_classes_is_calibrated() -> None:
@@ -601,7 +601,7 @@ def test_the_probe_of_many_classes_is_calibrated() -> None:
     blocks, labels = task(1000, 300, 50, gap=0.3)
     found = left_out(blocks, labels)
 
-    others = [calibration.log_loss(found.scores / t, labels) for t in np.geomspace(1e-3, 10, 60)]
+    others = [calibration.log_loss(found.logits / t, labels) for t in np.geomspace(1e-3, 10, 60)]
 
     assert found.score.log_loss < min(others) + 0.02
 
@@ -609,11 +609,11 @@ def test_the_probe_of_many_classes_is_calibrated() -> None:
 def test_the_log_loss_is_the_mean_of_minus_log_probability() -> None:
     """Equal to writing it out, for scores that the exponential can hold."""
     rng = np.random.default_rng(0)
-    scores, labels = rng.normal(size=(30, 4)), rng.integers(0, 4, 30)
+    logits, labels = rng.normal(size=(30, 4)), rng.integers(0, 4, 30)
 
-    chances = calibration.probabilities(scores, 1.0)[np.arange(30), labels]
+    chances = calibration.probabilities(logits, 1.0)[np.arange(30), labels]
 
-    assert calibration.log_loss(scores, labels) == pytest.approx(-np.log(chances).mean())
+    assert calibration.log_loss(logits, labels) == pytest.approx(-np.log(chances).mean())
 
 
 @given(
@@ -622,20 +622,20 @@ def test_the_log_loss_is_the_mean_of_minus_log_probability() -> None:
 )
 def test_probabilities_are_probabilities(rows: list[list[float]], temperature: float) -> None:
     """Rows sum to one and lie in [0, 1], without overflow, and keep the order of the scores."""
-    scores = np.array(rows)
+    logits = np.array(rows)
 
-    found = calibration.probabilities(scores, temperature)
+    found = calibration.probabilities(logits, temperature)
 
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert ((found >= 0) & (found <= 1)).all()
     np.testing.assert_array_equal(
-        found[np.arange(len(rows)), scores.argmax(axis=1)], found.max(axis=1)
+        found[np.arange(len(rows)), logits.argmax(axis=1)], found.max(axis=1)
     )
 
 
 def test_the_log_loss_of_huge_scores_is_finite() -> None:
     """Scores of ten thousand neither overflow nor vanish."""
-    scores = np.array([[1e4, -1e4], [1e4, -1e4]])
+    logits = np.array([[1e4, -1e4], [1e4, -1e4]])
 
-    assert calibration.log_loss(scores, np.array([0, 0])) == pytest.approx(0)
-    assert calibration.log_loss(scores, np.array([1, 1])) == pytest.approx(2e4)
+    assert calibration.log_loss(logits, np.array([0, 0])) == pytest.approx(0)
+    assert calibration.log_loss(logits, np.array([1, 1])) == pytest.approx(2e4)

@@ -268,14 +268,14 @@ def test_the_lead_equals_a_count_by_hand() -> None:
     tuned = answers([True] * 28 + [False] * 2 + [False] * 10)
     probed = answers([True] * 20 + [False] * 8 + [True] * 2 + [False] * 10)
 
-    gain, noise, less, less_noise = paired.accuracy_gain(tuned, probed, np.zeros(40, np.int64))
+    gain, noise, less, less_error = paired.accuracy_gain(tuned, probed, np.zeros(40, np.int64))
 
     pairs = np.array([0] * 20 + [1] * 8 + [-1] * 2 + [0] * 10)
     assert gain == pytest.approx(6 / 40)
     assert noise == pytest.approx(pairs.std(ddof=1) / math.sqrt(40))
     step = math.log(0.8 / 0.2)  # what one answer set right takes off the loss
     assert less == pytest.approx(6 / 40 * step)
-    assert less_noise == pytest.approx(pairs.std(ddof=1) / math.sqrt(40) * step)
+    assert less_error == pytest.approx(pairs.std(ddof=1) / math.sqrt(40) * step)
 
 
 def test_the_leads_noise_is_that_of_pairs() -> None:
@@ -307,10 +307,10 @@ def test_a_lead_of_one_image_is_within_its_noise(n: int) -> None:
     """One image more right than the other, whatever the number: never beyond the noise."""
     tuned, probed = answers([True] * n), answers([True] * (n - 1) + [False])
 
-    gain, noise, less, less_noise = paired.accuracy_gain(tuned, probed, np.zeros(n, np.int64))
+    gain, noise, less, less_error = paired.accuracy_gain(tuned, probed, np.zeros(n, np.int64))
 
     assert 0 < gain <= noise
-    assert 0 < less <= less_noise
+    assert 0 < less <= less_error
 
 
 @pytest.mark.parametrize(
@@ -337,12 +337,12 @@ def test_the_floor_says_what_the_lead_says() -> None:
     """The floor's sentence has the lead, its noise, and that of the log loss with its sign."""
     tuned = answers([True] * 28 + [False] * 12, 0.9)
     probed = answers([True] * 20 + [False] * 20, 0.7)
-    gain, noise, less, less_noise = paired.accuracy_gain(tuned, probed, np.zeros(40, np.int64))
+    gain, noise, less, less_error = paired.accuracy_gain(tuned, probed, np.zeros(40, np.int64))
 
     reason = compare(tuned, probed).reason
 
     assert f"{100 * gain:+.1f} ± {100 * noise:.1f} points" in reason
-    assert f"log loss {-less:+.3f} ± {less_noise:.3f})" in reason
+    assert f"log loss {-less:+.3f} ± {less_error:.3f})" in reason
 
 
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 39))

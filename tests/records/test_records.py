@@ -209,6 +209,6 @@ def test_a_recommendation_may_do_without_evidence() -> None:
 
 def test_a_request_leaves_the_choice_to_measurement() -> None:
     """Without a word from the user the policy is `measured` and no budget is named."""
-    asked = options.Request("/data/trees")
+    asked = options.Request(root="/data/trees")
 
     assert (asked.strategy, asked.policy, asked.budget_s) == ("auto", "measured", None)

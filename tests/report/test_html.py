@@ -9,7 +9,8 @@ import pytest
 from examples import AUGMENT, FACTS, FLOOR, HISTORY, PLAN, PROFILE, RESULT, WRONG
 
 from finetune.decision import table
-from finetune.metrics import classification
+from finetune.metrics import classification, verdict
+from finetune.records import option_table
 from finetune.records.analysis import Reason, StageScore
 from finetune.records.choices import Similarity, Size
 from finetune.records.dataset import Finding
@@ -215,7 +216,7 @@ def test_the_plan_shows_every_setting_with_its_reason() -> None:
     words = page().words
 
     settings = (set(vars(PLAN)) - {"augment", "why"}) | set(vars(AUGMENT))
-    assert all(f" {name} " in words for name in settings)
+    assert all(f" {option_table.spoken(name)} " in words for name in settings)
     assert "0.0003 measured for the tests" in words
     assert "20 user" in words
 
@@ -313,3 +314,15 @@ def test_the_report_says_what_is_no_better_than_the_commonest_class() -> None:
 
     assert "No better than always answering 'ash'." in poor.words
     assert "etter than" not in good.words
+
+
+def test_a_verdict_is_told_once_with_what_to_do() -> None:
+    """What a result comes to stands beside its figures and not among findings about the data."""
+    found = verdict.NO_BETTER.finding("no better than always answering 'a'", ())
+    told = replace(RESULT, better_than_commonest=False, verdict=found.title, findings=(found,))
+
+    text = page(result=told).words
+
+    assert text.lower().count("no better than always answering") == 1
+    assert found.hint.partition("`")[0] in text
+    assert "Findings about the data" not in text

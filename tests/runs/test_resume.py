@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Recorder
+from helpers import Recorder, changed, options_for
 
 from finetune.data import decoding
 from finetune.decision import baseline
 from finetune.records import training
 from finetune.records.errors import ImageError, RunError
 from finetune.records.metrics import Baseline
-from finetune.records.options import Request
+from finetune.records.options import Options, flat
 from finetune.records.run import RunResult
 from finetune.records.training import EpochRecord
 from finetune.runs import fit_slot, listing, resume, run_folder
@@ -25,7 +25,7 @@ from finetune.runs import places as runs_places
 from finetune.runs.places import FIT
 from finetune.storage import atomic_files
 from finetune.training import setup, state
-from finetune.workflows import analysis, train
+from finetune.workflows import begin, train
 
 KEEP_TUNED = Baseline("tuned", 100, 0.9, 0.5, 1.0, 1.0, "made up by a test")
 # Random weights of a small network: three epochs take a second.
@@ -66,13 +66,13 @@ def kept_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ask(image_folder, tmp_path: Path) -> Callable[..., Request]:
+def ask(image_folder, tmp_path: Path) -> Callable[..., Options]:
     """A request on one small folder of pictures; `--out` is a name below `tmp_path`."""
     root = image_folder({"a": 16, "b": 14})
 
-    def request(out: str, **changes: object) -> Request:
+    def request(out: str, **changes: object) -> Options:
         options = {**SMALL, "strategy": "deep", "options": OPTIONS, **changes}
-        return Request(root=str(root), out=str(tmp_path / out), **options)  # type: ignore[arg-type]
+        return options_for(root=str(root), out=str(tmp_path / out), **options)
 
     return request
 
@@ -105,7 +105,7 @@ def unbroken(ask, known: dict[str, Unbroken]) -> Callable[..., Unbroken]:
     return make
 
 
-def run(request: Request, listener: Recorder | None = None) -> RunResult:
+def run(request: Options, listener: Recorder | None = None) -> RunResult:
     return train.run_training(request, listener or Recorder())
 
 
@@ -113,11 +113,11 @@ def model(path: str | Path) -> bytes:
     return (Path(path) / run_folder.MODEL).read_bytes()
 
 
-def folder_of(request: Request) -> Path:
+def folder_of(request: Options) -> Path:
     return runs_places.place(request, run_folder.HOME)
 
 
-def killed(request: Request, stopper: Stopper) -> Stopper:
+def killed(request: Options, stopper: Stopper) -> Stopper:
     """Train until the stopper ends it."""
     with pytest.raises(Killed):
         run(request, stopper)
@@ -134,8 +134,8 @@ def test_killed_after_any_epoch_it_goes_on_to_the_same_model(ask, unbroken, afte
     whole = unbroken()
 
     first = killed(ask("cut"), Stopper(after))
-    assert not Path(ask("cut").out).exists()
-    result = run(replace(ask("cut"), resume=True), rest := Recorder())
+    assert not Path(ask("cut").output.out).exists()
+    result = run(changed(ask("cut"), resume=True), rest := Recorder())
 
     assert model(result.run) == whole.model
     assert result.test == whole.result.test
@@ -148,9 +148,9 @@ def test_killed_again_and_again_it_still_ends_at_the_same_model(ask, unbroken) -
     """Early stopping, best epoch and BatchNorm statistics of `scratch` go on as well."""
     options = {**OPTIONS, "epochs": 6, "patience": 2}
     whole = unbroken(strategy="scratch", options=options)
-    request = replace(ask("cut", strategy="scratch", options=options), resume=True)
+    request = changed(ask("cut", strategy="scratch", options=options), resume=True)
 
-    while not Path(request.out).exists():
+    while not Path(request.output.out).exists():
         try:
             result = run(request, Stopper(1))
         except Killed:
@@ -181,7 +181,7 @@ def test_killed_between_two_fits_it_goes_on(ask, unbroken, monkeypatch, step: st
     killed(ask("cut", **asked), Stopper(1) if step == "trying" else Stopper(step=step))
     slow = lambda *_args, **_options: 1e9  # noqa: E731 - forecast anew, nothing would fit
     monkeypatch.setattr(setup, "seconds_per_step", slow)
-    result = run(replace(ask("cut", **asked), resume=True))
+    result = run(changed(ask("cut", **asked), resume=True))
 
     assert result.strategy == whole.result.strategy == "partial"
     assert model(result.run) == whole.model
@@ -196,7 +196,7 @@ def test_an_unfinished_training_is_not_thrown_away(ask) -> None:
 
     assert "--resume" in caught.value.hint
     assert str(folder_of(ask("cut"))) in caught.value.hint
-    run(replace(ask("cut"), resume=True), rest := Recorder())
+    run(changed(ask("cut"), resume=True), rest := Recorder())
     assert "going on after epoch 2 of 3" in rest.notes
 
 
@@ -212,38 +212,38 @@ def test_another_request_is_not_gone_on_with(ask) -> None:
         ({"budget_s": 60.0}, "--budget was None and is 60.0"),
     ):
         with pytest.raises(RunError, match=says):
-            run(replace(ask("cut", **changes), resume=True))
+            run(changed(ask("cut", **changes), resume=True))
 
-    assert run(replace(ask("cut"), resume=True)).stopped is None
+    assert run(changed(ask("cut"), resume=True)).stopped is None
 
 
 def test_changed_images_are_not_gone_on_with(ask) -> None:
     """A picture exchanged under the same name is noticed."""
     request = ask("cut")
     killed(request, Stopper(2))
-    first, second = (Path(request.root) / "a" / f"000{i}.png" for i in (0, 1))
+    first, second = (Path(request.data.root) / "a" / f"000{i}.png" for i in (0, 1))
     saved = first.read_bytes()
     shutil.copy(second, first)
 
     with pytest.raises(RunError, match="the images, their names or their classes have changed"):
-        run(replace(request, resume=True))
+        run(changed(request, resume=True))
 
     first.write_bytes(saved)
-    assert run(replace(request, resume=True)).stopped is None
+    assert run(changed(request, resume=True)).stopped is None
 
 
 def test_other_versions_are_not_gone_on_with(ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another torch would give other numbers, so it is named."""
     killed(ask("cut"), Stopper(2))
-    monkeypatch.setattr(analysis, "versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr(begin, "versions", lambda: {"torch": "1.0"})
 
     with pytest.raises(RunError, match=r"torch was .* and is 1\.0"):
-        run(replace(ask("cut"), resume=True))
+        run(changed(ask("cut"), resume=True))
 
 
 def test_nothing_to_resume_is_told_and_trained(ask) -> None:
     """--resume may always be given: it starts where there is nothing, and says so."""
-    run(replace(ask("run"), resume=True), recorder := Recorder())
+    run(changed(ask("run"), resume=True), recorder := Recorder())
 
     assert any("nothing to resume" in note for note in recorder.notes)
     assert len(recorder.epochs) == 6
@@ -252,12 +252,12 @@ def test_nothing_to_resume_is_told_and_trained(ask) -> None:
 def test_default_places_are_found_again(ask, tmp_path: Path, monkeypatch) -> None:
     """Without --out the folder is named after the request, and the listing shows it."""
     monkeypatch.chdir(tmp_path)
-    request = replace(ask("x"), out=None, command="finetune train images --strategy deep")
+    request = changed(ask("x"), out=None, command="finetune train images --strategy deep")
     killed(request, Stopper(4))
 
     rows = listing.rows()
     assert [r.error for r in rows] == ["unfinished: finetune train images --strategy deep"]
-    result = run(replace(request, resume=True), rest := Recorder())
+    result = run(changed(request, resume=True), rest := Recorder())
 
     assert len(rest.epochs) == 2
     assert [r.run for r in listing.rows()] == [result.run]
@@ -276,7 +276,7 @@ def test_a_run_that_was_finished_when_killed_is_not_made_twice(
     with monkeypatch.context() as patch:
         patch.setattr(atomic_files, "move", move_and_die)
         killed(whole, Stopper())
-    result = run(replace(whole, resume=True), recorder := Recorder())
+    result = run(changed(whole, resume=True), recorder := Recorder())
 
     assert "nothing left to resume" in recorder.notes[-1]
     assert (result.run, result.stopped) == (whole.out, None)
@@ -288,13 +288,13 @@ def test_a_finished_run_is_not_made_again(ask) -> None:
     whole = ask("run")
     first = run(whole, Stopper())
 
-    again = run(replace(whole, resume=True), recorder := Recorder())
+    again = run(changed(whole, resume=True), recorder := Recorder())
 
     assert "nothing left to resume" in recorder.notes[-1]
     assert replace(again, seconds={}) == replace(first, seconds={})
     assert not folder_of(whole).exists()
     with pytest.raises(RunError, match=r"exists already, a finished run.* --seed was 0 and is 5"):
-        run(replace(whole, seed=5, resume=True), Recorder())
+        run(changed(whole, seed=5, resume=True), Recorder())
 
 
 @pytest.mark.usefixtures("kept_tuned")
@@ -334,14 +334,14 @@ def test_an_interrupted_run_is_replaced_by_the_whole_one(ask, unbroken, strategy
     whole = unbroken(strategy=strategy)
     request = ask("run", strategy=strategy)
     run(request, Stopper(2, how=KeyboardInterrupt))
-    again = run(replace(request, resume=True), Stopper(1, how=KeyboardInterrupt))
+    again = run(changed(request, resume=True), Stopper(1, how=KeyboardInterrupt))
 
-    result = run(replace(request, resume=True))
+    result = run(changed(request, resume=True))
 
     assert again.stopped is not None
     assert result.stopped is None
     assert model(result.run) == whole.model
-    assert [p.name for p in Path(request.out).parent.glob("[!i]*")] == ["run"]
+    assert [p.name for p in Path(request.output.out).parent.glob("[!i]*")] == ["run"]
 
 
 def test_an_interrupted_run_is_not_thrown_away(ask) -> None:
@@ -353,7 +353,7 @@ def test_an_interrupted_run_is_not_thrown_away(ask) -> None:
         run(request)
 
     assert model(first.run)
-    run(replace(request, resume=True), rest := Recorder())
+    run(changed(request, resume=True), rest := Recorder())
     assert len(rest.epochs) == 1
 
 
@@ -362,7 +362,7 @@ def test_an_interrupted_probe_is_replaced_too(ask) -> None:
     request = ask("run", strategy="linear-probe")
     first = run(request, Stopper(step="testing", how=KeyboardInterrupt))
 
-    result = run(replace(request, resume=True))
+    result = run(changed(request, resume=True))
 
     assert first.stopped is not None
     assert (result.run, result.stopped) == (first.run, None)
@@ -377,25 +377,25 @@ def test_a_note_in_an_interrupted_run_is_not_deleted_with_it(ask) -> None:
     note.write_text("mine")
 
     with pytest.raises(RunError, match=r"holds notes\.txt"):
-        run(replace(request, resume=True))
+        run(changed(request, resume=True))
 
     assert note.read_text() == "mine"
     note.unlink()
-    assert run(replace(request, resume=True)).stopped is None
+    assert run(changed(request, resume=True)).stopped is None
 
 
 def test_something_else_in_the_place_of_an_interrupted_run_stays(ask) -> None:
     """What a person has put there meanwhile is not replaced."""
     request = ask("run")
     run(request, Stopper(2, how=KeyboardInterrupt))
-    shutil.rmtree(request.out)
-    Path(request.out).mkdir()
-    (Path(request.out) / "mine.txt").write_text("mine")
+    shutil.rmtree(request.output.out)
+    Path(request.output.out).mkdir()
+    (Path(request.output.out) / "mine.txt").write_text("mine")
 
     with pytest.raises(RunError, match="exists already"):
-        run(replace(request, resume=True))
+        run(changed(request, resume=True))
 
-    assert (Path(request.out) / "mine.txt").read_text() == "mine"
+    assert (Path(request.output.out) / "mine.txt").read_text() == "mine"
     assert folder_of(request).exists()
 
 
@@ -408,7 +408,7 @@ def test_interrupted_before_the_probes_nothing_is_left(ask, step: str) -> None:
         run(request, stopper)
 
     assert "interrupted before there was anything to keep" in stopper.notes[-1]
-    assert not Path(request.out).exists()
+    assert not Path(request.output.out).exists()
     assert not folder_of(request).exists()
 
 
@@ -476,9 +476,9 @@ def test_a_full_disk_ends_the_training_and_loses_nothing(ask, unbroken, monkeypa
             run(request)
 
     assert str(folder_of(request)) in caught.value.message
-    run(replace(request, resume=True), rest := Recorder())
+    run(changed(request, resume=True), rest := Recorder())
     assert len(rest.epochs) == 7
-    assert model(request.out) == unbroken().model
+    assert model(request.output.out) == unbroken().model
 
 
 def test_a_disk_that_is_full_at_the_end_loses_nothing(ask, monkeypatch) -> None:
@@ -493,10 +493,10 @@ def test_a_disk_that_is_full_at_the_end_loses_nothing(ask, monkeypatch) -> None:
         with pytest.raises(RunError, match="No space left"):
             run(request)
 
-    assert not Path(request.out).exists()
-    run(replace(request, resume=True), rest := Recorder())
+    assert not Path(request.output.out).exists()
+    run(changed(request, resume=True), rest := Recorder())
     assert rest.epochs == []
-    assert run_folder.load(Path(request.out))
+    assert run_folder.load(Path(request.output.out))
 
 
 def test_a_place_that_cannot_be_written_is_told_first(ask, tmp_path: Path, monkeypatch) -> None:
@@ -510,7 +510,7 @@ def test_a_place_that_cannot_be_written_is_told_first(ask, tmp_path: Path, monke
 def test_an_image_that_vanishes_is_named(ask) -> None:
     """Deleted after its features were taken, it is named, and nothing of ours is left half made."""
     request = ask("run")
-    gone = Path(request.root) / "a" / "0003.png"
+    gone = Path(request.data.root) / "a" / "0003.png"
 
     class Deleter(Recorder):
         def step(self, name: str) -> None:
@@ -520,7 +520,7 @@ def test_an_image_that_vanishes_is_named(ask) -> None:
     with pytest.raises(ImageError, match=r"0003\.png"):
         run(request, Deleter())
 
-    assert not Path(request.out).exists()
+    assert not Path(request.output.out).exists()
 
 
 def test_two_trainings_into_one_place_do_not_collide(ask) -> None:
@@ -540,16 +540,16 @@ def test_two_trainings_into_one_place_do_not_collide(ask) -> None:
 def test_the_same_twice_at_once_without_a_place_are_two_runs(ask, tmp_path, monkeypatch) -> None:
     """Each has its own progress; one that was killed is found again by --resume."""
     monkeypatch.chdir(tmp_path)
-    request = replace(ask("x", strategy="linear-probe"), out=None)
+    request = changed(ask("x", strategy="linear-probe"), out=None)
     first = folder_of(request)
 
     with atomic_files.held(first):
         one = run(request)
         with pytest.raises(RunError, match="under way"):
-            run(replace(request, resume=True))
+            run(changed(request, resume=True))
     two = run(request)
-    killed(replace(request, strategy="scratch"), Stopper(1))
-    again = run(replace(request, strategy="scratch", resume=True), rest := Recorder())
+    killed(changed(request, strategy="scratch"), Stopper(1))
+    again = run(changed(request, strategy="scratch", resume=True), rest := Recorder())
 
     assert len({one.run, two.run, again.run}) == 3
     assert len(rest.epochs) == 2
@@ -559,11 +559,11 @@ def test_the_same_twice_at_once_without_a_place_are_two_runs(ask, tmp_path, monk
 def test_a_finished_run_without_a_place_is_found_again(ask, tmp_path, monkeypatch) -> None:
     """--resume answers with the newest run of the same request; without it there is another."""
     monkeypatch.chdir(tmp_path)
-    request = replace(ask("x", strategy="linear-probe"), out=None)
+    request = changed(ask("x", strategy="linear-probe"), out=None)
     first = run(request)
 
-    again = run(replace(request, resume=True), recorder := Recorder())
-    other = run(replace(request, resume=True, seed=1))
+    again = run(changed(request, resume=True), recorder := Recorder())
+    other = run(changed(request, resume=True, seed=1))
 
     assert again.run == first.run != other.run
     assert f"{first.run} is finished (linear-probe, " in recorder.notes[-1]
@@ -572,7 +572,7 @@ def test_a_finished_run_without_a_place_is_found_again(ask, tmp_path, monkeypatc
 def test_a_training_is_listed_from_its_beginning_on(ask, tmp_path, monkeypatch) -> None:
     """It is no run: `runs` shows it as unfinished, and the newest run is another."""
     monkeypatch.chdir(tmp_path)
-    request = replace(ask("x", strategy="linear-probe"), out=None, command="finetune train me")
+    request = changed(ask("x", strategy="linear-probe"), out=None, command="finetune train me")
     done = run(request)
     seen = []
 
@@ -581,7 +581,7 @@ def test_a_training_is_listed_from_its_beginning_on(ask, tmp_path, monkeypatch) 
             super().step(name)
             seen.append(([r.error for r in listing.rows() if r.error], str(listing.latest())))
 
-    run(replace(request, seed=1), Looks())
+    run(changed(request, seed=1), Looks())
 
     assert set(map(str, seen)) == {str((["unfinished: finetune train me"], done.run))}
 
@@ -592,12 +592,12 @@ def test_a_link_is_no_place_for_a_run(ask, tmp_path: Path, kind: str) -> None:
     target = tmp_path / "elsewhere"
     if kind == "link":
         target.mkdir()
-    Path(ask("run").out).symlink_to(target)
+    Path(ask("run").output.out).symlink_to(target)
 
     with pytest.raises(RunError, match="is a link") as caught:
         run(ask("run"), Stopper(step="reading"))
 
-    assert str(Path(ask("run").out) / "run") in caught.value.hint
+    assert str(Path(ask("run").output.out) / "run") in caught.value.hint
 
 
 def test_the_last_epoch_need_not_be_kept(ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -616,7 +616,7 @@ def test_the_last_epoch_need_not_be_kept(ask, monkeypatch: pytest.MonkeyPatch) -
 
     assert (result.stopped, result.failed) == (None, None)
     assert any("No space left on device; going on" in note for note in recorder.notes)
-    assert run_folder.load(Path(request.out))
+    assert run_folder.load(Path(request.output.out))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -642,7 +642,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("options", [{}, {"resume": True}], ids=str)
 def test_a_persons_own_folder_beside_the_run_is_left_alone(ask, name: str, options) -> None:
     """Refused by the name of what is there: nothing is deleted and nothing is put beside it."""
-    request = replace(ask("mine"), **options)
+    request = changed(ask("mine"), **options)
     file = folder_of(request) / name
     file.parent.mkdir(parents=True)
     file.write_text("precious")
@@ -736,7 +736,7 @@ def test_damaged_progress_is_named(ask) -> None:
     file.write_bytes(file.read_bytes()[:-7])
 
     with pytest.raises(RunError, match=file.name) as caught:
-        run(replace(ask("cut"), resume=True))
+        run(changed(ask("cut"), resume=True))
 
     assert "Remove" in caught.value.hint
 
@@ -765,10 +765,11 @@ def test_a_run_is_repeated_bit_for_bit(ask, tmp_path: Path) -> None:
     """--from-run asks for the same again and says that the model is the same."""
     first = run(ask("first", seed=3))
 
-    request = train.repetition(Path(first.run), Request(root="", out=str(tmp_path / "again")))
+    request = train.repetition(Path(first.run), options_for(root="", out=str(tmp_path / "again")))
     train.run_training(request, recorder := Recorder(), Path(first.run))
 
-    assert (request.seed, request.strategy, request.options) == (3, "deep", OPTIONS)
+    again = flat(request)
+    assert (again.seed, again.strategy, again.options) == (3, "deep", OPTIONS)
     assert "the same model, bit for bit" in recorder.notes[-1]
     assert model(tmp_path / "again") == model(first.run)
     assert not [n for n in recorder.notes if "may differ" in n]
@@ -777,11 +778,11 @@ def test_a_run_is_repeated_bit_for_bit(ask, tmp_path: Path) -> None:
 def test_what_differs_in_a_repetition_is_told(ask, tmp_path: Path, monkeypatch) -> None:
     """Other versions and other images are named; the result is told from the first."""
     first = run(ask("first"))
-    (Path(ask("x").root) / "a" / "0001.png").unlink()
-    versions = analysis.versions()
-    monkeypatch.setattr(analysis, "versions", lambda: {**versions, "torch": "9.9"})
+    (Path(ask("x").data.root) / "a" / "0001.png").unlink()
+    versions = begin.versions()
+    monkeypatch.setattr(begin, "versions", lambda: {**versions, "torch": "9.9"})
 
-    request = train.repetition(Path(first.run), Request(root="", out=str(tmp_path / "again")))
+    request = train.repetition(Path(first.run), options_for(root="", out=str(tmp_path / "again")))
     train.run_training(request, recorder := Recorder(), Path(first.run))
 
     told = next(n for n in recorder.notes if "may differ" in n)
@@ -797,7 +798,7 @@ def test_a_run_that_does_not_say_what_was_asked_cannot_be_repeated(ask) -> None:
     (first / "run.json").write_text(text.replace('"request": {', '"was": {'), "utf-8")
 
     with pytest.raises(RunError, match="does not say what was asked") as caught:
-        train.repetition(first, Request(root=""))
+        train.repetition(first, options_for(root=""))
 
     assert "finetune train" in caught.value.hint
 

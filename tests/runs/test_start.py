@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Recorder, train
+from helpers import Recorder, options_for, train
 from safetensors.numpy import load_file, save_file
 
 from finetune.backbones import load, prepared, registry
 from finetune.records.codec import to_builtins
 from finetune.records.errors import BackboneError, RunError
-from finetune.records.options import Request
 from finetune.runs import run_folder
 from finetune.runs.start import as_start
 from finetune.workflows import recommend
@@ -93,7 +92,9 @@ def test_another_backbone_than_the_runs_is_refused_before_any_image_is_read(
 
 def test_a_run_starts_recommend_and_compare(first: Path, three: Path) -> None:
     """All three commands that learn take it, and say once that ImageNet is not what it saw last."""
-    request = Request(root=str(three), backbone=NAME, weights=str(first), strategy="linear-probe")
+    request = options_for(
+        root=str(three), backbone=NAME, weights=str(first), strategy="linear-probe"
+    )
     heard = Recorder()
 
     advice = recommend.run_recommendation(request, heard)
@@ -173,7 +174,7 @@ def test_a_run_that_promises_a_larger_network_makes_none(first: Path, tmp_path: 
     bad = shutil.copytree(first, tmp_path / "bad")
     facts = run_folder.load_facts(bad)
     facts = replace(facts, backbone=replace(facts.backbone, name="vit_giant_patch14_224"))
-    (bad / run_folder.RUN).write_text(json.dumps(to_builtins(facts)), "utf-8")
+    (bad / run_folder.FACTS).write_text(json.dumps(to_builtins(facts)), "utf-8")
 
     with pytest.raises(BackboneError, match="does not fit the backbone"):
         load.build("vit_giant_patch14_224", str(bad), origin_of(bad))
@@ -182,7 +183,7 @@ def test_a_run_that_promises_a_larger_network_makes_none(first: Path, tmp_path: 
 def test_a_damaged_run_is_no_start(first: Path, tmp_path: Path) -> None:
     """What cannot be read is told with its file, and nothing else is taken in its place."""
     bad = shutil.copytree(first, tmp_path / "bad")
-    (bad / run_folder.RUN).write_text("{", "utf-8")
+    (bad / run_folder.FACTS).write_text("{", "utf-8")
 
     with pytest.raises(RunError, match=r"cannot read .*run\.json"):
         as_start(str(bad / run_folder.MODEL))

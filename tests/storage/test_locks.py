@@ -20,7 +20,7 @@ for name in ("fork", "getuid", "geteuid", "getgid", "sysconf", "posix_fallocate"
     delattr(os, name)
 del signal.SIGHUP, signal.SIGALRM
 import finetune
-from finetune.cli.app import run
+from finetune.cli.process import run
 """
 
 
@@ -65,7 +65,7 @@ def test_a_lock_dies_with_its_process(tmp_path: Path, without: str) -> None:
 def test_it_trains_and_predicts_without_what_windows_lacks(image_folder, tmp_path: Path) -> None:
     """A process without fcntl, resource, fork, user ids and SIGHUP trains, and another predicts."""
     root, out = image_folder({"a": 8, "b": 8}), tmp_path / "run"
-    tiny = ["--strategy", "partial", "--epochs", "1", "--side-px", "64"]
+    tiny = ["--strategy", "partial", "--epochs", "1", "--image-size", "64"]
     tiny += ["--backbone", "test_resnet", "--weights", "random"]
     commands = [
         ["train", str(root), *tiny, "--out", str(out)],

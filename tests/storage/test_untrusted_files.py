@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 
 from finetune.backbones import engine, inference, load
 from finetune.deploy import inference_file
+from finetune.deploy.predictor import Predictor
 from finetune.heads import ridge
 from finetune.records.errors import BackboneError, RunError
 from finetune.storage import untrusted_files
@@ -356,7 +357,7 @@ def honest() -> tuple[bytes, bytes]:
     made = engine.make(backbone, torch.device("cpu"), SIDE, 1)
     head = ridge.Head(np.ones((3, 84)), np.zeros(3), 1.0)
     files, why = inference_file.inference_file(
-        lambda: engine.convert(backbone, SIDE), head, ("top",), SIDE, made
+        lambda: engine.convert(backbone, SIDE), Predictor(made, SIDE, (), 1.0, head, ("top",))
     )
     assert files is not None, why
     return files

@@ -102,17 +102,17 @@ def test_on_halves_every_image_is_judged_by_the_half_it_is_not_in(tiny: Backbone
     """The trial has the halves' parts in order and one row of scores for each held-out image."""
     data, plan = material(tiny), make_plan(tiny)
 
-    trial = holdout.on_halves(data, plan)
+    trial = holdout.on_two_folds(data, plan)
 
     assert sorted(trial.held) == list(range(24))
-    assert trial.scores.shape == (24, 2)
+    assert trial.logits.shape == (24, 2)
     assert trial.tuned is None
     for mine, other in zip(trial.parts, holdout.halves(data), strict=True):
         np.testing.assert_array_equal(mine[0], other[0])
         np.testing.assert_array_equal(mine[1], other[1])
     rows, held = trial.parts[1]
     np.testing.assert_array_equal(
-        trial.scores[-len(held) :], holdout.on_part(data, plan, rows, held)
+        trial.logits[-len(held) :], holdout.on_part(data, plan, rows, held)
     )
 
 
@@ -127,11 +127,11 @@ def test_the_second_half_is_not_trained_where_the_first_settles_it(
         asked.append(len(trial.held))
         return enough
 
-    trial = holdout.on_halves(data, make_plan(tiny), settles)
+    trial = holdout.on_two_folds(data, make_plan(tiny), settles)
 
     assert asked == [12]
     assert len(trial.parts) == parts
-    assert len(trial.scores) == len(trial.held) == 12 * parts
+    assert len(trial.logits) == len(trial.held) == 12 * parts
     assert trial.how.startswith(f"{12 * parts} images")
 
 
@@ -189,10 +189,10 @@ def test_a_half_without_a_class_still_knows_it(tiny: Backbone) -> None:
     labels[-1] = 2
     data = replace(data, labels=labels, classes=3)
 
-    scores = holdout.on_part(data, make_plan(tiny), np.arange(20), np.arange(20, 24))
+    logits = holdout.on_part(data, make_plan(tiny), np.arange(20), np.arange(20, 24))
 
-    assert scores.shape == (4, 3)
-    assert np.isfinite(scores).all()
+    assert logits.shape == (4, 3)
+    assert np.isfinite(logits).all()
 
 
 def test_split_scores_are_those_of_the_model_kept(tiny: Backbone) -> None:
@@ -204,8 +204,8 @@ def test_split_scores_are_those_of_the_model_kept(tiny: Backbone) -> None:
 
     assert trial.tuned is not None
     assert np.array_equal(trial.held, val)
-    assert trial.scores.shape == (8, 2)
-    assert np.array_equal(trial.scores, holdout._scores(data, trial.tuned, val))
+    assert trial.logits.shape == (8, 2)
+    assert np.array_equal(trial.logits, holdout._scores(data, trial.tuned, val))
 
 
 @pytest.mark.parametrize(("kind", "told"), [("partial", True), ("deep", False)])

@@ -33,21 +33,21 @@ def minimised(
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Probabilities [C] of all images (`blind`) or [C,C] of each class's, and the loss there."""
     shape = (1, classes) if blind else (classes, classes)
-    scores = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
+    logits = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
     wanted = torch.from_numpy(labels)
     optimiser = torch.optim.LBFGS(
-        [scores], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe"
+        [logits], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe"
     )
 
     def step() -> torch.Tensor:
         optimiser.zero_grad()
-        value = loss(scores.expand(len(wanted), -1) if blind else scores[wanted], wanted)
+        value = loss(logits.expand(len(wanted), -1) if blind else logits[wanted], wanted)
         value.backward()
         return value
 
     for _ in range(5):
         optimiser.step(step)
-    found = scores.detach().softmax(dim=1).numpy()
+    found = logits.detach().softmax(dim=1).numpy()
     return (found[0] if blind else found), float(step().detach())
 
 
@@ -112,35 +112,35 @@ def test_a_class_without_images_costs_nothing() -> None:
 
 def test_without_weights_it_is_pytorchs_smoothed_cross_entropy() -> None:
     """Where every image counts one, nothing is different from what everyone trains with."""
-    scores, labels = torch.randn(32, 5), torch.arange(32) % 5
+    logits, labels = torch.randn(32, 5), torch.arange(32) % 5
 
-    mine = Loss(None, SMOOTHING)(scores, labels)
+    mine = Loss(None, SMOOTHING)(logits, labels)
 
-    theirs = torch.nn.CrossEntropyLoss(label_smoothing=SMOOTHING)(scores, labels)
+    theirs = torch.nn.CrossEntropyLoss(label_smoothing=SMOOTHING)(logits, labels)
     torch.testing.assert_close(mine, theirs)
 
 
 def test_a_weight_counts_an_image_as_often_as_copies_would() -> None:
     """A weight of three is the same as three copies, smoothing and all, but for the mean."""
-    scores, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     copies = torch.tensor([0, 1, 1, 1, 2, 3])
 
-    mine = Loss(torch.tensor([1.0, 3.0, 1.0]), SMOOTHING)(scores, labels)
+    mine = Loss(torch.tensor([1.0, 3.0, 1.0]), SMOOTHING)(logits, labels)
 
-    plain = Loss(None, SMOOTHING)(scores[copies], labels[copies])
+    plain = Loss(None, SMOOTHING)(logits[copies], labels[copies])
     torch.testing.assert_close(mine * len(labels), plain * len(copies))
 
 
 def test_batches_of_an_epoch_have_the_loss_of_the_set() -> None:
     """The mean over batches, however cut, is the set's: a rare image counts the same in each."""
     labels = torch.from_numpy(labels_of(40, 3))
-    scores = torch.randn(43, 2)
+    logits = torch.randn(43, 2)
     loss = weighed(labels.numpy(), 2)
 
-    parts = zip(scores.split(16), labels.split(16), strict=True)
+    parts = zip(logits.split(16), labels.split(16), strict=True)
     total = sum(float(loss(s, y)) * len(y) for s, y in parts) / len(labels)
 
-    assert total == pytest.approx(float(loss(scores, labels)), rel=1e-5)
+    assert total == pytest.approx(float(loss(logits, labels)), rel=1e-5)
 
 
 def test_class_weights_favour_rare_classes_at_mean_one() -> None:

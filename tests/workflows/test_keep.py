@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import Recorder
+from helpers import Recorder, options_for
 
 from finetune.data import examination
 from finetune.deploy import inference_file
 from finetune.records.errors import RunError
-from finetune.records.options import Request
 from finetune.records.run import RunResult
 from finetune.report import html
 from finetune.runs import listing, run_folder
@@ -48,7 +47,7 @@ def ready(image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def train(root: Path, listener: Recorder | None = None, out: str | None = "run") -> RunResult:
     """A linear probe on a small network: a second."""
     tiny = {"backbone": "test_resnet", "weights": "random", "strategy": "linear-probe"}
-    request = Request(root=str(root), out=out, **tiny)  # type: ignore[arg-type]
+    request = options_for(root=str(root), out=out, **tiny)
     return run_training(request, listener or Recorder())
 
 

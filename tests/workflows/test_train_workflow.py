@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SAMPLE, Recorder, train
+from helpers import SAMPLE, Recorder, options_for, train
 
 from finetune.data import decoding
 from finetune.decision import choose, fitted
 from finetune.metrics import classification
+from finetune.records import file_names
 from finetune.records.dataset import Splits
 from finetune.records.errors import DataError, RunError, UsageError
-from finetune.records.options import Request
 from finetune.records.run import RunResult
-from finetune.runs import places, run_folder
+from finetune.runs import run_folder
 from finetune.workflows import compare, predict, recommend
 from finetune.workflows.train import run_training
 
@@ -43,7 +43,7 @@ def test_a_run_folder_has_exactly_its_files(leaves_run: tuple[RunResult, Path]) 
     """A run is eight files, and the data folder is not one byte different."""
     _, out = leaves_run
 
-    assert {p.name for p in out.iterdir()} == RUN_FILES == places.RUN_FILES
+    assert {p.name for p in out.iterdir()} == RUN_FILES == file_names.OF_A_RUN
     assert [p.name for p in out.parent.iterdir()] == [out.name]
 
 
@@ -116,7 +116,7 @@ def test_a_tuned_model_is_returned_when_it_beats_the_probe(tmp_path: Path) -> No
 
 def test_shuffled_labels_give_chance_and_no_tuned_model(tmp_path: Path) -> None:
     """When labels mean nothing, tests say so, taken together, and the floor keeps the probe."""
-    right = judged = 0
+    correct = judged = 0
     for seed in range(5):
         files = sorted(SAMPLE.rglob("*.jpg"))
         random.Random(seed).shuffle(files)
@@ -129,14 +129,14 @@ def test_shuffled_labels_give_chance_and_no_tuned_model(tmp_path: Path) -> None:
         options = {} if seed else {"epochs": 2, "side_px": 64}
         result = train(data, tmp_path / f"run{seed}", strategy=kind, options=options)
         assert result.test is not None
-        right += round(result.test.accuracy * result.test.n)
+        correct += round(result.test.accuracy * result.test.n)
         judged += result.test.n
         if not seed:
             assert result.floor is not None
             assert result.floor.kept == "probe"
             assert result.strategy in ("linear-probe", "stage-probe")
 
-    low, high = classification.wilson(right, judged)
+    low, high = classification.wilson(correct, judged)
     assert low < 0.25 < high
 
 
@@ -166,7 +166,7 @@ def test_the_test_images_are_read_last(
     monkeypatch.setattr(decoding, "decode", spy_decode)
     monkeypatch.setattr(Path, "open", spy_open)
     options = {"epochs": 1, "side_px": 64}
-    request = Request(
+    request = options_for(
         root=str(root),
         out=str(tmp_path / "run"),
         strategy="partial",
@@ -278,7 +278,7 @@ def test_a_comparison_ends_with_ctrl_c(image_folder, monkeypatch: pytest.MonkeyP
     root = image_folder({"a": 12, "b": 12})
 
     with pytest.raises(KeyboardInterrupt):
-        compare.run_comparison(Request(root=str(root)), Recorder())
+        compare.run_comparison(options_for(root=str(root)), Recorder())
 
 
 def test_a_comparison_needs_a_test_image_that_can_be_read(
@@ -293,7 +293,7 @@ def test_a_comparison_needs_a_test_image_that_can_be_read(
         file.write_bytes(b"not a picture")
 
     with pytest.raises(DataError, match="none of the 2 test images"):
-        compare.run_comparison(Request(root=str(root)), Recorder())
+        compare.run_comparison(options_for(root=str(root)), Recorder())
 
 
 def test_same_seed_same_run(image_folder, tmp_path: Path) -> None:
@@ -361,7 +361,8 @@ def test_recommendation_of_a_folder_trains_nothing(
     before = fingerprint(tmp_path)
 
     advice = recommend.run_recommendation(
-        Request(root=str(root), policy="table", size="large", similarity="different"), Recorder()
+        options_for(root=str(root), policy="table", size="large", similarity="different"),
+        Recorder(),
     )
 
     assert fingerprint(tmp_path) == before

@@ -12,35 +12,33 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import prepared, registry
-from finetune.decision import table
+from finetune.records import options as options_of
 from finetune.records.analysis import DatasetProfile
 from finetune.records.dataset import Splits
 from finetune.records.errors import UsageError
 from finetune.records.events import Listener
-from finetune.records.options import Request
+from finetune.records.options import Options
 from finetune.runs import start
-from finetune.training import recipe
 
 
-def check_request(request: Request) -> None:
+def check_options(options: Options) -> None:
     """Refuse what cannot be done before any image is read.
 
     Raises:
         UsageError: names the option and what to give instead.
     """
-    if request.strategy != "auto":
-        table.named(request.strategy)
-    recipe.check(request.options)
-    prepared.require_device(request.device)
-    if start.as_start(request.weights, request.backbone) is None:
-        registry.require(request.weights)
-    scratch = request.strategy == "scratch"
-    if scratch and request.weights not in (None, registry.RANDOM):
+    options_of.check(options)
+    asked = options.backbone
+    prepared.require_device(asked.device)
+    if start.as_start(asked.weights, asked.name) is None:
+        registry.require(asked.weights)
+    scratch = options.decision.strategy == "scratch"
+    if scratch and asked.weights not in (None, registry.RANDOM):
         raise UsageError(
-            f"--strategy scratch starts from random weights, not from {request.weights}",
+            f"--strategy scratch starts from random weights, not from {asked.weights}",
             hint="Leave out --weights, or choose another --strategy.",
         )
-    if request.backbone == "lenet5" and not scratch and request.weights is None:
+    if asked.name == "lenet5" and not scratch and asked.weights is None:
         raise UsageError(
             "lenet5 has no pretrained weights",
             hint="Use --strategy scratch, or --weights FILE with your own.",
@@ -48,7 +46,7 @@ def check_request(request: Request) -> None:
 
 
 def analyzed(
-    request: Request,
+    options: Options,
     listener: Listener,
     clock: Clock,
     *,
@@ -56,10 +54,10 @@ def analyzed(
     most: int | None = None,
 ) -> tuple[Analysis, Probes, DatasetProfile]:
     """The data looked at: features, probes of each stage, size and similarity."""
-    seen = analyze.analyze(request, listener, clock, most)
-    probes = fit_probes(seen, clock, all_stages=all_stages)
-    measured = axes.measure(seen, probes, clock)
-    return replace(seen, findings=seen.findings + axes.overlap(seen)), probes, measured
+    analysis = analyze.analyze(options, listener, clock, most)
+    probes = fit_probes(analysis, clock, all_stages=all_stages)
+    measured = axes.measure(analysis, probes, clock)
+    return replace(analysis, findings=analysis.findings + axes.overlap(analysis)), probes, measured
 
 
 def counts(splits: Splits) -> dict[str, int]:

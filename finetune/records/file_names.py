@@ -1,0 +1,14 @@
+"""Names of the files of a run's folder and of an unfinished training's; written here alone."""
+
+from __future__ import annotations
+
+FACTS = "run.json"
+RESULT = "result.json"
+SPLITS = "splits.json"
+HISTORY = "history.jsonl"
+REPORT = "report.html"
+MODEL = "model.safetensors"
+# The whole network of a run as OpenVINO reads it: topology and constants.
+NETWORK = ("inference.xml", "inference.bin")
+OF_A_RUN = frozenset({FACTS, RESULT, SPLITS, HISTORY, REPORT, MODEL, *NETWORK})
+BEGUN = "begun.json"

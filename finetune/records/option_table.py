@@ -1,0 +1,400 @@
+"""Every option of the command line, once: its name, what it takes, what it means, who has it.
+
+Made from it: the command line, the ranges, the defaults of the records, docs/options.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from finetune.records.errors import UsageError
+from finetune.records.option import Group, Option
+
+DATA = "train recommend compare check"
+DECIDING = "train recommend compare"
+TRAIN = "train"
+SHARE = (0.0, 0.9)
+OPTIONS: dict[Group, tuple[Option, ...]] = {
+    "data": (
+        Option(
+            name="label_from",
+            commands=f"{DATA} evaluate",
+            metavar="REGEX",
+            help="Labels are in the names of files, not of folders: what its first bracket finds, "
+            r"such as '^([a-z]+)\.' in cat.0.jpg.",
+        ),
+        Option(
+            name="group",
+            commands=DATA,
+            metavar="REGEX",
+            help="Images in whose file names it finds the same (its first bracket, else all it "
+            "matches) stay on one side of every split: '^(patient[0-9]+)_'.",
+        ),
+        Option(
+            name="near_copies",
+            typed="--near-duplicates",
+            old="--near-copies",
+            commands=DATA,
+            choices=("together", "ignore"),
+            default="together",
+            help="Keep near duplicates on one side of a split, or do not look for them.",
+        ),
+        Option(
+            name="val_fraction",
+            kind="float",
+            commands=DATA,
+            default=0.2,
+            ends=SHARE,
+            help="Share of the images that are not test, kept from tuning.",
+        ),
+        Option(
+            name="test_fraction",
+            kind="float",
+            commands=DATA,
+            default=0.2,
+            ends=SHARE,
+            help="Share of all images kept for the one final test; 0 for none.",
+        ),
+        Option(
+            name="max_per_class",
+            kind="int",
+            commands=DATA,
+            ends=(2, math.inf),
+            help="Use at most so many images per class that are not test.",
+        ),
+        Option(
+            name="on_bad_image",
+            commands=DECIDING,
+            choices=("skip", "error"),
+            default="skip",
+            help="Leave unreadable images out, or stop.",
+        ),
+        Option(
+            name="strict",
+            kind="flag",
+            commands="train recommend check",
+            help="Stop with exit code 3 on any warning.",
+        ),
+        Option(
+            name="unseen",
+            kind="flag",
+            commands="evaluate",
+            help="Leave out images the run was trained on.",
+        ),
+    ),
+    "decision": (
+        Option(
+            name="strategy",
+            commands=TRAIN,
+            choices=("auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"),
+            default="auto",
+            help="How far to fine-tune; auto decides by --policy.",
+        ),
+        Option(
+            name="policy",
+            commands="train recommend",
+            choices=("measured", "table"),
+            default="measured",
+            help="measured: short trials of tuning may overrule the classic table; table: its "
+            "letter.",
+        ),
+        Option(
+            name="budget_s",
+            typed="--budget",
+            commands=DECIDING,
+            ends=(0.001, 1e9),
+            metavar="TIME",
+            unset="15m; none for compare, or where you name the strategy",
+            help="What does not fit is not started: 90s, 10m, 1h30.",
+        ),
+        Option(
+            name="size",
+            commands=DECIDING,
+            choices=("small", "large"),
+            unset="measured",
+            help="Amount of data.",
+        ),
+        Option(
+            name="similarity",
+            commands=DECIDING,
+            choices=("similar", "different"),
+            unset="measured",
+            help="Likeness to ImageNet.",
+        ),
+    ),
+    "training": (
+        Option(
+            name="backbone",
+            commands=DECIDING,
+            metavar="NAME",
+            unset="tf_efficientnet_lite0, or the run's that --weights names",
+            help="Any timm model, alexnet or lenet5.",
+        ),
+        Option(
+            name="weights",
+            commands=DECIDING,
+            metavar="PATH",
+            unset="the backbone's pretrained ones",
+            help="A local checkpoint, a run to start from, or `random`.",
+        ),
+        Option(
+            name="device",
+            commands=f"{DECIDING} predict evaluate",
+            default="auto",
+            metavar="NAME",
+            help="auto, cpu, cuda, cuda:1 or mps.",
+        ),
+        Option(
+            name="seed",
+            kind="int",
+            commands=DATA,
+            default=0,
+            ends=(0, 2**63 - 1),  # what the generators of numpy and torch take alike
+            help="Another seed is another split and another order.",
+        ),
+        Option(
+            name="epochs",
+            kind="int",
+            commands=TRAIN,
+            ends=(1, 10_000),
+            by_rule=True,
+            help="Passes over the training images.",
+        ),
+        Option(
+            name="batch_size",
+            kind="int",
+            commands=TRAIN,
+            ends=(1, 4096),
+            by_rule=True,
+            help="Images per step.",
+        ),
+        Option(
+            name="optimiser",
+            typed="--optimizer",
+            old="--optimiser",
+            commands=TRAIN,
+            choices=("sgd", "adam", "adamw", "adadelta", "adagrad"),
+            by_rule=True,
+            help="What turns gradients into steps.",
+        ),
+        Option(
+            name="lr",
+            kind="float",
+            commands=TRAIN,
+            ends=(1e-9, 100.0),
+            by_rule=True,
+            help="Learning rate of the last tuned stage.",
+        ),
+        Option(
+            name="patience",
+            kind="int",
+            commands=TRAIN,
+            ends=(1, 10_000),
+            by_rule=True,
+            help="Stop after so many epochs without a better one.",
+        ),
+        Option(
+            name="side_px",
+            typed="--image-size",
+            old="--side-px",
+            kind="int",
+            commands=TRAIN,
+            ends=(16, 2048),
+            by_rule=True,
+            help="Side in pixels of the images that tuning sees.",
+        ),
+        Option(
+            name="label_smoothing",
+            kind="float",
+            commands=TRAIN,
+            ends=SHARE,
+            by_rule=True,
+            help="Share of the label spread over all classes.",
+        ),
+        Option(
+            name="dropout",
+            kind="float",
+            commands=TRAIN,
+            ends=SHARE,
+            by_rule=True,
+            help="Dropout in the head.",
+        ),
+        Option(
+            name="weight_decay",
+            kind="float",
+            commands=TRAIN,
+            ends=(0.0, 10.0),
+            by_rule=True,
+            help="Weight decay.",
+        ),
+        Option(
+            name="class_weights",
+            kind="switch",
+            commands=TRAIN,
+            by_rule=True,
+            help="Weigh rare classes more.",
+        ),
+        Option(
+            name="resume",
+            kind="flag",
+            commands=TRAIN,
+            help="Go on with a training that was killed or interrupted.",
+        ),
+        Option(
+            name="from_run",
+            kind="folder",
+            commands=TRAIN,
+            help="Repeat this run: its folder (or DIR), options and seed, less what you give.",
+        ),
+    ),
+    "augmentation": (
+        Option(
+            name="crop",
+            kind="float",
+            commands=TRAIN,
+            ends=(0.05, 1.0),
+            by_rule=True,
+            help="Smallest share of the area kept, 1 for no crop.",
+        ),
+        Option(
+            name="flip",
+            kind="float",
+            commands=TRAIN,
+            ends=(0.0, 1.0),
+            by_rule=True,
+            help="Probability of a mirror image, 0 for none.",
+        ),
+        Option(
+            name="rotation_deg",
+            typed="--rotation",
+            old="--rotation-deg",
+            kind="float",
+            commands=TRAIN,
+            ends=(0.0, 180.0),
+            by_rule=True,
+            help="Largest rotation in degrees, 0 for none.",
+        ),
+        Option(
+            name="translation",
+            kind="float",
+            commands=TRAIN,
+            ends=(0.0, 0.5),
+            by_rule=True,
+            help="Largest shift as a share of the side, 0 for none.",
+        ),
+        Option(
+            name="stretch",
+            typed="--aspect-ratio",
+            old="--stretch",
+            kind="float",
+            commands=TRAIN,
+            ends=(0.0, 1.0),
+            by_rule=True,
+            help="Largest change of the log of the aspect ratio, 0 for none.",
+        ),
+        Option(
+            name="colour",
+            typed="--color-jitter",
+            old="--colour",
+            kind="float",
+            commands=TRAIN,
+            ends=(0.0, 1.0),
+            by_rule=True,
+            help="Largest relative change of brightness, contrast and saturation, 0 for none.",
+        ),
+    ),
+    "output": (
+        Option(
+            name="out",
+            kind="folder",
+            commands=TRAIN,
+            unset="./runs/…",
+            help="The folder to write the run into.",
+        ),
+        Option(
+            name="run",
+            kind="folder",
+            commands="predict evaluate",
+            unset="the newest in ./runs",
+            help="A run folder.",
+        ),
+        Option(
+            name="top",
+            kind="int",
+            commands="predict",
+            ends=(1, math.inf),
+            unset="3; 1 in --csv",
+            help="Classes to list per image.",
+        ),
+        Option(
+            name="csv_file",
+            typed="--csv",
+            kind="file",
+            commands="predict",
+            metavar="FILE",
+            help="Write the answers to this file.",
+        ),
+        Option(
+            name="errors",
+            kind="file",
+            commands="train evaluate",
+            metavar="FILE",
+            help="Write the wrong answers to this CSV file: path, truth, answer, probability.",
+        ),
+        Option(name="clear", kind="flag", commands="cache", help="Empty the cache."),
+        Option(
+            name="json",
+            kind="flag",
+            commands=f"{DATA} predict evaluate runs backbones cache",
+            help="Answer as JSON on stdout, nothing else.",
+        ),
+    ),
+}
+ALL = tuple(option for rows in OPTIONS.values() for option in rows)
+NAMED = {option.name: option for option in ALL}
+DEFAULTS: dict[str, Any] = {o.name: False if o.kind == "flag" else o.default for o in ALL}
+OVERRIDES = frozenset(option.name for option in ALL if option.by_rule)
+
+
+def of(command: str) -> dict[Group, list[Option]]:
+    """The options of a command, by groups."""
+    mine = {
+        group: [option for option in rows if command in option.commands.split()]
+        for group, rows in OPTIONS.items()
+    }
+    return {group: rows for group, rows in mine.items() if rows}
+
+
+def flag(name: str) -> str:
+    """What a person types for a value of that name, be it an option or not: `--image-size`."""
+    return NAMED[name].flag if name in NAMED else f"--{name.replace('_', '-')}"
+
+
+def spoken(name: str) -> str:
+    """The same in a sentence: `image size`."""
+    return flag(name).removeprefix("--").replace("-", " ")
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Refuse values that an option does not take, before any work is done.
+
+    Args:
+        values: By the names of options; None stands for what was not given.
+
+    Raises:
+        UsageError: names the option and its value.
+    """
+    for name, value in values.items():
+        option = NAMED.get(name)
+        if option is None or value is None:
+            continue
+        if option.choices and value not in option.choices:
+            raise UsageError(
+                f"{option.flag} is '{value}'", hint=f"Give one of {', '.join(option.choices)}."
+            )
+        if option.ends is not None and not (
+            isinstance(value, int | float) and option.ends[0] <= value <= option.ends[1]
+        ):
+            raise UsageError(f"{option.flag} is {value}", hint=f"Give a value from {option.range}.")
