@@ -79,7 +79,7 @@ def command(*arguments: object) -> tuple[Any, list[str]]:
     """Run the command line in a fresh interpreter: its JSON lines, the heavy modules it loaded."""
     script = (
         "import sys\n"
-        "from finetune.cli.app import run\n"
+        "from finetune.cli.process import run\n"
         "code = run(sys.argv[1:])\n"
         f"print([m for m in {HEAVY!r} if sys.modules.get(m)])\n"
         "sys.exit(code)\n"

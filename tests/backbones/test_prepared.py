@@ -382,7 +382,7 @@ def test_facts_tell_where_a_network_came_from(checkpoint: Path) -> None:
 
 WARM = """
 import sys
-from finetune.cli.app import run
+from finetune.cli.process import run
 code = run(sys.argv[1:])
 print([m for m in ("torch", "torchvision", "timm") if m in sys.modules])
 sys.exit(code)

@@ -200,23 +200,19 @@ def test_an_unfinished_training_is_not_thrown_away(ask) -> None:
     assert "going on after epoch 2 of 3" in rest.notes
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
+def test_another_request_is_not_gone_on_with(ask) -> None:
+    """What differs is named, and what was kept stays."""
+    killed(ask("cut"), Stopper(2))
+
+    for changes, says in (
         ({"seed": 1}, "--seed was 0 and is 1"),
         ({"options": {**OPTIONS, "epochs": 4}}, "--epochs was 3 and is 4"),
         ({"options": {**OPTIONS, "lr": 0.5}}, "--lr was by rule and is 0.5"),
         ({"strategy": "partial"}, "--strategy was deep and is partial"),
         ({"budget_s": 60.0}, "--budget was None and is 60.0"),
-    ],
-    ids=str,
-)
-def test_another_request_is_not_gone_on_with(ask, changes: dict[str, object], says: str) -> None:
-    """What differs is named, and what was kept stays."""
-    killed(ask("cut"), Stopper(2))
-
-    with pytest.raises(RunError, match=says):
-        run(changed(ask("cut", **changes), resume=True))
+    ):
+        with pytest.raises(RunError, match=says):
+            run(changed(ask("cut", **changes), resume=True))
 
     assert run(changed(ask("cut"), resume=True)).stopped is None
 

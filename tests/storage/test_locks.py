@@ -20,7 +20,7 @@ for name in ("fork", "getuid", "geteuid", "getgid", "sysconf", "posix_fallocate"
     delattr(os, name)
 del signal.SIGHUP, signal.SIGALRM
 import finetune
-from finetune.cli.app import run
+from finetune.cli.process import run
 """
 
 
