@@ -301,7 +301,7 @@ def test_use_is_marked_once_a_day(place: Path) -> None:
 WRITER = """
 import sys
 import numpy as np
-from finetune import cache
+from finetune.storage import feature_cache
 import test_cache
 first, count, step = map(int, sys.argv[1:])
 notes = []

@@ -46,7 +46,7 @@ def test_a_place_is_held_by_one_alone(tmp_path: Path) -> None:
 def test_a_lock_dies_with_its_process(tmp_path: Path, without: str) -> None:
     """Another process is refused while one holds it, and is not once that was killed."""
     hide = HIDE if without == "sqlite" else ""
-    script = f"{hide}\nfrom finetune import locks\nimport sys, pathlib\n"
+    script = f"{hide}\nfrom finetune.storage import locks\nimport sys, pathlib\n"
     script += "r = locks.take(pathlib.Path(sys.argv[1])); print('held', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path / "lock")],
