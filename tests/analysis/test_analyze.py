@@ -522,7 +522,8 @@ def test_a_plan_follows_what_was_measured(image_folder) -> None:
     near = replace(found, similarity=replace(found.similarity, column="similar"))
 
     one, two = (plan_for(seen, m, probes, "deep") for m in (near, far))
-    told = replace(seen, request=replace(seen.request, similarity="similar", options={"epochs": 3}))
+    asked = changed(seen.options, similarity="similar", options={"epochs": 3})
+    told = replace(seen, options=asked)
     third = plan_for(told, far, probes, "deep")
 
     tight = plan_for(seen, near, probes, "deep", 96)
@@ -643,7 +644,7 @@ def test_photographs_of_imagenet_classes_are_told(tmp_path: Path) -> None:
     assert finding.title.startswith("2 of 2 classes")
     assert "blume (daisy)" in finding.title
     assert "haus (palace)" in finding.title
-    assert "overstates" in finding.hint
+    assert "too optimistic" in finding.hint
 
 
 def test_drawn_leaves_are_no_imagenet_classes(
