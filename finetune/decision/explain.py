@@ -13,6 +13,8 @@ from finetune.records.analysis import Reason, SimilarityProfile, SizeProfile
 from finetune.records.choices import TUNED, Similarity, Size, Strategy, spoken
 from finetune.records.decision import Gain, Plan, Recommendation, TrialResult
 
+_NEARNESS: dict[Similarity, str] = {"similar": "similar to", "different": "different from"}
+
 
 def recommend(
     size: SizeProfile | Size,
@@ -99,8 +101,8 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     before = Reason(
         "prior",
         f"On other data sets {spoken(tuning)} gained {_measured(lead.prior, lead.prior_spread)} "
-        f"over the best probe, with as many {rule.similarity} images and such a probe error "
-        "(docs/log.md)",
+        f"over the best probe ({_NEARNESS[rule.similarity]} ImageNet, as many images, such a probe "
+        "error; docs/log.md)",
     )
     evidence = [_trial_reason(t, probed) for t in trials]
     if untried is not None:
