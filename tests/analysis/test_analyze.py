@@ -522,7 +522,8 @@ def test_a_plan_follows_what_was_measured(image_folder) -> None:
     near = replace(found, similarity=replace(found.similarity, column="similar"))
 
     one, two = (plan_for(seen, m, probes, "deep") for m in (near, far))
-    told = replace(seen, request=replace(seen.request, similarity="similar", options={"epochs": 3}))
+    given = changed(seen.options, similarity="similar", options={"epochs": 3})
+    told = replace(seen, options=given)
     third = plan_for(told, far, probes, "deep")
 
     tight = plan_for(seen, near, probes, "deep", 96)
