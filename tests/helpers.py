@@ -54,7 +54,7 @@ def options_for(**given: object) -> Options:
     return resolved(Request(**given))  # type: ignore[arg-type]
 
 
-def changed(options: Options, **given: object) -> Options:
+def changed(options: Options, /, **given: object) -> Options:
     """The same with other values for some options."""
     return resolved(replace(flat(options), **given))
 
