@@ -205,7 +205,7 @@ def test_split_scores_are_those_of_the_model_kept(tiny: Backbone) -> None:
     assert trial.tuned is not None
     assert np.array_equal(trial.held, val)
     assert trial.logits.shape == (8, 2)
-    assert np.array_equal(trial.logits, holdout._scores(data, trial.tuned, val))
+    assert np.array_equal(trial.logits, holdout._logits(data, trial.tuned, val))
 
 
 @pytest.mark.parametrize(("kind", "told"), [("partial", True), ("deep", False)])
