@@ -105,9 +105,9 @@ class Row:
     accuracy: float
     log_loss: float
     gain: float | None
-    gain_error: float | None
+    gain_noise: float | None
     less: float | None
-    less_error: float | None
+    less_noise: float | None
     side_px: int
     epochs: int
     batch_size: int

@@ -119,11 +119,11 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "weights that are no numbers": (
         lambda run: edit_model(run, lambda t: t["backbone.pre_logits.1.bias"].fill(np.nan)),
-        "is no number",
+        "is not a number",
     ),
     "weights beyond all bounds": (
         lambda run: edit_model(run, lambda t: t["backbone.pre_logits.1.weight"].fill(3e38)),
-        "is no number",
+        "is not a number",
     ),
     "a tensor too many": (
         lambda run: edit_model(run, lambda t: t.update({"backbone.x": np.zeros(1, "f4")})),

@@ -147,6 +147,7 @@ def _signals() -> Iterator[None]:
 
 
 def quieten() -> None:
-    """Pillow warns of and logs what is odd in images: of no concern here, or told by a fault."""
+    """Pillow and tifffile tell what is odd in images: of no concern here, or told by a fault."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    for name in ("PIL", "tifffile"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

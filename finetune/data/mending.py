@@ -40,7 +40,7 @@ def mended(content: bytes) -> bytes | None:
     way = next((way for magic, way in ways if content.startswith(magic)), None)
     try:
         return None if way is None else way(content)
-    except (struct.error, zlib.error, IndexError, ValueError):
+    except (struct.error, zlib.error, LookupError, ValueError):
         return None
 
 

@@ -88,7 +88,7 @@ class Features:
             f"WHERE engine = ? AND image IN ({marks})",
             (now - DAY_S, engine, *images),
         ).fetchall()
-        old = [(now, cache_place.key) for *_, key, long_ago in rows if long_ago]
+        old = [(now, number) for *_, number, long_ago in rows if long_ago]
         if old and self._keeps:
             # where it may only be read, or another process writes for long, the rows are good
             with contextlib.suppress(sqlite3.OperationalError), self._database:

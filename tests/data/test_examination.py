@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from finetune.data import check_shortcuts, checks, decoding, examination, scan
-from finetune.data import files as data_files
 from finetune.data.examination import Examination
 from finetune.data.files import digest_file
 from finetune.records.dataset import Check
@@ -339,7 +338,7 @@ def test_a_file_that_may_not_be_read_is_named_and_left_out(
             raise DataError(f"cannot read {path}: Permission denied", hint="Ask.")
         return real(path)
 
-    monkeypatch.setattr(data_files, "digest_file", refuse)
+    monkeypatch.setattr(scan, "digest_file", refuse)
 
     check = results(root)["FT118"]
 

@@ -208,7 +208,7 @@ def test_the_distance_is_shown_part_by_part() -> None:
 
     assert "BatchNorm drift 0.75 0.60 0.40 similar 1 - drift / that of noise" in words
     assert "ImageNet confidence 0.50 – – no vote shown only" in words
-    assert "stage profile – – 2.00 uncertain lead of the best lower stage" in words
+    assert "stage profile – – 2.00 uncertain gain of the best lower stage" in words
 
 
 def test_the_plan_shows_every_setting_with_its_reason() -> None:

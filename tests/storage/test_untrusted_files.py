@@ -323,7 +323,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     state["features.0.0.bias"][0] = float("nan")
     torch.save(state, tmp_path / "x.pth")
 
-    with pytest.raises(BackboneError, match=r"no numbers.*features\.0\.0\.bias"):
+    with pytest.raises(BackboneError, match=r"not numbers.*features\.0\.0\.bias"):
         load.build("lenet5", str(tmp_path / "x.pth"))
 
 
