@@ -20,7 +20,7 @@ from finetune.records.metrics import Baseline
 from finetune.records.options import Options, flat
 from finetune.records.run import RunResult
 from finetune.records.training import EpochRecord
-from finetune.runs import fit_slot, listing, resume, run_folder
+from finetune.runs import fit_slot, listing, run_folder
 from finetune.runs import places as runs_places
 from finetune.runs.places import FIT
 from finetune.storage import atomic_files
@@ -747,7 +747,7 @@ def test_progress_is_kept_no_more_often_than_it_is_worth(
     """After keeping took a second, the next is due when twenty more have passed."""
     monkeypatch.setattr(fit_slot, "PAUSE", 20)
     now = iter([0.0, 100.0, 101.0, 120.9, 121.1])
-    monkeypatch.setattr(resume.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(fit_slot.time, "monotonic", lambda: next(now))
     slot = fit_slot.Slot(tmp_path / f"x{FIT}")
 
     assert slot.due

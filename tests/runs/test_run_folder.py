@@ -384,10 +384,10 @@ def test_a_list_of_images_that_could_not_be_read_is_refused_before_the_work(
     """More images than `splits.json` may hold are told with a way on; one byte less is not."""
     splits = Splits(tuple(Sample(f"a/{i}.png", 0, "d" * 64) for i in range(100)), (), ())
     size = len(json.dumps(msgspec.to_builtins(splits), separators=(",", ":")))
-    monkeypatch.setattr(result_file, "MOST_SPLITS_BYTES", size)
+    monkeypatch.setattr(run_folder, "MOST_SPLITS_BYTES", size)
 
     run_folder.require_room(splits)
-    monkeypatch.setattr(result_file, "MOST_SPLITS_BYTES", size - 200)
+    monkeypatch.setattr(run_folder, "MOST_SPLITS_BYTES", size - 200)
     with pytest.raises(DataError, match="100 images are too many") as caught:
         run_folder.require_room(splits)
 
@@ -559,9 +559,11 @@ def test_names_that_are_no_utf8_can_be_saved(tmp_path: Path) -> None:
 
 def test_files_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     """Under a locale of plain ASCII a run has the same bytes."""
-    script = "import sys, pathlib, test_runs; test_runs.save(pathlib.Path(sys.argv[1]))"
+    script = "import sys, pathlib, test_run_folder; test_run_folder.save(pathlib.Path(sys.argv[1]))"
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
-    env = os.environ | plain | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    here = Path(__file__)
+    path = os.pathsep.join(map(str, [here.parent, *here.parents[1:3]]))
+    env = os.environ | plain | {"PYTHONPATH": path}
 
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "ascii")],

@@ -199,7 +199,7 @@ def test_weights_that_are_not_there_are_refused_before_any_image_is_read(
     done = run_cli("train", three, "--weights", given)
 
     assert done.code == 3
-    assert ("no weights at" if kind == "nowhere" else "no finished run") in done.err
+    assert ("no weights at" if kind == "nowhere" else "not a finished run") in done.err
     assert str(given) in done.err
     assert "reading and checking" not in done.err
 
