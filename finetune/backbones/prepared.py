@@ -37,7 +37,7 @@ TOPOLOGY, CONSTANTS, NETWORK, OTHERS = FILES = (
     "network.safetensors",
     "others.safetensors",
 )
-# What the program believes of tuning, and of likeness, was measured with ImageNet's own weights.
+# What the program believes of tuning, and of similarity, was measured with ImageNet's own weights.
 TUNED_BODY = (
     "similarity to ImageNet and what tuning is expected to gain speak of ImageNet's own weights"
 )

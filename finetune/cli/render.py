@@ -131,7 +131,7 @@ def _local(created: str) -> str:
     """A moment of a run's record as clocks show it here, like the date in a run's own name."""
     try:
         return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):  # a stranger's run
+    except (ValueError, OverflowError, OSError):  # an untrusted run
         return created[:16]
 
 

@@ -11,7 +11,7 @@ from finetune.records.choices import Status
 from finetune.records.errors import FinetuneError, printable
 from finetune.records.run import Stop
 
-# Colour and word of each result of a check, the worst first.
+# Color and word of each result of a check, the worst first.
 STATUS: dict[Status, tuple[str, str]] = {
     "error": ("bold red", "error"),
     "warning": ("yellow", "warning"),
@@ -47,7 +47,7 @@ def out() -> Console:
 
 
 def shown(text: str) -> str:
-    """A text from outside, such as a class of a stranger's run, without effect on the terminal."""
+    """A text from outside, such as a class of an untrusted run, without effect on the terminal."""
     return escape(printable(text))
 
 

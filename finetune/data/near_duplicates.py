@@ -63,7 +63,7 @@ def clusters(thumbs: Small) -> npt.NDArray[np.int64]:
         # |a - b|² / 2 = |a|² / 2 + |b|² / 2 - a·b, for these rows and those within reach
         gap = half[start:stop, None] + half[None, start:end] - low[start:stop] @ low[start:end].T
         possible = np.triu(gap <= slack, k=1)
-        # two of one family need no proof: of thousands all alike a few are compared with the rest
+        # two of one cluster need no proof: of thousands all the same few are compared with the rest
         possible &= cluster[order[start:stop], None] != cluster[order[start:end]]
         rows, columns = (np.flatnonzero(possible.any(axis=axis)) for axis in (1, 0))
         ones = order[start + rows]

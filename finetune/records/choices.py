@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 SCHEMA_VERSION = 1
-# Limits on what is read from a run, which may be a stranger's: a confusion matrix has the square of
+# Limits on what is read from a run, which may be untrusted: a confusion matrix has the square of
 # the classes, a batch of images the square of the side.
 MOST_CLASSES = 10_000
 MOST_SIDE_PX = 2048

@@ -121,7 +121,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             commands=DECIDING,
             choices=("similar", "different"),
             unset="measured",
-            help="Likeness to ImageNet.",
+            help="Similarity to ImageNet.",
         ),
     ),
     "training": (

@@ -53,7 +53,7 @@ def analyzed(
     all_stages: bool,
     most: int | None = None,
 ) -> tuple[Analysis, Probes, DatasetProfile]:
-    """The data looked at: features, probes of each stage, size and similarity."""
+    """Analyze the data: features, probes of each stage, size and similarity."""
     analysis = analyze.analyze(options, listener, clock, most)
     probes = fit_probes(analysis, clock, all_stages=all_stages)
     measured = axes.measure(analysis, probes, clock)

@@ -32,6 +32,7 @@ from finetune.records.errors import (
     first_line,
     safe_name,
 )
+from finetune.records.options import Options
 from finetune.records.run import RunResult, Stop
 from finetune.report import html
 from finetune.runs import places, run_folder
@@ -151,8 +152,7 @@ class Keeper:
         Raises:
             RunError: the place is taken, or cannot be written.
         """
-        options, earlier = self.analysis.options, self.progress.earlier
-        return place(options.output.out, options.data.root, earlier, self.progress, name, self.now)
+        return place(self.analysis.options, self.progress, name, self.now)
 
     def _late(self, test: final_test.Test | None) -> tuple[Finding, ...]:
         """What the test images have shown, once they were looked at."""
@@ -316,26 +316,20 @@ class Keeper:
 
 
 def place(
-    out: str | None,
-    root: str,
-    earlier: RunResult | None,
-    progress: Progress,
-    name: str,
-    now: datetime,
+    options: Options, progress: Progress, name: str, now: datetime
 ) -> tuple[Path, Path | None]:
     """Where the run of a request goes, as `Keeper.place` has it.
 
     Args:
-        out: The user's word.
-        root: The data folder.
-        earlier: What this training has written already.
-        progress: Of the training.
+        options: Of the training.
+        progress: What this training has written already.
         name: The strategy.
         now: When it began.
     """
+    out, earlier = options.output.out, progress.earlier
     if out is not None and earlier is not None and earlier.stopped is not None:
         path = Path(out)
         if places.absolute(path) == progress.begun.run:
             places.require_only_a_run(path)
             return path, progress.replaced
-    return run_folder.choose_folder(out, Path(root), name, now.astimezone()), None
+    return run_folder.choose_folder(out, Path(options.data.root), name, now.astimezone()), None

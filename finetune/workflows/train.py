@@ -131,7 +131,7 @@ def _trained(
     now = datetime.now(UTC)
     # a place that is taken is told before the work, not after it
     strategy = options.decision.strategy
-    keep.place(options.output.out, options.data.root, progress.earlier, progress, strategy, now)
+    keep.place(options, progress, strategy, now)
     try:
         analysis, probes, measured = begin.analyzed(
             options, listener, clock, all_stages=strategy not in ("linear-probe", "scratch")
