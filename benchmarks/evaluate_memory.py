@@ -63,8 +63,26 @@ def facts(classes: int) -> RunFacts:
     """A run of so many classes, as far as `evaluate` reads it."""
     about = Preprocess(SIDE_PX, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     plan = Plan(
-        *("linear-probe", ("top",), (), SIDE_PX, 0, 1, "adamw", 0.0, 0.0, 1.0, 0.0, 0.0, 0, 0.0),
-        *(0.0, False, Augment(1.0, 0.0, 0.0, 0.0, 0.0, 0.0), {}),
+        strategy="linear-probe",
+        taps=("top",),
+        tuned_stages=(),
+        side_px=SIDE_PX,
+        epochs=0,
+        batch_size=1,
+        optimiser="adamw",
+        lr=0.0,
+        head_lr=0.0,
+        stage_decay=1.0,
+        weight_decay=0.0,
+        warmup=0.0,
+        patience=0,
+        label_smoothing=0.0,
+        dropout=0.0,
+        class_weights=False,
+        augment=Augment(
+            crop=1.0, flip=0.0, rotation_deg=0.0, translation=0.0, stretch=0.0, colour=0.0
+        ),
+        why={},
     )
     return RunFacts(
         created="2026-01-01T00:00:00+00:00",

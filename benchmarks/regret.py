@@ -123,8 +123,16 @@ def random_effects(values: np.ndarray, noise: np.ndarray) -> tuple[float, float]
 
 def result(row: Row, tuning: Strategy) -> TrialResult:
     """A row of a trial as the program has it."""
-    sizes = (row.learnt_from, row.judged_on, row.side_px, row.epochs)
-    return TrialResult(tuning, *sizes, row.gain or 0.0, row.gain_noise or 0.0, row.seconds)
+    return TrialResult(
+        strategy=tuning,
+        learnt_from=row.learnt_from,
+        judged_on=row.judged_on,
+        side_px=row.side_px,
+        epochs=row.epochs,
+        gain=row.gain or 0.0,
+        noise=row.gain_noise or 0.0,
+        seconds=row.seconds,
+    )
 
 
 # A policy looks at one cell of the known and answers with a strategy and its seconds of training.

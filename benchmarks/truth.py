@@ -235,14 +235,28 @@ class Bench:
 
     def evidence(self) -> Evidence:
         """What was measured."""
-        size, similarity = self.measured.size, self.measured.similarity
+        (name, per_class, seed), size = self.cell, self.measured.size
+        similarity = self.measured.similarity
         parts = {p.name: p.value for p in similarity.parts}
         return Evidence(
-            *(*self.cell, size.images, size.rarest_class, size.classes, size.verdict),
-            *(size.limit or "", similarity.verdict, similarity.column),
-            *(parts["BatchNorm drift"], parts["label agreement"], parts["stage profile"]),
-            *(similarity.diversity, self.probes.name, self.probes.best.score.accuracy),
-            *(self.probes.top.score.accuracy, self.clock.seconds["probes"]),
+            data=name,
+            per_class=per_class,
+            seed=seed,
+            images=size.images,
+            rarest=size.rarest_class,
+            classes=size.classes,
+            size=size.verdict,
+            limit=size.limit or "",
+            similarity=similarity.verdict,
+            column=similarity.column,
+            drift=parts["BatchNorm drift"],
+            agreement=parts["label agreement"],
+            leads=parts["stage profile"],
+            diversity=similarity.diversity,
+            best_probe=self.probes.name,
+            probe_accuracy=self.probes.best.score.accuracy,
+            top_accuracy=self.probes.top.score.accuracy,
+            deciding_seconds=self.clock.seconds["probes"],
         )
 
     def rows(self, kinds: set[str]) -> Iterator[Row]:
@@ -269,14 +283,15 @@ class Bench:
     def tried(self, tuning: Strategy, names: Sequence[str]) -> Iterator[Row]:
         """Short trials of tuning, as the program runs them."""
         began = time.process_time()
-        known = (self.seen, self.probes, self.measured, self.clock)
-        tried = trials.run_trials(*known, tuning, most=len(names))
+        tried = trials.run_trials(
+            self.seen, self.probes, self.measured, self.clock, tuning, most=len(names)
+        )
         seconds = (time.process_time() - began) / len(tried.results)
         full = plan_for(self.seen, self.measured, self.probes, tuning)
         start = 0
         for kind, part in zip(names, tried.trial.parts, strict=True):
             learn, held = part
-            scores = tried.trial.scores[start : start + len(held)]
+            scores = tried.trial.logits[start : start + len(held)]
             start += len(held)
             lead = trials.lead(self.seen, self.probes, holdout.Trial((part,), scores, None, ""))
             labels = self.seen.labels[held]
@@ -309,10 +324,26 @@ class Bench:
     ) -> Row:
         truth = self.test_labels if labels is None else labels
         found = classification.measure(probabilities, truth, self.seen.dataset.classes)
+        name, per_class, seed = self.cell
+        gain, gain_noise, less, less_noise = lead or (None, None, None, None)
         return Row(
-            *(*self.cell, kind, learnt or len(self.seen.labels), found.n),
-            *(found.accuracy, found.log_loss, *(lead or (None,) * 4)),
-            *(plan.side_px, plan.epochs, plan.batch_size, plan.lr, seconds),
+            data=name,
+            per_class=per_class,
+            seed=seed,
+            kind=kind,
+            learnt_from=learnt or len(self.seen.labels),
+            judged_on=found.n,
+            accuracy=found.accuracy,
+            log_loss=found.log_loss,
+            gain=gain,
+            gain_noise=gain_noise,
+            less=less,
+            less_noise=less_noise,
+            side_px=plan.side_px,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            lr=plan.lr,
+            seconds=seconds,
         )
 
 

@@ -93,12 +93,31 @@ REASONS = (
     Reason("T3", "fine-tune a few layers"),
 )
 LEAD = Gain(prior=0.0, prior_spread=0.06, mean=0.031, spread=0.02)
-TRIAL = TrialResult("deep", 600, 600, 128, 5, 0.04, 0.015, 33.5)
+TRIAL = TrialResult(
+    strategy="deep",
+    learnt_from=600,
+    judged_on=600,
+    side_px=128,
+    epochs=5,
+    gain=0.04,
+    noise=0.015,
+    seconds=33.5,
+)
 FORECASTS = (
     Forecast(
-        "linear-probe", 224, 1.5, True, "about 2 s: 8 test images to read; the budget is 60 s"
+        strategy="linear-probe",
+        side_px=224,
+        seconds=1.5,
+        fits=True,
+        text="about 2 s: 8 test images to read; the budget is 60 s",
     ),
-    Forecast("deep", 128, 99.0, False, "about 99 s: 900 steps of 16 images; the budget is 60 s"),
+    Forecast(
+        strategy="deep",
+        side_px=128,
+        seconds=99.0,
+        fits=False,
+        text="about 99 s: 900 steps of 16 images; the budget is 60 s",
+    ),
 )
 RECOMMENDATION = Recommendation(
     strategy="partial",
@@ -261,8 +280,17 @@ EXAMPLES: tuple[Any, ...] = (
     OPTIONS,
     *vars(OPTIONS).values(),
     STOP,
-    Begun(REQUEST, "ab12", "cd34", {"torch": "2.6"}, FORECASTS, "/data/runs/one"),
-    FitProgress(HISTORY, 1, 0.8, 24, 2, {"scale": 65536.0}),
+    Begun(
+        request=REQUEST,
+        images="ab12",
+        backbone="cd34",
+        versions={"torch": "2.6"},
+        forecasts=FORECASTS,
+        run="/data/runs/one",
+    ),
+    FitProgress(
+        history=HISTORY, best_epoch=1, best_loss=0.8, done=24, parts=2, scaler={"scale": 65536.0}
+    ),
     EXPECTED[0],
     Advice(
         RECOMMENDATION, PROFILE, STAGES, EXPECTED, 160, {"train": 4}, (FINDING,), {"total": 2.5}

@@ -15,7 +15,7 @@ BEFORE = {"val": ("train",), "test": ("train", "val")}
 SHOWN = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """What the checks look at.
 

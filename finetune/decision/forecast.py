@@ -73,7 +73,9 @@ def _forecast_of(
     given = asked.budget_s is not None or asked.strategy == "auto"
     limit = f"the budget is {budget:.0f} s" if given else "no budget was given"
     text = f"about {seconds:.0f} s: {text}; {limit}"
-    return Forecast(name, plan.side_px, seconds, seconds <= budget, text)
+    return Forecast(
+        strategy=name, side_px=plan.side_px, seconds=seconds, fits=seconds <= budget, text=text
+    )
 
 
 def of(forecasts: Sequence[Forecast], name: Strategy) -> Forecast:

@@ -144,9 +144,18 @@ def run_trials(
             found = holdout.on_part(made, plan, learn, held)
             part = (rows[learn], rows[held])
             gain, noise, _, _ = lead(analysis, probes, holdout.Trial((part,), found, None, ""))
-        sizes = (len(learn), len(held), plan.side_px, plan.epochs)
-        took = time.perf_counter() - began
-        results.append(TrialResult(tuning, *sizes, gain, noise, took))
+        results.append(
+            TrialResult(
+                strategy=tuning,
+                learnt_from=len(learn),
+                judged_on=len(held),
+                side_px=plan.side_px,
+                epochs=plan.epochs,
+                gain=gain,
+                noise=noise,
+                seconds=time.perf_counter() - began,
+            )
+        )
         parts.append(part)
         logits.append(found)
         if belief is not None and prior.settled(prior.weigh(belief, images, error, results)):

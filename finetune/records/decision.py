@@ -8,7 +8,7 @@ from finetune.records.analysis import Reason
 from finetune.records.choices import DecidedBy, Similarity, Size, Strategy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Augment:
     """Random changes to a training image; zero (or `crop=1`) switches one off.
 
@@ -25,7 +25,7 @@ class Augment:
     colour: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Every hyper-parameter resolved; `why` says for each whether a rule or the user set it.
 
@@ -53,7 +53,7 @@ class Plan:
     why: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """A short tuning against the best probe: both learnt from the same images, judged on others.
 
@@ -70,7 +70,7 @@ class TrialResult:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """Seconds a strategy will take from here to its test, and whether that is in the budget."""
 
@@ -99,7 +99,7 @@ class Gain:
     behind: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """A strategy with its reasons, what would flip it, and the plan it leads to.
 

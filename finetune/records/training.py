@@ -21,7 +21,7 @@ class EpochRecord:
     best: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Begun:
     """What a training that is under way set out to do; kept beside the place of its run.
 
@@ -37,7 +37,7 @@ class Begun:
     run: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitProgress:
     """What is known at the end of an epoch beside the tensors.
 

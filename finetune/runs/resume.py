@@ -161,7 +161,7 @@ def _remove(folder: Path, made: Sequence[Path]) -> None:
 def _begun(folder: Path, options: Options, home: Path, listener: Listener) -> Begun:
     """What is gone on with: what was kept, or a fresh start."""
     asked = options.output
-    new, old = Begun(recorded(options)), unfinished(folder)
+    new, old = Begun(request=recorded(options)), unfinished(folder)
     if old is None and asked.resume:
         done = _finished(home, new) if asked.out is None else _taken(asked.out, new)
         if done is not None:

@@ -196,7 +196,9 @@ def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan
         label_smoothing=0.0,
         dropout=0.0,
         class_weights=False,
-        augment=Augment(1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        augment=Augment(
+            crop=1.0, flip=0.0, rotation_deg=0.0, translation=0.0, stretch=0.0, colour=0.0
+        ),
         why=why,
     )
 

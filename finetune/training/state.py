@@ -232,10 +232,16 @@ def kept(
     arrays = checkpoint.packed(groups)
     if best.logits is not None:
         arrays["scores"] = best.logits
-    loss = best.loss if math.isfinite(best.loss) else None
-    scaler = loop.scaler.state_dict()
-    facts = (tuple(history), best.epoch, loss, loop.done, loop.parts, scaler)
-    return arrays, FitProgress(*facts, slowed=loop.slowed, began=loop.began)
+    return arrays, FitProgress(
+        history=tuple(history),
+        best_epoch=best.epoch,
+        best_loss=best.loss if math.isfinite(best.loss) else None,
+        done=loop.done,
+        parts=loop.parts,
+        scaler=loop.scaler.state_dict(),
+        slowed=loop.slowed,
+        began=loop.began,
+    )
 
 
 def known(found: Kept | None, loop: Loop, listener: Listener) -> tuple[Best, list[EpochRecord]]:

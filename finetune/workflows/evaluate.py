@@ -65,8 +65,11 @@ def run_evaluation(
         metrics=metrics,
         findings=findings + unreadable(bad, messages) + standing.findings,
         errors=mistakes.wrong(
-            *(answers.labels, answers.called, answers.confidence),
-            *([s.path for s in good], facts.classes),
+            answers.labels,
+            answers.called,
+            answers.confidence,
+            [s.path for s in good],
+            facts.classes,
         ),
         better_than_commonest=standing.better,
         verdict=standing.text,

@@ -71,6 +71,5 @@ def wrong_answers(analysis: Analysis, test: Test) -> tuple[WrongAnswer, ...]:
     """Which answers were wrong, the most confident first."""
     found = classification.answers([test.probabilities], test.labels)
     return mistakes.wrong(
-        *(found.labels, found.called, found.confidence),
-        *(test.paths, analysis.dataset.classes),
+        found.labels, found.called, found.confidence, test.paths, analysis.dataset.classes
     )

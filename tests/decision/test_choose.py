@@ -219,7 +219,7 @@ def test_forecasts_of_another_choice_are_not_taken(
 ) -> None:
     """A run that is repeated on other images may weigh other strategies: these are timed anew."""
     data, probes, measured, listener = seen
-    old = (Forecast("linear-probe", 224, 1.0, True, "then"),)
+    old = (Forecast(strategy="linear-probe", side_px=224, seconds=1.0, fits=True, text="then"),)
     kept = SimpleNamespace(begun=SimpleNamespace(forecasts=old), keep_forecasts=lambda _: None)
     going_on = replace(data, progress=kept)
 

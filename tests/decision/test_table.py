@@ -186,7 +186,16 @@ def test_a_forced_strategy_is_taken_and_the_tables_choice_is_named() -> None:
 
 def trial(gain: float, noise: float = 0.03) -> TrialResult:
     """A trial of deep tuning on one half of 200 images."""
-    return TrialResult("deep", 100, 100, 128, 14, gain, noise, 30.0)
+    return TrialResult(
+        strategy="deep",
+        learnt_from=100,
+        judged_on=100,
+        side_px=128,
+        epochs=14,
+        gain=gain,
+        noise=noise,
+        seconds=30.0,
+    )
 
 
 def test_flips_name_how_far_each_threshold_is() -> None:
@@ -326,7 +335,7 @@ def test_a_veto_is_told() -> None:
 
 def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
     """No noise among ten images is not certainty: one image more is a tenth."""
-    agreed = TrialResult("deep", 10, 10, 128, 14, 0.0, 0.0, 1.0)
+    agreed = replace(trial(0.0, 0.0), learnt_from=10, judged_on=10, seconds=1.0)
 
     assert weigh(BELIEF, 100, 0.5, [agreed]).spread > 0.05
 

@@ -751,7 +751,9 @@ def test_progress_is_kept_no_more_often_than_it_is_worth(
     slot = fit_slot.Slot(tmp_path / f"x{FIT}")
 
     assert slot.due
-    facts = training.FitProgress((), 0, None, 0, 1, {})
+    facts = training.FitProgress(
+        history=(), best_epoch=0, best_loss=None, done=0, parts=1, scaler={}
+    )
     slot.keep({"a": np.ones(2)}, facts)
 
     assert [slot.due, slot.due] == [False, True]
