@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import hashlib
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finetune.backbones import hub
 from finetune.backbones.architectures import AlexNet, LeNet5
 from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, RANDOM, require
 from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
@@ -97,23 +99,32 @@ def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
 
 
 def ready() -> list[BackboneRow]:
-    """The backbones whose weights lie on this machine."""
+    """The backbones whose weights lie on this machine, or can be installed by pip."""
     rows = []
     for name, embedded in BACKBONES.items():
-        net = _create(name)
-        backbone = Backbone(net, _preprocess(net, name))
-        rows.append(
-            BackboneRow(
-                name=name,
-                ready=embedded.installed,
-                weights=embedded.distribution + ("" if embedded.installed else " (not installed)"),
-                licence=embedded.licence,
-                parameters=backbone.count(),
-                side_px=backbone.preprocess.side_px,
-                stages=backbone.stages,
-            )
-        )
+        weights = embedded.distribution + ("" if embedded.installed else " (not installed)")
+        rows.append(_row(name, weights, embedded.licence, ready=embedded.installed))
+    for name in hub.names():
+        try:
+            licence = str(published(name).get("license") or "unknown")
+            rows.append(_row(name, f"{hub.OWNER}/{name}", licence, ready=True))
+        except BackboneError:  # of a network that this timm does not know
+            continue
     return rows
+
+
+def _row(name: str, weights: str, licence: str, *, ready: bool) -> BackboneRow:
+    net = _create(name)
+    backbone = Backbone(net, _preprocess(net, name))
+    return BackboneRow(
+        name=name,
+        ready=ready,
+        weights=weights,
+        licence=licence,
+        parameters=backbone.count(),
+        side_px=backbone.preprocess.side_px,
+        stages=backbone.stages,
+    )
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -218,20 +229,62 @@ def _create(name: str) -> nn.Module:
         return AlexNet()
     import timm  # noqa: PLC0415 - a second's import, only where a network is built
 
-    if not timm.is_model(name):
-        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5))
-        raise BackboneError(
-            f"unknown backbone '{name}'",
-            hint=f"Names near it: {close}." if close else "See timm's list of models.",
-        )
+    _require_known(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old names are told to be old
         net: nn.Module = timm.create_model(name, pretrained=False)
     return net
 
 
+def _require_known(name: str) -> None:
+    import timm  # noqa: PLC0415 - see _create
+
+    if not timm.is_model(name):
+        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5))
+        raise BackboneError(
+            f"unknown backbone '{name}'",
+            hint=f"Names near it: {close}." if close else "See timm's list of models.",
+        )
+
+
+def published(name: str) -> dict[str, Any]:
+    """What timm says of a network's pretrained weights, without making the network.
+
+    Raises:
+        BackboneError: timm has no such network, or no such weights of it.
+    """
+    import timm.models  # noqa: PLC0415 - see _create
+
+    _require_known(name)
+    try:
+        config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise BackboneError(
+            f"unknown weights '{name}': {first_line(error)}",
+            hint=f"Leave out what stands after the point: {name.partition('.')[0]}.",
+        ) from error
+    return {} if config is None else dataclasses.asdict(config)
+
+
+def _pretrained(name: str, config: dict[str, Any]) -> nn.Module:
+    """The network with its weights from the Hub's cache; else by timm's own download."""
+    import timm  # noqa: PLC0415 - see _create
+
+    if name == "alexnet":
+        return AlexNet("IMAGENET1K_V1")
+    owner, _, full = str(config.get("hf_hub_id") or "").partition("/")
+    there = hub.file(full) if owner == hub.OWNER else None
+    if there is None:
+        return timm.create_model(name, pretrained=True)
+    # no question to the Hub first: a machine without a network waits half a minute for that
+    overlay = {"state_dict": read_tensors(there)}
+    net: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    net.pretrained_cfg.pop("state_dict")  # type: ignore[union-attr, operator]  # a dictionary
+    return net
+
+
 def _from_hub(name: str) -> tuple[nn.Module, str, str]:
-    """Pretrained weights by timm's own download, where there is a network."""
+    """Pretrained weights from the Hub's cache, or the Hub where there is a network."""
     net = _create(name)
     hint = (
         f"Give a local checkpoint with --weights FILE, use --backbone {DEFAULT}, whose weights are "
@@ -240,16 +293,12 @@ def _from_hub(name: str) -> tuple[nn.Module, str, str]:
     config: dict[str, Any] = dict(getattr(net, "pretrained_cfg", {}))
     if not (config.get("hf_hub_id") or config.get("url") or name == "alexnet"):
         raise BackboneError(f"no pretrained weights are published for {name}", hint=hint)
-    import timm  # noqa: PLC0415 - see _create
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            net = (
-                AlexNet("IMAGENET1K_V1")
-                if name == "alexnet"
-                else timm.create_model(name, pretrained=True)
-            )
+            net = _pretrained(name, config)
+    except BackboneError:
+        raise
     except Exception as error:
         raise BackboneError(
             f"cannot fetch the weights of {name}: {first_line(error)}", hint=hint

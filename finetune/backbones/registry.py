@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.backbones import hub
 from finetune.records.backbone import Origin
 from finetune.records.errors import BackboneError
 from finetune.records.file_names import FACTS
@@ -59,6 +60,23 @@ BACKBONES = {
 }
 
 
+def on_disk(name: str) -> Path | None:
+    """The file of a network's pretrained weights on this machine; None where they are not here."""
+    if name in BACKBONES:
+        return BACKBONES[name].file() if BACKBONES[name].installed else None
+    return hub.file(name)
+
+
+def ready() -> tuple[str, ...]:
+    """The networks whose pretrained weights are on this machine, the smallest file first."""
+    found = [*(name for name in BACKBONES if BACKBONES[name].installed), *hub.names()]
+    return tuple(sorted(found, key=lambda name: _bytes(on_disk(name))))
+
+
+def _bytes(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.is_file() else 0
+
+
 def require(weights: str | None) -> None:
     """Refuse weights that are not there before any image is read.
 
@@ -89,8 +107,8 @@ def identity(name: str, weights: str | None, origin: Origin | None = None) -> st
         origin: The run that they come from; what it says of them is part of what they are.
 
     Returns:
-        SHA-256 of the checkpoint; None where that is not known before they are loaded (a hub's
-        weights, random ones) or there is no file that can be read.
+        SHA-256 of the checkpoint; None where that is not known before they are loaded (weights that
+        are to be fetched, random ones) or there is no file that can be read.
     """
     if weights == RANDOM:
         return None
@@ -98,8 +116,8 @@ def identity(name: str, weights: str | None, origin: Origin | None = None) -> st
         path = Path(origin.file)
     elif weights is not None:
         path = Path(weights)
-    elif name in BACKBONES and BACKBONES[name].installed:
-        path = BACKBONES[name].file()
+    elif (there := on_disk(name)) is not None:
+        path = there
     else:
         return None
     told = "" if origin is None else f" {origin.weights} {origin.licence}"

@@ -39,6 +39,14 @@ FOLDER = DIR.replace(
     default=Path("runs"),
     annotation=Annotated[Path, typer.Argument(metavar="FOLDER", help="Where runs lie.")],
 )
+WORDS = DIR.replace(
+    name="words",
+    default=None,
+    annotation=Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[fetch NAME]", help="A network whose weights to fetch."),
+    ],
+)
 app = typer.Typer(
     name="finetune",
     help="Transfer learning on a folder of images: one folder per class in, a classifier you can "
@@ -231,14 +239,22 @@ def runs(asked: Asked) -> None:
         style.show_line(f"no runs in {home}; finetune train DIR makes one", error=True)
 
 
-@add(app)
+@add(app, WORDS)
 def backbones(asked: Asked) -> None:
-    """List the backbones whose weights are on this machine."""
-    from finetune.backbones import load  # noqa: PLC0415
-    from finetune.cli import render  # noqa: PLC0415
+    """List the backbones whose weights are on this machine; `fetch NAME` gets others' there."""
+    from finetune.backbones import fetching, load  # noqa: PLC0415
+    from finetune.cli import render_backbones  # noqa: PLC0415
 
-    rows = load.ready()
-    after.answer(rows, render.show_backbones, json=asked.json)
+    match asked.words:
+        case ():
+            after.answer(load.ready(), render_backbones.show_backbones, json=asked.json)
+        case ("fetch", name):
+            after.answer(fetching.fetch(name), render_backbones.show_fetched, json=asked.json)
+        case _:
+            raise UsageError(
+                f"backbones: cannot read '{' '.join(asked.words)}'",
+                hint="Give nothing for the list, or: finetune backbones fetch NAME.",
+            )
 
 
 @add(app)

@@ -48,6 +48,7 @@ class Asked:
     given: frozenset[str]
     directory: Path | None = None
     paths: tuple[Path, ...] = ()
+    words: tuple[str, ...] = ()
     run: Path | None = None
     from_run: Path | None = None
     unseen: bool = False
@@ -112,8 +113,9 @@ def asked(values: Mapping[str, Any], given: frozenset[str]) -> Asked:
     return Asked(
         options=resolved(_request(values)),
         given=given,
-        **{name: values[name] for name in own - {"paths"}},
+        **{name: values[name] for name in own - {"paths", "words"}},
         paths=tuple(values.get("paths", ())),
+        words=tuple(values.get("words") or ()),
     )
 
 

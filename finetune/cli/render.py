@@ -14,7 +14,6 @@ from finetune.cli import render_findings, style
 from finetune.cli.style import QUIET, STATUS
 from finetune.metrics import mistakes
 from finetune.records.answers import CacheUsage, Evaluation, Health, Prediction
-from finetune.records.backbone import BackboneRow
 from finetune.records.dataset import Check
 from finetune.records.errors import printable
 from finetune.records.metrics import Metrics
@@ -133,32 +132,6 @@ def _local(created: str) -> str:
         return datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):  # an untrusted run
         return created[:16]
-
-
-def show_backbones(rows: Sequence[BackboneRow]) -> None:
-    """The answer of `backbones`."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("backbone", no_wrap=True)
-    for name in ("ready", "parameters", "input", "stages", "license", "weights"):
-        table.add_column(name, overflow="fold")
-    for r in rows:
-        ready = "[green]yes[/]" if r.ready else "no"
-        table.add_row(
-            r.name,
-            ready,
-            f"{r.parameters / 1e6:.1f} M",
-            f"{r.side_px} px",
-            " ".join(r.stages),
-            r.licence,
-            r.weights,
-        )
-    out = style.out()
-    out.print(table)
-    out.print(
-        "Any other timm name works with --weights FILE, or fetched by timm where there is a "
-        "network.",
-        style="dim",
-    )
 
 
 def show_cache(found: CacheUsage, *, cleared: bool) -> None:

@@ -88,3 +88,19 @@ class BackboneRow:
     parameters: int
     side_px: int
     stages: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """The answer of `finetune backbones fetch NAME`: `fresh` where the weights were not here yet.
+
+    `permissive` says that the licence lets them be used for any purpose.
+    """
+
+    name: str
+    licence: str
+    permissive: bool
+    weights: str
+    file: str
+    bytes: int
+    fresh: bool
