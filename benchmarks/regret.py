@@ -28,12 +28,12 @@ from finetune.decision import prior, table
 from finetune.decision.timing import PROOF
 from finetune.records.choices import Similarity, Strategy
 from finetune.records.decision import TrialResult
-from finetune.training import holdout
+from finetune.training import recipe
 
 TUNED: tuple[Strategy, ...] = ("partial", "deep")
 TRIALS: dict[Strategy, tuple[str, ...]] = {"partial": truth.PARTIAL_TRIALS, "deep": truth.TRIALS}
 # From so many images on, a fifth of them (the default validation share) is enough to judge.
-SPLIT_FROM = 5 * holdout.TELLING_IMAGES
+SPLIT_FROM = 5 * recipe.TELLING_IMAGES
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,15 @@ from finetune.data import decoding, examination, findings, scales
 from finetune.heads import calibration, cross_validation, ridge
 from finetune.records.analysis import Part
 from finetune.records.backbone import BackboneFacts
+from finetune.records.choices import TUNED
 from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
-from finetune.records.errors import DataError
+from finetune.records.errors import DataError, UsageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.runs import run_folder, start
 from finetune.runs.resume import Progress
 from finetune.storage import arrays
+from finetune.training import recipe
 
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
 # 2026-11-23).
@@ -137,6 +139,7 @@ def analyze(
         examined = examination.examine(options.data, options.training.seed, listener.progress)
         dataset, splits = examined.dataset, examined.splits
         _require_readable(examined, root)
+        _require_patience(options, splits)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
         if most is None:  # a run will be written
             run_folder.require_room(splits)
@@ -315,6 +318,19 @@ def _require_readable(examined: examination.Examination, root: Path) -> None:
         f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
         hint="Fix that, or remove the class folder; `finetune check` names every file.",
     )
+
+
+def _require_patience(options: Options, splits: Splits) -> None:
+    """`--patience` is refused where too few validation images are there for it to have effect."""
+    strategy, images = options.decision.strategy, len(splits.val)
+    least = 1 if strategy == "scratch" else recipe.TELLING_IMAGES
+    given = "patience" in options.training.overrides
+    if given and strategy in ("auto", *TUNED) and images < least:
+        raise UsageError(
+            f"--patience needs at least {least} validation images, here are {images}: by fewer "
+            "no training is ended early",
+            hint="Leave it out, which trains all --epochs, or give more to --val-fraction.",
+        )
 
 
 def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:

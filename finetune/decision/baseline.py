@@ -19,7 +19,7 @@ from finetune.heads import calibration
 from finetune.metrics import classification, paired
 from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline
-from finetune.training import holdout, loop
+from finetune.training import holdout, loop, recipe
 
 
 def judge(
@@ -141,7 +141,7 @@ def _prove(
     """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
     if not split:
         analysis.listener.note(
-            f"fewer than {holdout.TELLING_IMAGES} validation images cannot tell a better model "
+            f"fewer than {recipe.TELLING_IMAGES} validation images cannot tell a better model "
             "from a luckier one: two-fold cross-validation is used, without early "
             "stopping"
         )
@@ -158,7 +158,7 @@ def _prove(
 def _settled(analysis: Analysis, probes: Probes, trial: holdout.Trial) -> bool:
     """Whether one half tells the tuned model from the probe, so that the other need not."""
     gain, noise, _, _ = trials.lead(analysis, probes, trial)
-    settled = len(trial.held) >= holdout.TELLING_IMAGES // 2 and abs(gain) > prior.SURE * noise
+    settled = len(trial.held) >= recipe.TELLING_IMAGES // 2 and abs(gain) > prior.SURE * noise
     if settled:
         analysis.listener.note(
             f"the first fold settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the "

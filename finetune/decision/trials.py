@@ -62,7 +62,7 @@ def judged_on_split(analysis: Analysis, strategy: Strategy) -> bool:
 
     `scratch` has no probe to be told from: they only choose its epoch.
     """
-    enough = 1 if strategy == "scratch" else holdout.TELLING_IMAGES
+    enough = 1 if strategy == "scratch" else recipe.TELLING_IMAGES
     return int(np.count_nonzero(~analysis.in_train)) >= enough
 
 

@@ -25,6 +25,11 @@ def log_loss(logits: Array, labels: Labels) -> float:
     return float(negative_log_likelihoods(logits)[np.arange(len(labels)), labels].mean())
 
 
+def calibrated_log_loss(logits: Array, labels: Labels) -> float:
+    """The log loss at the temperature that `fit_temperature` finds on the same images."""
+    return log_loss(logits / fit_temperature(logits, labels), labels)
+
+
 def negative_log_likelihoods(logits: Array) -> Array:
     """−log softmax(scores), float64[N, C]."""
     top = logits.max(axis=1, keepdims=True)

@@ -10,7 +10,10 @@ from finetune.records.options import Request
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of `history.jsonl`; without validation images there is nothing to be best by."""
+    """One line of `history.jsonl`; without validation images there is nothing to be best by.
+
+    `val_loss` is the log loss of the validation images at the temperature fitted on them.
+    """
 
     epoch: int
     train_loss: float

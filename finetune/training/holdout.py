@@ -26,9 +26,6 @@ from finetune.storage.arrays import Some
 from finetune.training import loop, setup, state
 
 Rows = npt.NDArray[np.int64]
-# With fewer validation images than this, a better model cannot be told from a luckier one: at 100
-# images and one in ten decided differently, the standard error of the difference is 3 points.
-TELLING_IMAGES = 100
 
 
 @dataclass(frozen=True)

@@ -124,16 +124,28 @@ def _head(
 def _optimizer(
     plan: Plan, backbone: Backbone, head: Head
 ) -> tuple[torch.optim.Optimizer, list[float]]:
-    """Freeze what the plan freezes; a group per stage, rates falling toward the stem."""
+    """Freeze what the plan freezes; rates fall toward the stem.
+
+    Two groups a stage: weights, and what is not drawn toward zero.
+    """
     for parameter in backbone.net.parameters():
         parameter.requires_grad_(False)
-    groups = [{"params": list(head.parameters()), "lr": plan.head_lr}]
+    stages = [(plan.head_lr, list(head.parameters()))]
     for depth, stage in enumerate(reversed(plan.tuned_stages)):
         parameters = backbone.stage_parameters(stage)
         for parameter in parameters:
             parameter.requires_grad_(True)
-        if parameters:
-            groups.append({"params": parameters, "lr": plan.lr * plan.stage_decay**depth})
+        stages.append((plan.lr * plan.stage_decay**depth, parameters))
+    spared = _spared(backbone)
+    groups = [
+        {"params": some, "lr": rate, "weight_decay": decay}
+        for rate, parameters in stages
+        for decay, some in (
+            (plan.weight_decay, [p for p in parameters if p.ndim > 1 and id(p) not in spared]),
+            (0.0, [p for p in parameters if p.ndim <= 1 or id(p) in spared]),
+        )
+        if some
+    ]
     # one kernel for all parameters: a twentieth of a step on a CPU (docs/log.md, 2026-11-25)
     fused = next(head.parameters()).device.type in ("cpu", "cuda")
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -144,6 +156,14 @@ def _optimizer(
         "adagrad": torch.optim.Adagrad,
     }
     optimiser = kinds[plan.optimiser](groups)
-    for group in optimiser.param_groups:
-        group["weight_decay"] = plan.weight_decay
     return optimiser, [float(g["lr"]) for g in groups]  # type: ignore[arg-type]
+
+
+def _spared(backbone: Backbone) -> set[int]:
+    """Identities of what the network's authors let not decay: positions and tokens of a ViT.
+
+    Norms and biases are told by their one dimension (He et al. 2019, "Bag of tricks").
+    """
+    asked = getattr(backbone.net, "no_weight_decay", None)
+    names = set(asked()) if asked is not None else set()
+    return {id(p) for name, p in backbone.net.named_parameters() if name in names}

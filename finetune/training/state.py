@@ -184,7 +184,12 @@ def schedule(done: int, total: int, warmup: float) -> float:
 
 @dataclass
 class Best:
-    """The best weights so far, by validation log loss; epoch 0 is the probe's own head."""
+    """The best weights so far, by calibrated validation loss; epoch 0 is the probe's own head.
+
+    Calibrated, because label smoothing keeps the scores of tuned epochs unsure, while the probe's
+    have their temperature already: uncalibrated, epoch 0 won where tuning had helped (docs/log.md,
+    2026-11-26).
+    """
 
     epoch: int = 0
     loss: float = math.inf
@@ -194,8 +199,8 @@ class Best:
     def offer(
         self, epoch: int, logits: Array, labels: npt.NDArray[np.int64], loop: Loop
     ) -> tuple[float, bool]:
-        """Keep a copy of all that training may change if the log loss is the least so far."""
-        loss = calibration.log_loss(logits, labels)
+        """Keep a copy of all that training may change if the loss is the least so far."""
+        loss = calibration.calibrated_log_loss(logits, labels)
         if not loss < self.loss:
             return loss, False
         tensors = {name: tensor.clone() for name, tensor in _changing(loop).items()}

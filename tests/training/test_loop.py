@@ -213,7 +213,9 @@ def test_best_weights_are_kept(tiny: Backbone) -> None:
         x = tuned.backbone.normalise(torch.from_numpy(val.pixels[:]))
         logits = ridge.score(tuned.head, tuned.backbone(x).numpy())
     losses = [math.log(2)] + [r.val_loss for r in recorder.epochs if r.val_loss is not None]
-    assert calibration.log_loss(logits, val.labels) == pytest.approx(min(losses), abs=1e-5)
+    assert calibration.calibrated_log_loss(logits, val.labels) == pytest.approx(
+        min(losses), abs=1e-5
+    )
 
 
 def test_patience_ends_a_training_that_gets_no_better(tiny: Backbone) -> None:
@@ -273,8 +275,41 @@ def test_rates_fall_toward_the_stem(tiny: Backbone) -> None:
 
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == plan.head_lr
-    assert rates[1] == plan.lr
-    assert len(rates) == 1 + len(plan.tuned_stages)
+    assert sorted(set(rates), reverse=True)[1] == plan.lr
+    assert len(set(rates)) == 1 + len(plan.tuned_stages)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_norms_and_biases_do_not_decay(tiny: Backbone, name: str) -> None:
+    """Each tuned parameter is in one group; only weights of two dimensions or more decay."""
+    plan = plan_for("deep", tiny, optimiser=name, weight_decay=0.3)
+    head = setup._head(tiny, start_head(tiny), 2, plan, torch.device("cpu"))
+
+    optimiser, _ = setup._optimizer(plan, tiny, head)
+
+    tuned = [p for s in plan.tuned_stages for p in tiny.stage_parameters(s)]
+    found = [(p, g["weight_decay"]) for g in optimiser.param_groups for p in g["params"]]
+    assert sorted(id(p) for p, _ in found) == sorted(id(p) for p in [*head.parameters(), *tuned])
+    assert {p.ndim > 1 for p, decay in found if decay == 0.3} == {True}
+    assert {p.ndim > 1 for p, decay in found if decay == 0.0} == {False}
+    assert {decay for _, decay in found} == {0.0, 0.3}
+
+
+def test_what_a_networks_authors_spare_does_not_decay() -> None:
+    """Positions and the class token of a ViT, which have three dimensions, do not decay."""
+    body, _ = load.build("test_vit", "random")
+    plan = replace(plan_for("deep", body), tuned_stages=body.stages, weight_decay=0.3)
+    width = body(body.normalise(torch.zeros(1, 160, 160, 3, dtype=torch.uint8))).shape[1]
+    head = setup._head(
+        body, ridge.Head(np.zeros((2, width)), np.zeros(2), 1.0), 2, plan, torch.device("cpu")
+    )
+
+    optimiser, _ = setup._optimizer(plan, body, head)
+
+    decays = {id(p): g["weight_decay"] for g in optimiser.param_groups for p in g["params"]}
+    spared = [p for n, p in body.net.named_parameters() if n in body.net.no_weight_decay()]
+    assert spared
+    assert {decays[id(p)] for p in spared if id(p) in decays} == {0.0}
 
 
 def falling_apart(monkeypatch: pytest.MonkeyPatch, below: float) -> list[float]:
@@ -459,7 +494,26 @@ def test_a_loss_that_becomes_no_number_returns_the_best_epoch_before(
     assert len(tuned.history) == 2
     assert tuned.logits is not None
     losses = [math.log(2), *(r.val_loss for r in recorder.epochs if r.val_loss is not None)]
-    assert calibration.log_loss(tuned.logits, val.labels) == pytest.approx(min(losses))
+    assert calibration.calibrated_log_loss(tuned.logits, val.labels) == pytest.approx(min(losses))
+
+
+def test_an_unsure_epoch_that_orders_better_is_the_best(tiny: Backbone) -> None:
+    """Scores are compared at their own temperatures: smoothed ones do not lose to sure ones."""
+    plan, data = plan_for("deep", tiny), pictures()
+    cpu = torch.device("cpu")
+    loop = setup.make_loop(plan, tiny, start_head(tiny), data, 2, cpu, seed=0)
+    labels = np.arange(40) % 2
+    sure = 2.0 * np.eye(2)[np.where(np.arange(40) < 4, 1 - labels, labels)]
+    unsure = 0.1 * np.eye(2)[np.where(np.arange(40) < 2, 1 - labels, labels)]
+    best = state.Best()
+
+    first, second = (best.offer(i, s, labels, loop) for i, s in enumerate((sure, unsure)))
+
+    assert calibration.log_loss(sure, labels) < calibration.log_loss(unsure, labels)
+    assert first[1]
+    assert second[1]
+    assert second[0] < first[0]
+    assert (best.epoch, best.loss) == (1, second[0])
 
 
 def limit_memory(monkeypatch: pytest.MonkeyPatch, most: int, text: str) -> list[int]:

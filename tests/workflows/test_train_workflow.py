@@ -67,6 +67,20 @@ def test_the_data_folder_is_not_written_to(image_folder, tmp_path: Path) -> None
     assert fingerprint(root) == before
 
 
+@pytest.mark.parametrize("strategy", ["auto", "deep"])
+def test_patience_without_images_to_be_patient_with_is_refused(
+    strategy: str, image_folder, tmp_path: Path
+) -> None:
+    """With few validation images no epoch is judged: told before the network is loaded."""
+    root = image_folder({"a": 10, "b": 10})
+
+    with pytest.raises(UsageError, match="--patience needs at least 100 validation images") as no:
+        train(root, tmp_path / "run", strategy=strategy, options={"patience": 3}, backbone="none")
+
+    assert "--val-fraction" in no.value.hint
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("which", ["leaves_run", "tuned_run"])
 def test_prediction_equals_the_runs_own_evaluation(
     which: str, request: pytest.FixtureRequest
