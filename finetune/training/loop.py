@@ -76,8 +76,8 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         start: The probe's head on top features to start from; None for `scratch`.
         train: Training pictures of `canvas_px` a side.
         val: Validation pictures of `plan.side_px` a side: the epoch with the least calibrated
-            log loss on them is kept, and `plan.patience` epochs without a better one end the training. None
-            trains all epochs and keeps the last, where the cosine schedule has come to rest.
+            log loss on them is kept, and `plan.patience` epochs without a better one end the
+            training. None trains all epochs and keeps the last, where the cosine has come to rest.
         classes: Number of classes C.
         device: Where to compute.
         seed: Same seed, same numbers on a CPU.
