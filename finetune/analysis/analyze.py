@@ -21,7 +21,7 @@ from finetune.backbones.prepared import Prepared
 from finetune.data import decoding, examination, findings, scales
 from finetune.heads import calibration, cross_validation, ridge
 from finetune.records.analysis import Part
-from finetune.records.backbone import BackboneFacts
+from finetune.records.backbone import BackboneFacts, Box
 from finetune.records.choices import TUNED
 from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
 from finetune.records.errors import DataError, UsageError
@@ -67,6 +67,11 @@ class Analysis:
     def facts(self) -> BackboneFacts:
         """The backbone's."""
         return self.body.facts.backbone
+
+    @property
+    def box(self) -> Box:
+        """How a picture becomes a square."""
+        return _box(self.options, self.body)
 
     @property
     def images(self) -> int:
@@ -171,7 +176,8 @@ def analyze(
     with clock.step("features", f"one forward pass over {len(chosen)} images"):
         paths = [root / s.path for s in chosen]
         digests = [s.digest for s in chosen]
-        table = features.extract(paths, body.engine, side, listener, digests, scaled)
+        box = _box(options, body)
+        table = features.extract(paths, body.engine, side, listener, digests, scaled, box)
         if table.fresh < len(chosen):
             listener.note(f"features of {len(chosen) - table.fresh} images were known already")
     bad = [chosen[i] for i, _ in table.faults]
@@ -205,6 +211,10 @@ def analyze(
         examined=examined,
         scales=scaled,
     )
+
+
+def _box(options: Options, body: Prepared) -> Box:
+    return replace(body.facts.backbone.preprocess, fit=options.data.fit).box
 
 
 def _seconds_per_image(
@@ -263,7 +273,7 @@ def _drifts(analysis: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
     paths, side = [analysis.path(i) for i in rows], analysis.facts.preprocess.side_px
     digests = [analysis.samples[i].digest for i in rows]
     listener, scaled = analysis.listener, analysis.scales
-    table = features.extract(paths, body.shifts, side, listener, digests, scaled)
+    table = features.extract(paths, body.shifts, side, listener, digests, scaled, analysis.box)
     if len(table.rows) < 2:
         return [], []
     return tuple(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from finetune.backbones.inference import Engine, Layout
 from finetune.data import decoding
+from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import BackboneError, ImageError
 from finetune.records.events import Listener
@@ -56,6 +57,7 @@ def extract(
     listener: Listener,
     digests: Sequence[str] | None = None,
     scales: Sequence[Scale] | None = None,
+    box: Box = HALF,
 ) -> Table:
     """Run every image once through the backbone, unless its features are known already.
 
@@ -66,6 +68,7 @@ def extract(
         listener: Hears of progress, and why where features cannot be kept.
         digests: SHA-256 of each file, where known features may be taken and new ones kept.
         scales: What is black and white in pictures of more than 8 bits, as in `decoding.decode`.
+        box: How a picture becomes a square, as there.
 
     Raises:
         BackboneError: what the network computes are no numbers.
@@ -74,7 +77,7 @@ def extract(
     rows = arrays.new(len(paths), width)
     there = np.zeros(len(paths), np.bool_)
     store = feature_cache.Features(listener.note) if digests is not None and engine.key else None
-    key = f"{engine.key}{_scaled(scales)}"
+    key = f"{engine.key}{_scaled(scales)}{_boxed(box)}"
     if store is not None and digests is not None:
         for i, row in store.find(key, digests, width):
             rows[[i]], there[i] = row[None], True
@@ -84,7 +87,7 @@ def extract(
     listener.progress(done, len(paths))
     wanted = [paths[i] for i in missing]
     workers = os.cpu_count() or 1
-    for good, pixels, bad in decoding.stream(wanted, side_px, BATCH, workers, scales):
+    for good, pixels, bad in decoding.stream(wanted, side_px, BATCH, workers, scales, box):
         chosen = [missing[i] for i in good]
         if chosen:
             fresh = _numbers(engine.forward(pixels), paths[chosen[0]])
@@ -113,6 +116,11 @@ def _scaled(scales: Sequence[Scale] | None) -> str:
     if scales is None:
         return " each scaled by itself"
     return "".join(f" {s.kind} {s.black!r} {s.white!r}" for s in scales)
+
+
+def _boxed(box: Box) -> str:
+    """The same of the square; nothing for the one that there was alone in older versions."""
+    return "" if box == HALF else f" {box.fit} {box.fill}"
 
 
 def _numbers(rows: npt.NDArray[np.float32], first: Path) -> npt.NDArray[np.float32]:

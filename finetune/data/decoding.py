@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import struct
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -17,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from finetune.data import high_depth, opening
+from finetune.data import high_depth, opening, square
 from finetune.data.high_depth import Wide
 from finetune.data.opening import Source
+from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError
 from finetune.storage import arrays
@@ -29,8 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 # Raised with any change that gives a picture other pixels, here or in what reads its file: what was
 # kept of pictures is not used then.
 PIXELS_VERSION = 1
-Box = tuple[float, float, float, float]
-_Drafted = tuple[Image.Image, Image.Image, Box | None]
+_Drafted = tuple[Image.Image, Image.Image, tuple[float, float, float, float] | None]
 S = TypeVar("S")
 T = TypeVar("T")
 _AHEAD = 96  # pictures that threads unpack before they are asked for
@@ -67,27 +66,29 @@ class Glance:
     thumb: Pixels | None
 
 
-def decode(path: Path, side_px: int, scales: Sequence[Scale] | None = None) -> Pixels:
+def decode(
+    path: Path, side_px: int, scales: Sequence[Scale] | None = None, box: Box = HALF
+) -> Pixels:
     """Read one image as the network sees it: uint8[side_px, side_px, 3], RGB.
 
     EXIF rotation is applied, transparency is laid on white, of several frames the first is taken.
-    What has more than 8 bits a value is brought to them by the scale of its kind. A picture that is
-    not square is brought to a square half by squeezing and half by cropping (`_square_box`).
+    What has more than 8 bits a value is brought to them by the scale of its kind.
 
     Args:
         path: The file.
         side_px: Side of the square.
         scales: From the training images, as `scales.decide` has them; None where there are none,
             as in runs of older versions: each picture is then scaled by what it holds.
+        box: How a picture that is not square becomes one.
 
     Raises:
         ImageError: the file cannot be decoded; the message names it.
     """
-    return decode_sizes(path, (side_px,), scales)[0]
+    return decode_sizes(path, (side_px,), scales, box)[0]
 
 
 def decode_sizes(
-    path: Path, sides_px: Sequence[int], scales: Sequence[Scale] | None = None
+    path: Path, sides_px: Sequence[int], scales: Sequence[Scale] | None = None, box: Box = HALF
 ) -> list[Pixels]:
     """The same image as `decode` has it at each of several sides, unpacked once where it can be.
 
@@ -99,7 +100,7 @@ def decode_sizes(
         for side_px in sides_px:
             # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
             unpacked = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales), unpacked)
-            out.append(_square(unpacked, side_px))
+            out.append(_square(unpacked, side_px, box))
         return out
 
     return opening.read(path, work)
@@ -245,6 +246,7 @@ def stream(
     batch_size: int,
     workers: int,
     scales: Sequence[Scale] | None = None,
+    box: Box = HALF,
 ) -> Iterator[tuple[list[int], Pixels, list[tuple[int, ImageError]]]]:
     """Decode files in threads, a few batches ahead of the consumer.
 
@@ -255,7 +257,7 @@ def stream(
 
     def attempt(path: Path) -> Pixels | ImageError:
         try:
-            return decode(path, side_px, scales)
+            return decode(path, side_px, scales, box)
         except ImageError as error:
             return error
 
@@ -273,6 +275,7 @@ def load(
     sides_px: Sequence[int],
     workers: int,
     scales: Sequence[Scale] | None = None,
+    box: Box = HALF,
 ) -> list[Pixels]:
     """All images at each side, uint8[N, side, side, 3], for training; very many lie in a file.
 
@@ -282,7 +285,7 @@ def load(
     out = [arrays.pictures(len(paths), side_px) for side_px in sides_px]
 
     def decoded(path: Path) -> list[Pixels]:
-        return decode_sizes(path, sides_px, scales)
+        return decode_sizes(path, sides_px, scales, box)
 
     with contextlib.closing(in_order(paths, decoded, _AHEAD, workers)) as results:
         for i, found in enumerate(results):
@@ -334,12 +337,10 @@ def _drafted(
     return image, rgb, None if drafted is None else drafted[1]
 
 
-def _square(unpacked: _Drafted, side_px: int) -> Pixels:
+def _square(unpacked: _Drafted, side_px: int, box: Box) -> Pixels:
     image, rgb, _ = unpacked
     turn = _turn(image)
-    upright = rgb if turn is None else rgb.transpose(turn)
-    box = _square_box(*upright.size)
-    return np.asarray(upright.resize((side_px, side_px), Image.Resampling.BICUBIC, box=box))
+    return square.cut(rgb if turn is None else rgb.transpose(turn), side_px, box)
 
 
 def _thumb(source: Source, side_px: int) -> Pixels:
@@ -374,19 +375,6 @@ def _several_frames(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged second frame is no concern: the first counts
         return False
-
-
-def _square_box(width: int, height: int) -> tuple[float, float, float, float]:
-    """The central part of a picture that becomes the square.
-
-    Squeezing the whole picture distorts shapes; cropping a square cuts objects off. Half of each:
-    the part kept has the square root of the picture's aspect ratio (docs/log.md, 2026-11-23:
-    the best or second of seven ways on average over six sets).
-    """
-    middle = math.sqrt(width * height)  # the long side, once its excess is halved
-    keep_w, keep_h = min(width, middle), min(height, middle)
-    left, upper = (width - keep_w) / 2, (height - keep_h) / 2
-    return left, upper, left + keep_w, upper + keep_h
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

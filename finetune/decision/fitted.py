@@ -13,6 +13,7 @@ from finetune.backbones.inference import Engine
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration, cross_validation, ridge
 from finetune.metrics import classification
+from finetune.records.backbone import HALF, Box
 from finetune.records.choices import Strategy
 from finetune.records.dataset import Scale
 from finetune.records.decision import Plan
@@ -43,14 +44,15 @@ class FittedModel:
     plan: Plan | None = None
     stopped: BaseException | None = None
 
-    def predictor(self, scales: Sequence[Scale]) -> Predictor:
+    def predictor(self, scales: Sequence[Scale], box: Box = HALF) -> Predictor:
         """What answers with this model, as its run will.
 
         Args:
             scales: Of pictures of more than 8 bits, as the run keeps them.
+            box: How a picture becomes a square, as the run keeps it.
         """
         head = ridge.stored(self.head)
-        return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps)
+        return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps, box)
 
 
 def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:

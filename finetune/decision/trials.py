@@ -54,6 +54,7 @@ def material(
             top=analysis.table.columns((TOP,), some)[:] if same_side else None,
             progress=analysis.progress,
             scales=analysis.scales,
+            box=analysis.box,
         )
 
 

@@ -16,6 +16,7 @@ from finetune.backbones import features, inference
 from finetune.backbones.inference import Engine, Pixels
 from finetune.data import decoding, scales
 from finetune.heads import calibration, ridge
+from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import FinetuneError, ImageError, RunError, first_line
 from finetune.records.events import Listener
@@ -57,7 +58,7 @@ class Predictor:
 
     `engine` gives features, of which `head` reads those of the stages `taps`; without a head it
     gives the logits themselves, as a run's inference file does. `scales` are of pictures of more
-    than 8 bits, as in `decoding.decode`.
+    than 8 bits and `box` is the square, as in `decoding.decode`.
     """
 
     engine: Engine
@@ -66,6 +67,7 @@ class Predictor:
     temperature: float
     head: ridge.Head | None = None
     taps: tuple[str, ...] = ()
+    box: Box = HALF
 
     def logits(self, pixels: Pixels) -> Array:
         """Logits float64[B, C] of decoded pictures uint8[B, S, S, 3]."""
@@ -81,7 +83,9 @@ class Predictor:
             listener: Hears of progress.
             digests: SHA-256 of each file, where answers may be kept for the next time.
         """
-        table = features.extract(paths, self.engine, self.side_px, listener, digests, self.scales)
+        table = features.extract(
+            paths, self.engine, self.side_px, listener, digests, self.scales, self.box
+        )
         return Logits(self._read(table.rows), table.kept, self.temperature, table.faults)
 
     def _read(self, rows: Rows) -> Rows | Array:
@@ -134,13 +138,15 @@ def of_run(
     quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
     about = facts.preprocess
     if quick is not None:
-        return Predictor(quick, about.side_px, about.scales, facts.head.temperature)
+        return Predictor(quick, about.side_px, about.scales, facts.head.temperature, box=about.box)
     loaded = run_folder.load(run)
     ready = _rebuilt(loaded, device, images)
     head = ridge.Head(
         loaded.weight.astype(np.float64), loaded.bias.astype(np.float64), facts.head.temperature
     )
-    return Predictor(ready, about.side_px, about.scales, head.temperature, head, facts.head.taps)
+    return Predictor(
+        ready, about.side_px, about.scales, head.temperature, head, facts.head.taps, about.box
+    )
 
 
 def _quick(run: Path, facts: RunFacts, listener: Listener) -> Engine | None:

@@ -7,22 +7,43 @@ from typing import Annotated
 
 import msgspec
 
-from finetune.records.choices import MOST_SIDE_PX
+from finetune.records.choices import MOST_SIDE_PX, Fit
 from finetune.records.dataset import Scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """How a picture that is not square becomes one: `fill` is the color beside a letterbox."""
+
+    fit: Fit = "half"
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+
+HALF = Box()
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How an image becomes the backbone's input; belongs to the weights, and `scales` to the run.
+    """How an image becomes the backbone's input; belongs to the weights, the last two to the run.
 
     `scales` has one for each kind of picture of more than 8 bits that was trained on. None in runs
-    of older versions, which scale each picture by its own values.
+    of older versions, which scale each picture by its own values. `fit` is how a picture becomes a
+    square, as `Box` has it.
     """
 
     side_px: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIDE_PX)]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     scales: tuple[Scale, ...] | None = None
+    fit: Fit = "half"
+
+    @property
+    def box(self) -> Box:
+        """The square; beside a letterbox is the mean color, which the network sees as zero."""
+        if self.fit != "letterbox":
+            return Box(fit=self.fit)
+        red, green, blue = (min(255, max(0, round(255 * value))) for value in self.mean)
+        return Box(fit=self.fit, fill=(red, green, blue))
 
 
 @dataclass(frozen=True)

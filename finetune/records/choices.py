@@ -17,6 +17,7 @@ Policy = Literal["measured", "table"]
 DecidedBy = Literal["measured", "table", "undecided"]
 Severity = Literal["note", "warning", "error"]
 Status = Literal["passed", "note", "warning", "error", "not-applicable"]
+Fit = Literal["half", "squash", "center", "letterbox"]
 NearCopies = Literal["together", "ignore"]
 STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
 TRANSFERS = STRATEGIES[:4]  # those of the table; `scratch` is for comparison only

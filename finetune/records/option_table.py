@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from finetune.records.augmentation_options import AUGMENTATION
 from finetune.records.errors import UsageError
 from finetune.records.option import Group, Option
 
@@ -70,6 +71,14 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             choices=("skip", "error"),
             default="skip",
             help="Leave unreadable images out, or stop.",
+        ),
+        Option(
+            name="fit",
+            commands=DECIDING,
+            choices=("half", "squash", "center", "letterbox"),
+            default="half",
+            help="How a picture becomes a square: squeezed and cropped by half each, squeezed, "
+            "its middle, or whole with borders.",
         ),
         Option(
             name="strict",
@@ -249,62 +258,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Repeat this run: its folder (or DIR), options and seed, less what you give.",
         ),
     ),
-    "augmentation": (
-        Option(
-            name="crop",
-            kind="float",
-            commands=TRAIN,
-            ends=(0.05, 1.0),
-            by_rule=True,
-            help="Smallest share of the area kept, 1 for no crop.",
-        ),
-        Option(
-            name="flip",
-            kind="float",
-            commands=TRAIN,
-            ends=(0.0, 1.0),
-            by_rule=True,
-            help="Probability of a mirror image, 0 for none.",
-        ),
-        Option(
-            name="rotation_deg",
-            typed="--rotation",
-            old="--rotation-deg",
-            kind="float",
-            commands=TRAIN,
-            ends=(0.0, 180.0),
-            by_rule=True,
-            help="Largest rotation in degrees, 0 for none.",
-        ),
-        Option(
-            name="translation",
-            kind="float",
-            commands=TRAIN,
-            ends=(0.0, 0.5),
-            by_rule=True,
-            help="Largest shift as a share of the side, 0 for none.",
-        ),
-        Option(
-            name="stretch",
-            typed="--aspect-ratio",
-            old="--stretch",
-            kind="float",
-            commands=TRAIN,
-            ends=(0.0, 1.0),
-            by_rule=True,
-            help="Largest change of the log of the aspect ratio, 0 for none.",
-        ),
-        Option(
-            name="colour",
-            typed="--color-jitter",
-            old="--colour",
-            kind="float",
-            commands=TRAIN,
-            ends=(0.0, 1.0),
-            by_rule=True,
-            help="Largest relative change of brightness, contrast and saturation, 0 for none.",
-        ),
-    ),
+    "augmentation": AUGMENTATION,
     "output": (
         Option(
             name="out",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from finetune.records import option_table
-from finetune.records.choices import NearCopies, Policy, Similarity, Size
+from finetune.records.choices import Fit, NearCopies, Policy, Similarity, Size
 
 _D = option_table.DEFAULTS
 
@@ -28,6 +28,7 @@ class DataOptions:
     label_from: str | None = _D["label_from"]
     near_duplicates: NearCopies = _D["near_copies"]
     strict: bool = _D["strict"]
+    fit: Fit = _D["fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ class Request:
     label_from: str | None = _D["label_from"]
     near_copies: NearCopies = _D["near_copies"]
     strict: bool = _D["strict"]
+    fit: Fit = _D["fit"]
     options: dict[str, Any] = field(default_factory=dict)
     command: str = OutputOptions.command
     resume: bool = _D["resume"]

@@ -15,6 +15,7 @@ from finetune.backbones.inference import TOP
 from finetune.backbones.stages import Backbone
 from finetune.data import decoding
 from finetune.heads import cross_validation, kernels, ridge
+from finetune.records.backbone import HALF, Box
 from finetune.records.codec import to_json
 from finetune.records.dataset import Scale
 from finetune.records.decision import Plan
@@ -83,6 +84,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     top: npt.NDArray[np.float32] | None = None,
     progress: Progress | None = None,
     scales: Sequence[Scale] | None = None,
+    box: Box = HALF,
 ) -> Material:
     """Decode the images at the plan's resolution; take the top features there unless given."""
     run, last, why = setup.frozen(plan, backbone, device, plan.side_px)
@@ -91,7 +93,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
         listener.note(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
     threads = torch.get_num_threads()
     sides = setup.canvas_px(plan.side_px), plan.side_px
-    large, plain = decoding.load(paths, sides, threads, scales)
+    large, plain = decoding.load(paths, sides, threads, scales, box)
     if plan.strategy == "scratch":
         top = None
     elif top is None:

@@ -37,7 +37,9 @@ def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
     with clock.step("test", f"testing on {len(analysis.splits.test)} images"):
         samples, closed = _digested(root, analysis.splits.test)
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]
-        found = model.predictor(analysis.scales).of_files(paths, analysis.listener, digests)
+        found = model.predictor(analysis.scales, analysis.box).of_files(
+            paths, analysis.listener, digests
+        )
         bad = [*closed, *((samples[i], fault) for i, fault in found.faults)]
         findings = unreadable([s for s, _ in bad], [fault.message for _, fault in bad])
         findings += leaks(analysis.splits.fitting, samples)

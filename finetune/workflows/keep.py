@@ -169,7 +169,10 @@ class Keeper:
                 "no inference file, predictions will need torch: it was trained on a GPU"
             )
             return None
-        tested, scratch = model.predictor(self.analysis.scales), self.progress.folder
+        tested, scratch = (
+            model.predictor(self.analysis.scales, self.analysis.box),
+            self.progress.folder,
+        )
         made = self.attempt(
             NO_NETWORK, lambda: inference_file.inference_file(model.graph, tested, scratch)
         )

@@ -69,7 +69,10 @@ def facts(
         classes=analysis.dataset.classes,
         backbone=analysis.facts,
         preprocess=replace(
-            analysis.facts.preprocess, side_px=model.side_px, scales=analysis.scales
+            analysis.facts.preprocess,
+            side_px=model.side_px,
+            scales=analysis.scales,
+            fit=analysis.options.data.fit,
         ),
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
