@@ -92,12 +92,13 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """How pictures lie in memory: channels last where that is faster and right.
+    """How pictures lie in memory: channels last on a CPU, where that is faster.
 
-    Not on MPS: there it has given wrong gradients (pytorch issues 107214, 175189, 189233).
+    Not on CUDA: cuDNN then plans each layer anew for every size of batch, 8.5 s of CPU time before
+    the first step of each, and the steps are no faster (docs/log.md, 2026-11-26, an H100). Not on
+    MPS: there it has given wrong gradients (pytorch issues 107214, 175189, 189233).
     """
-    fast = device.type in ("cpu", "cuda")
-    return torch.channels_last if fast else torch.contiguous_format
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
 @contextlib.contextmanager
@@ -270,7 +271,12 @@ def norm_layers(backbone: Backbone) -> tuple[NormLayer, ...]:
 
 
 def convert(backbone: Backbone, side_px: int) -> Any:
-    """OpenVINO's model of uint8[1,S,S,3] → features of all stages float32[1,F], and `shifts`."""
+    """OpenVINO's model of uint8[1,S,S,3] → features of all stages float32[1,F], and `shifts`.
+
+    A network on a GPU is copied to the CPU for it.
+    """
+    if next(backbone.parameters()).device.type != "cpu":
+        backbone = copy.deepcopy(backbone).to("cpu", memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     class Whole(nn.Module):
         def __init__(self) -> None:

@@ -164,11 +164,6 @@ class Keeper:
 
     def _network(self, model: fitted.FittedModel) -> tuple[bytes, bytes] | None:
         """The run's inference file; why there is none is told."""
-        if self.analysis.body.device != "cpu":
-            self.analysis.listener.note(
-                "no inference file, predictions will need torch: it was trained on a GPU"
-            )
-            return None
         tested, scratch = (
             model.predictor(self.analysis.scales, self.analysis.box),
             self.progress.folder,
