@@ -52,6 +52,10 @@ class Known:
         """On the test images, in points."""
         return 100 * self.rows[cell][kind].accuracy
 
+    def below_probe(self, cell: Cell, kind: str) -> float:
+        """Points by which a strategy is worse than the best probe on the test images."""
+        return self.accuracy(cell, "stage-probe") - self.accuracy(cell, kind)
+
     def seconds(self, cell: Cell, kind: str, proof: float | None = None) -> float:
         """Of training, with its proof: on few images, tuning on halves costs 3/4 as much again."""
         row = self.rows[cell][kind]
@@ -97,14 +101,37 @@ def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -
     slope, middle = np.polyfit(decades, lead, 1)
     around = float((lead - middle - slope * decades).std(ddof=2))
     tried = [i for i, r in enumerate(rows) if trials[0] in r]
+    seen = [known.evidence[c] for c in cells]
+    images = [e.images for e in seen]
+    measured = (min(images), max(images), max(e.classes for e in seen))
     if not tried:
-        return prior.Belief(float(middle), float(slope), around, 0.0, around)
+        return prior.Belief(float(middle), float(slope), around, 0.0, around, *measured)
     pairs = [
         prior.pooled([result(rows[i][k], kind) for k in trials if k in rows[i]]) for i in tried
     ]
     gain, noise = np.array(pairs).T / scale[tried]
     trial_bias, off = random_effects(lead[tried] - gain, noise)
-    return prior.Belief(float(middle), float(slope), around, trial_bias, off)
+    return prior.Belief(float(middle), float(slope), around, trial_bias, off, *measured)
+
+
+def per_decade(known: Known) -> float:
+    """What `prior.PER_DECADE` should be: how much the slopes of single data sets differ.
+
+    Their deep tuning's lead by the logarithm of the images, where these reach over half a decade;
+    headroom and error of the probe as for `belief`.
+    """
+    slopes = []
+    for name in sorted({c[0] for c in known.rows}):
+        cells = [c for c in known.rows if c[0] == name and known.evidence[c].error > 0]
+        decades = np.log10([known.evidence[c].images for c in cells])
+        if len(cells) > 2 and np.ptp(decades) > 0.5:
+            shares = [
+                (known.rows[c]["deep"].accuracy - known.rows[c]["stage-probe"].accuracy)
+                / prior.headroom(known.evidence[c].error)
+                for c in cells
+            ]
+            slopes.append(np.polyfit(decades, shares, 1)[0])
+    return float(np.std(slopes, ddof=1))
 
 
 def random_effects(values: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
@@ -159,17 +186,18 @@ def measured(known: Known, cell: Cell, *, short: bool = True) -> tuple[str, floa
     """What `--policy measured` does, with beliefs fitted on the other data sets."""
     seen, rows = known.evidence[cell], known.rows[cell]
     beliefs = fitted(known.without(cell[0]))[seen.column]  # type: ignore[index]
-    tuning = prior.candidate(beliefs, seen.images, seen.error)
+    setting = prior.Setting(images=seen.images, classes=seen.classes, probe_error=seen.error)
+    tuning = prior.candidate(beliefs, setting)
     tried: list[TrialResult] = []
     seconds = 0.0
-    lead = prior.weigh(beliefs[tuning], seen.images, seen.error, tried)
+    lead = prior.weigh(beliefs[tuning], setting, tried)
     worth = prior.worth_trying(lead, seen.error)
     if short and worth:
         for kind in TRIALS[tuning]:
             if kind in rows and not (tried and prior.settled(lead)):
                 tried.append(result(rows[kind], tuning))
                 seconds += tried[-1].seconds
-                lead = prior.weigh(beliefs[tuning], seen.images, seen.error, tried)
+                lead = prior.weigh(beliefs[tuning], setting, tried)
     if worth and prior.wins(lead):
         return tuning, seconds + known.seconds(cell, tuning, 0.0 if tried else None)
     return "stage-probe", seconds + known.seconds(cell, "stage-probe")
@@ -263,12 +291,16 @@ def report(known: Known) -> None:
     print(f"{np.mean(unsure):.0%} of cells are called uncertain")
     slowest = max(known.evidence.values(), key=lambda e: e.deciding_seconds)
     print(f"probes took at most {slowest.deciding_seconds:.1f} s ({slowest.images} images)")
-    print("beliefs fitted on all sets (strategy.BELIEFS has the same, rounded):")
+    print("beliefs fitted on all sets (prior.BELIEFS has the same, rounded):")
     for column, beliefs in fitted(known).items():
         for kind, found in beliefs.items():
-            values = ", ".join(f"{v:.2f}" for v in vars(found).values())
+            values = ", ".join(f"{round(v, 2):g}" for v in vars(found).values())
             print(f"  {column}, {kind}: Belief({values})")
+    print(f"one data set's slope differs from another's by {per_decade(known):.2f} (PER_DECADE)")
     lost, _ = results["measured (the default)"]
+    below = [known.below_probe(c, measured(known, c)[0]) for c in known.rows]
+    print(f"more than a point below the probe in {sum(v > 1 for v in below)} cells, ", end="")
+    print(f"at worst {max(below):.1f} points")
     print(f"mean regret {np.mean(list(lost.values())):.2f} points")
 
 

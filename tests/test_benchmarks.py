@@ -35,6 +35,7 @@ def test_beliefs_are_those_of_the_committed_rows(regret: ModuleType) -> None:
         for name, belief in beliefs.items():
             kept = asdict(prior.BELIEFS[column][name])
             assert kept == pytest.approx(asdict(belief), abs=0.0051), (column, name)
+    assert regret.per_decade(regret.load()) == pytest.approx(prior.PER_DECADE, abs=0.0051)
 
 
 def test_beliefs_are_fitted_without_the_set_that_is_scored(regret: ModuleType) -> None:

@@ -10,11 +10,11 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import check_pictures
-from finetune.decision import explain, forecast, prior, table
+from finetune.decision import explain, forecast, full_size, prior, table
 from finetune.decision.planning import plan_for
 from finetune.records.analysis import DatasetProfile, Reason, SizeProfile
 from finetune.records.choices import TRANSFERS, TUNED, Size, Strategy, spoken
-from finetune.records.decision import Forecast, Recommendation
+from finetune.records.decision import Forecast, Recommendation, TrialResult
 from finetune.records.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Decision:
     """The choice, and what was made on the way to it that its realisation can use.
 
-    `proof` is the trial in which the chosen tuning beat the probe; `made` its images, where they
-    have the resolution of the plan.
+    `proof` is the trial that stands for a proof of the chosen tuning where images are few, None
+    where it contradicts the choice and a real proof is needed; `made` its images, where they have
+    the resolution of the plan.
     """
 
     advice: Recommendation
@@ -110,10 +111,13 @@ def _by_evidence(
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
     asked = analysis.options.decision
     beliefs = prior.BELIEFS[asked.similarity or measured.similarity.column]
-    images, error = analysis.images, probes.error
-    tuning = prior.candidate(beliefs, images, error)
+    with clock.step("headroom", "the best probe's error with all images"):
+        error = full_size.probe_error(analysis, probes)
+    classes = len(analysis.dataset.classes)
+    setting = prior.Setting(images=analysis.images, classes=classes, probe_error=error)
+    tuning = prior.candidate(beliefs, setting)
     belief = beliefs[tuning]
-    lead = prior.weigh(belief, images, error, ())
+    lead = prior.weigh(belief, setting, ())
     worth = prior.worth_trying(lead, error)
     names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
     forecasts = forecast.forecast(analysis, measured, probes, names if trials else TRANSFERS, clock)
@@ -131,8 +135,13 @@ def _by_evidence(
     else:
         from finetune.decision.trials import run_trials  # noqa: PLC0415 - torch, which takes seconds
 
-        attempt = run_trials(analysis, probes, measured, clock, tuning, belief)
-        lead = prior.weigh(belief, images, error, attempt.results)
+        def enough(results: Sequence[TrialResult]) -> bool:
+            return prior.settled(prior.weigh(belief, setting, results))
+
+        attempt = run_trials(analysis, probes, measured, clock, tuning, enough)
+        lead = prior.weigh(belief, setting, attempt.results)
+        if lead.contradicted and (dearer := forecast.proved(cost, analysis)) is not None:
+            needs_s = dearer
     chosen = tuning if worth and needs_s is None and prior.wins(lead) else probes.name
     plan = plan_for(analysis, measured, probes, chosen, forecast.of(forecasts, chosen).side_px)
     advice = explain.by_evidence(
@@ -152,7 +161,8 @@ def _by_evidence(
     same = len(attempt.made.labels) == len(analysis.labels) and (
         attempt.made.plain.shape[1] == plan.side_px
     )
-    return Decision(advice, attempt.made if same else None, attempt.trial)
+    proof = None if lead.contradicted else attempt.trial
+    return Decision(advice, attempt.made if same else None, proof)
 
 
 def _cheaper(

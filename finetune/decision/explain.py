@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from finetune.decision import table
-from finetune.decision.prior import SETTLED
+from finetune.decision.prior import PER_DECADE
 from finetune.decision.table import Rule
 from finetune.records.analysis import Reason, SimilarityProfile, SizeProfile
 from finetune.records.choices import TUNED, Similarity, Size, Strategy, spoken
-from finetune.records.decision import Gain, Plan, Recommendation, TrialResult
+from finetune.records.decision import Beyond, Gain, Plan, Recommendation, TrialResult
 
+_UNPROVED = (
+    "The trial was behind by more than two standard errors, so it proves nothing: {tuning} is "
+    "returned only if it beats the probe on held-out images"
+)
 _NEARNESS: dict[Similarity, str] = {"similar": "similar to", "different": "different from"}
 
 
@@ -104,10 +108,13 @@ def by_evidence(  # noqa: PLR0913 - all that is known
         f"over the best probe ({_NEARNESS[rule.similarity]} ImageNet, as many images, such a probe "
         "error; docs/log.md)",
     )
-    evidence = [_trial_reason(t, probed) for t in trials]
+    evidence = [Reason("beyond", _beyond(b)) for b in lead.beyond]
+    evidence += [_trial_reason(t, probed) for t in trials]
     if untried is not None:
         evidence.append(Reason("trial", untried))
     taken = plan.strategy in TUNED
+    if taken and lead.contradicted:
+        evidence.append(Reason("proof", _UNPROVED.format(tuning=spoken(tuning))))
     verdict, flip = _taken(tuning, probed, lead) if taken else _left(tuning, lead, needs_s)
     if plan.strategy == rule.strategy:
         verdict += ". The classic table agrees"
@@ -153,7 +160,7 @@ def _left(tuning: Strategy, lead: Gain, needs_s: float | None) -> tuple[str, str
 
 
 def _doubt(lead: Gain) -> str:
-    return f"{100 * SETTLED * lead.spread:.1f} points"
+    return f"{100 * lead.needed:.1f} points"
 
 
 def _expected(lead: Gain) -> str:
@@ -163,6 +170,18 @@ def _expected(lead: Gain) -> str:
 def _measured(value: float, error: float) -> str:
     """A difference in points with its standard error."""
     return f"{100 * value:+.1f} ± {100 * error:.1f} points"
+
+
+def _beyond(b: Beyond) -> str:
+    """How far the data lies outside of what was measured."""
+    more = "more" if b.value > b.measured else "fewer"
+    times = f"{b.times:.1f}" if b.times < 10 else f"{b.times:.0f}"
+    return (
+        f"This data has {times} times {more} {b.of} than the data sets on which that was measured "
+        f"({b.value} instead of {b.measured}), so it is less sure: a standard deviation of "
+        f"{100 * b.spread:.1f} points is added, {100 * PER_DECADE:.0f} % of what tuning may gain "
+        "for each factor of ten (by so much data sets differ; docs/log.md)"
+    )
 
 
 def _axes(

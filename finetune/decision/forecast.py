@@ -78,6 +78,20 @@ def _forecast_of(
     )
 
 
+def proved(cost: Forecast, analysis: Analysis) -> float | None:
+    """Seconds of a tuning that no trial proves, where the budget has fewer; else None.
+
+    Where there are enough validation images its proof is part of it already.
+    """
+    from finetune.decision import timing, trials  # noqa: PLC0415 - torch, which takes seconds
+
+    if trials.judged_on_split(analysis, cost.strategy):
+        return None
+    seconds = (1 + timing.PROOF) * cost.seconds
+    budget = analysis.options.decision.budget_s or DEFAULT_BUDGET_S
+    return seconds if seconds > budget else None
+
+
 def of(forecasts: Sequence[Forecast], name: Strategy) -> Forecast:
     """The forecast of one strategy."""
     return next(f for f in forecasts if f.strategy == name)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune.records.choices import Similarity, Strategy
-from finetune.records.decision import Gain, TrialResult
+from finetune.records.decision import Beyond, Gain, TrialResult
 
 
 @dataclass(frozen=True)
 class Belief:
-    """What other data sets have shown of one way of tuning, as shares of the probe's `stake`.
+    """What other data sets have shown of one way of tuning, as shares of the probe's `headroom`.
 
     `lead` is the mean lead over the best probe at 100 training images, `slope` how much more it is
-    with ten times as many, `spread` the standard deviation around that. `handicap` is
-    what a short tuning on half of the images falls short of it, and `trial_spread` how far its word
-    may be off beside its own noise.
+    with ten times as many, `spread` the standard deviation around that. `trial_bias` is what a
+    short tuning on half of the images falls short of it, and `trial_sd` how far its word may be off
+    beside its own noise. These data sets had `least_images` to `most_images` training images and at
+    most `most_classes` classes.
     """
 
     lead: float
@@ -25,49 +26,114 @@ class Belief:
     spread: float
     trial_bias: float
     trial_sd: float
+    least_images: float = 0.0
+    most_images: float = math.inf
+    most_classes: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a belief is asked of: images to learn from, classes, and the best probe's error.
+
+    `probe_error` is a fraction of 1, held out, where the probe has learnt from all `images`.
+    """
+
+    images: int
+    classes: int
+    probe_error: float
 
 
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
 BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
     "similar": {
-        "partial": Belief(0.01, 0.09, 0.13, 0.14, 0.19),
-        "deep": Belief(0.08, 0.18, 0.13, 0.43, 0.18),
+        "partial": Belief(0.01, 0.09, 0.13, 0.14, 0.19, 15, 1420, 16),
+        "deep": Belief(0.08, 0.18, 0.13, 0.43, 0.18, 15, 1420, 16),
     },
     "different": {
-        "partial": Belief(0.19, -0.37, 0.54, 0.14, 0.29),
-        "deep": Belief(0.25, 0.05, 0.40, 0.30, 0.50),
+        "partial": Belief(0.19, -0.37, 0.54, 0.14, 0.29, 10, 2000, 24),
+        "deep": Belief(0.25, 0.05, 0.40, 0.30, 0.50, 10, 2000, 24),
     },
 }
-SURE = 2.0  # spreads; about one chance in forty beyond
-# Spreads. Beyond, a second half changed no choice; below, tuning is not taken: where it was, it was
-# as often worse than the probe as better (docs/log.md, 2026-11-25).
-SETTLED = 0.5
+SURE = 2.0  # standard deviations; about one chance in forty beyond
+# Standard deviations. Beyond, a second half changed no choice; below, tuning is not taken: where it
+# was, it was as often worse than the probe as better (docs/log.md, 2026-11-26).
+SETTLED = 0.65
+# The same before any trial: `train` proves what `recommend` expects, so it need be less sure.
+EXPECTED = 0.5
+# Standard deviation, as a share of the headroom, that a factor of ten beyond the measured data sets
+# adds: by so much data sets differ in how their lead changes with ten times as many images
+# (`regret.per_decade` has it from the rows; docs/log.md, 2026-11-26).
+PER_DECADE = 0.22
 LEAST_HEADROOM = 0.03  # below this a share is a share of one or two images
 
 
-def weigh(belief: Belief, images: int, probe_error: float, trials: Sequence[TrialResult]) -> Gain:
+def weigh(belief: Belief, setting: Setting, trials: Sequence[TrialResult]) -> Gain:
     """What to believe of tuning's lead over the best probe: a prior, and trials counted in.
 
-    Prior and trials are taken as normal, so the result is their mean weighted by precision.
+    Prior and trials are taken as normal, so the result is their mean weighted by precision. Beyond
+    the data sets that were measured the prior's line is not continued: its last value stands, and
+    both the prior and what a trial tells are the less sure the farther away the data is.
 
     Args:
         belief: What other data sets of this column have shown.
-        images: How many there are to learn from.
-        probe_error: Cross-validated error of the best probe, a fraction of 1.
+        setting: The data at hand.
         trials: Short tunings, each judged on other images.
     """
-    share = belief.lead + belief.slope * math.log10(max(images, 1) / 100)
-    scale = headroom(probe_error)
-    prior, spread = share * scale, belief.spread * scale
+    scale = headroom(setting.probe_error)
+    beyond = outside(belief, setting, scale)
+    inside = min(max(setting.images, belief.least_images, 1), belief.most_images)
+    prior = (belief.lead + belief.slope * math.log10(inside / 100)) * scale
+    far = math.hypot(*(b.spread for b in beyond))
+    spread = math.hypot(belief.spread * scale, far)
+    known = Gain(
+        prior=prior,
+        prior_spread=spread,
+        mean=prior,
+        spread=spread,
+        needed=EXPECTED * spread,
+        probe_error=setting.probe_error,
+        beyond=beyond,
+    )
     if not trials:
-        return Gain(prior, spread, prior, spread)
+        return known
     trial_bias = belief.trial_bias * scale
     gain, noise = pooled(trials)
-    off = math.hypot(noise, belief.trial_sd * scale)
+    off = math.hypot(noise, belief.trial_sd * scale, far)
     precision = 1 / spread**2 + 1 / off**2
     mean = (prior / spread**2 + (gain + trial_bias) / off**2) / precision
     allowed = trial_bias + off
-    return Gain(prior, spread, mean, math.sqrt(1 / precision), allowed, gain < -allowed)
+    return replace(
+        known,
+        mean=mean,
+        spread=math.sqrt(1 / precision),
+        needed=SETTLED * math.sqrt(1 / precision),
+        allowed=allowed,
+        behind=gain < -allowed,
+        contradicted=gain < -SURE * noise,
+    )
+
+
+def outside(belief: Belief, setting: Setting, scale: float) -> tuple[Beyond, ...]:
+    """How far beyond the measured data sets the data lies, and what standard deviation that adds.
+
+    Args:
+        belief: With the range of the data sets that it was fitted on.
+        setting: The data at hand.
+        scale: The headroom, a fraction of 1.
+    """
+    found = []
+    for of, value, least, most in (
+        ("images", setting.images, belief.least_images, belief.most_images),
+        ("classes", setting.classes, 0.0, belief.most_classes),
+    ):
+        limit = min(max(value, least), most)
+        if value > 0 and limit != value:
+            times = max(value / limit, limit / value)
+            more = PER_DECADE * math.log10(times) * scale
+            found.append(
+                Beyond(of=of, value=value, measured=round(limit), times=times, spread=more)
+            )
+    return tuple(found)
 
 
 def headroom(probe_error: float) -> float:
@@ -93,12 +159,12 @@ def wins(lead: Gain) -> bool:
     Behind means by more than a short trial falls short and its word may be off, on images that it
     did not learn from: the floor. In doubt the cheap probe is kept.
     """
-    return lead.mean > 0 and settled(lead) and not lead.behind
+    return lead.mean > lead.needed and not lead.behind
 
 
-def candidate(beliefs: Mapping[Strategy, Belief], images: int, probe_error: float) -> Strategy:
+def candidate(beliefs: Mapping[Strategy, Belief], setting: Setting) -> Strategy:
     """The way of tuning that is expected to do best, before any trial: the only one tried."""
-    return max(beliefs, key=lambda name: weigh(beliefs[name], images, probe_error, ()).prior)
+    return max(beliefs, key=lambda name: weigh(beliefs[name], setting, ()).prior)
 
 
 def worth_trying(lead: Gain, probe_error: float) -> bool:

@@ -9,7 +9,6 @@ import torch
 
 from finetune.analysis.analyze import Analysis
 from finetune.decision import trials
-from finetune.heads import cross_validation
 from finetune.records.decision import Plan
 from finetune.training import setup
 
@@ -32,9 +31,10 @@ def seconds(analysis: Analysis, plan: Plan) -> tuple[float, str]:
     again = 0.0 if split else PROOF * full  # on few images, once more on halves, to be judged
     asked = analysis.options.decision
     if asked.strategy == "auto" and asked.policy == "measured":
-        half = min(images, cross_validation.RANKING_IMAGES) // 2
+        half, judges = trials.sizes(plan, images)
         tried = trials.short(analysis, plan, half)
-        again = TRIALS * tried.epochs * math.ceil(half / plan.batch_size)
+        times = TRIALS if judges == images // 2 else 1.0
+        again = times * tried.epochs * math.ceil(half / plan.batch_size)
         again *= (tried.side_px / plan.side_px) ** 2
     judging = images / plan.batch_size * FORWARD_SHARE
     total = step * (full + again + judging) + images * analysis.seconds_per_image

@@ -81,14 +81,33 @@ class Forecast:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """Data that lies outside of what the beliefs were measured on.
+
+    There are `value` of something ("images" to learn from, or "classes") where the nearest that was
+    measured is `measured`, `times` less or more; `spread` is the standard deviation of the accuracy
+    gain, a fraction of 1, that this adds.
+    """
+
+    of: str
+    value: int
+    measured: int
+    times: float
+    spread: float
+
+
 @dataclass(frozen=True)
 class Gain:
     """What is believed of tuning's lead in accuracy over the best probe, after all evidence.
 
-    `prior` is what to expect of such data before any trial (mean and spread), `mean` and `spread`
-    the same with the trials counted in; fractions of 1. `allowed` is how far short trials may be
-    behind the probe: what they fall short of the real thing, and how far their word may be off;
-    `behind` says that they were farther behind.
+    `prior` is what to expect of such data before any trial (mean and standard deviation), `mean`
+    and `spread` the same with the trials counted in; fractions of 1. `needed` is what `mean` has to
+    exceed for tuning to be taken. `allowed` is how far short trials may be behind the probe: what
+    they fall short of the real thing, and how far their word may be off; `behind` says that they
+    were farther behind, `contradicted` that they were behind by more than two of their standard
+    errors: then they are no proof. `probe_error` is the best probe's where it learns from all
+    images; `beyond` how far the data lies outside of what was measured.
     """
 
     prior: float
@@ -97,6 +116,10 @@ class Gain:
     spread: float
     allowed: float = 0.0
     behind: bool = False
+    needed: float = 0.0
+    contradicted: bool = False
+    probe_error: float | None = None
+    beyond: tuple[Beyond, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,10 @@ WEIGHED_FROM = 3.0
 # With fewer validation images than this, a better model cannot be told from a luckier one: at 100
 # images and one in ten decided differently, the standard error of the difference is 3 points.
 TELLING_IMAGES = 100
+# A trial takes so many steps, and of a training of more than a thousand a tenth: its word is about
+# a training that is no more times longer than those it was measured on (6 times; docs/log.md).
 TRIAL_STEPS = 100
+TRIAL_SHARE = 0.1
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
 WARMUP = 0.1
 # A trial warms up for as many steps as a training of `TARGET_STEPS`: in a third of them the rate
@@ -50,16 +53,22 @@ TUNE_SIDE_PX = 128
 AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
 
 
-def short(plan: Plan, images: int, *, one_size: bool = False) -> Plan:
+def trial_steps(plan: Plan, images: int) -> int:
+    """Steps of a trial for a training on so many images."""
+    return max(TRIAL_STEPS, round(TRIAL_SHARE * plan.epochs * math.ceil(images / plan.batch_size)))
+
+
+def short(plan: Plan, images: int, all_images: int, *, one_size: bool = False) -> Plan:
     """The plan of a trial that learns from so many images: few steps, low resolution.
 
     Args:
         plan: Of the training that it stands for.
         images: How many the trial learns from.
+        all_images: How many that training learns from.
         one_size: Whether the backbone takes pictures of no other size than the plan's.
     """
     steps = math.ceil(images / plan.batch_size)
-    epochs = min(plan.epochs, max(1, round(TRIAL_STEPS / steps)))
+    epochs = min(plan.epochs, max(1, round(trial_steps(plan, all_images) / steps)))
     side = plan.side_px if one_size else min(plan.side_px, TUNE_SIDE_PX)
     return replace(plan, epochs=epochs, side_px=side, warmup=TRIAL_WARMUP)
 

@@ -12,7 +12,7 @@ from finetune.analysis import analyze, axes
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
-from finetune.decision import choose, forecast, prior, timing, trials
+from finetune.decision import choose, forecast, full_size, prior, timing, trials
 from finetune.decision.planning import plan_for
 from finetune.decision.prior import Belief
 from finetune.heads import cross_validation, ridge
@@ -22,7 +22,7 @@ from finetune.records.choices import STRATEGIES
 from finetune.records.decision import Forecast
 from finetune.records.errors import UsageError
 from finetune.records.options import Options
-from finetune.training import holdout
+from finetune.training import holdout, recipe
 from finetune.workflows import recommend
 
 FAST = {"epochs": 2, "side_px": 32, "batch_size": 8}
@@ -70,27 +70,37 @@ def test_a_trial_judges_on_images_it_did_not_learn_from(seen: Seen) -> None:
 def test_a_trial_of_many_images_uses_a_part_of_them(
     seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With more images than the ranking sample, a trial learns from and judges that sample only."""
+    """Of very many a stratified part judges, once; it learns from no more than its steps see."""
     data, probes, measured, listener = seen
-    monkeypatch.setattr(
-        cross_validation, "ranking_sample", lambda labels: np.arange(0, len(labels), 2)
-    )
+    monkeypatch.setattr(trials, "JUDGING_IMAGES", 20)
+    monkeypatch.setattr("finetune.training.recipe.TRIAL_STEPS", 3)
 
     attempt = trials.run_trials(data, probes, measured, Clock(listener))
 
-    used = {int(i) for part in attempt.trial.parts for rows in part for i in rows}
-    assert used == set(range(0, len(data.labels), 2))
-    assert len(attempt.made.labels) == len(used)
+    ((learn, held),) = attempt.trial.parts
+    assert (len(learn), len(held)) == (24, 20)  # three steps of eight
+    assert set(np.bincount(data.labels[held])) == {5}
+    assert not set(learn) & set(held)
+    assert len(attempt.made.labels) == len(learn) + len(held)
+    assert len(attempt.results) == 1
+
+
+def test_a_trial_grows_with_the_data(seen: Seen) -> None:
+    """Half of the images up to what a tenth of the training's steps can see; a thousand judge."""
+    data, probes, measured, _ = seen
+    plan = replace(plan_for(data, measured, probes, "deep"), epochs=10, batch_size=64)
+
+    grown = [trials.sizes(plan, n) for n in (80, 2000, 20_000, 50_000)]
+    steps = [recipe.trial_steps(plan, n) for n in (80, 2000, 20_000, 50_000)]
+
+    assert grown == [(40, 40), (1000, 1000), (10_000, 1000), (25_000, 1000)]
+    assert steps == [100, 100, 313, 782]
 
 
 def test_a_settled_trial_is_not_repeated(seen: Seen) -> None:
     """When the first half leaves no doubt, the second is not tried."""
     data, probes, measured, listener = seen
-    sure = Belief(lead=5.0, slope=0.0, spread=1e-9, trial_bias=0.0, trial_sd=9.0)
-
-    attempt = trials.run_trials(
-        data, with_error(probes, 0.5), measured, Clock(listener), "deep", sure
-    )
+    attempt = trials.run_trials(data, probes, measured, Clock(listener), "deep", lambda _: True)
 
     assert len(attempt.results) == 1
 
@@ -110,6 +120,53 @@ def test_evidence_decides_and_the_advice_shows_it(
     assert found.advice.table in ("linear-probe", "stage-probe")
     assert found.proof is not None
     assert found.made is not None
+
+
+def test_a_trial_that_contradicts_is_no_proof(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tuning taken in spite of its trial has to be proved before it is returned, which is told."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(prior, "BELIEFS", HOPEFUL)
+    monkeypatch.setattr(
+        prior, "weigh", lambda *_: decision.Gain(0.1, 0.1, 0.1, 0.01, contradicted=True)
+    )
+
+    found = choose.decide(data, with_error(probes, 0.2), measured, Clock(listener), trials=True)
+
+    assert found.advice.strategy == "deep"
+    assert found.proof is None
+    assert any("it proves nothing" in r.text for r in found.advice.reasons)
+    # that takes three quarters as long again, and may not fit the budget any more
+    costs = Forecast(strategy="deep", side_px=32, seconds=100.0, fits=True, text="")
+    for budget, needed in ((174.0, pytest.approx(175.0)), (176.0, None)):
+        asked = replace(data, options=changed(data.options, budget_s=budget))
+        assert forecast.proved(costs, asked) == needed
+
+
+def test_the_headroom_is_that_of_all_images(image_folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the probe was ranked on a part, a fold says what it misses when it has learnt more."""
+    root = image_folder({"a": 40, "b": 40}, size=(24, 24))
+    monkeypatch.setattr(cross_validation, "RANKING_IMAGES", 20)
+    data, probes, _, _ = looked_at(options_for(root=str(root), options=FAST))
+    learnt: list[int] = []
+    head = Analysis.head
+
+    def fitted(self: Analysis, found: cross_validation.LeftOut, some: np.ndarray) -> ridge.Head:
+        learnt.append(len(some))
+        return head(self, found, some)
+
+    monkeypatch.setattr(Analysis, "head", fitted)
+
+    error = full_size.probe_error(data, probes)
+
+    assert len(probes.best.labels) < learnt[0] < len(data.labels)
+    assert learnt == [np.count_nonzero(data.fold != 0)]
+    held = data.fold == 0
+    scores = ridge.score(
+        head(data, probes.best, np.flatnonzero(~held)), data.blocks(probes.best.score.taps).rows
+    )
+    wrong = np.mean((scores.argmax(axis=1) != data.labels)[held])
+    few, more = (len(probes.best.labels), probes.error), (learnt[0], float(wrong))
+    assert error == pytest.approx(min(0.5, full_size.at(data.images, few, more)))
 
 
 def test_hopeless_tuning_is_not_tried(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:

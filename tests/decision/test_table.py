@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.decision import table
+from finetune.decision import full_size, table
 from finetune.decision.explain import by_evidence, recommend
 from finetune.decision.prior import (
     BELIEFS,
+    EXPECTED,
     LEAST_HEADROOM,
+    PER_DECADE,
+    SETTLED,
     Belief,
+    Setting,
     candidate,
     headroom,
     settled,
@@ -198,6 +202,11 @@ def trial(gain: float, noise: float = 0.03) -> TrialResult:
     )
 
 
+def at(images: int, probe_error: float) -> Setting:
+    """What a belief is asked of."""
+    return Setting(images=images, classes=10, probe_error=probe_error)
+
+
 def test_flips_name_how_far_each_threshold_is() -> None:
     """A part that votes otherwise is shown with its value and the threshold it would have to pass.
 
@@ -215,7 +224,7 @@ def test_without_trials_the_prior_is_believed() -> None:
     """Before any trial the lead is other data sets' share of this probe's error."""
     prior, spread = 0.2 * 0.25 * 0.75, 0.3 * 0.25 * 0.75
 
-    lead = weigh(BELIEF, 100, 0.25, ())
+    lead = weigh(BELIEF, at(100, 0.25), ())
 
     assert (lead.prior, lead.prior_spread) == pytest.approx((prior, spread))
     assert (lead.mean, lead.spread, lead.behind) == (lead.prior, lead.prior_spread, False)
@@ -223,7 +232,7 @@ def test_without_trials_the_prior_is_believed() -> None:
 
 def test_more_images_speak_for_tuning() -> None:
     """The prior lead grows by the slope with every ten times as many images."""
-    few, many = (weigh(BELIEF, n, 0.2, ()).prior for n in (10, 1000))
+    few, many = (weigh(BELIEF, at(n, 0.2), ()).prior for n in (10, 1000))
 
     assert many - few == pytest.approx(2 * BELIEF.slope * headroom(0.2))
 
@@ -232,8 +241,8 @@ def test_the_way_of_tuning_expected_to_do_best_is_the_candidate() -> None:
     """Few images speak for few layers where the slopes say so, many for more."""
     beliefs = {"partial": Belief(0.2, 0.0, 1, 1, 1), "deep": Belief(0.3, 0.4, 1, 1, 1)}
 
-    assert candidate(beliefs, 20, 0.3) == "partial"
-    assert candidate(beliefs, 1000, 0.3) == "deep"
+    assert candidate(beliefs, at(20, 0.3)) == "partial"
+    assert candidate(beliefs, at(1000, 0.3)) == "deep"
 
 
 @pytest.mark.parametrize("column", ["similar", "different"])
@@ -241,8 +250,8 @@ def test_one_sure_trial_overrules_any_prior(column: Similarity) -> None:
     """A trial far beyond its noise decides, for tuning and against it."""
     error = 0.3
 
-    assert weigh(BELIEFS[column]["deep"], 200, error, [trial(0.3, 0.005)]).mean > 0
-    assert weigh(BELIEFS[column]["deep"], 200, error, [trial(-0.5, 0.005)]).mean < 0
+    assert weigh(BELIEFS[column]["deep"], at(200, error), [trial(0.3, 0.005)]).mean > 0
+    assert weigh(BELIEFS[column]["deep"], at(200, error), [trial(-0.5, 0.005)]).mean < 0
 
 
 @given(
@@ -254,7 +263,7 @@ def test_belief_lies_between_prior_and_trials_and_is_surer(
     gains: list[float], noise: float, error: float
 ) -> None:
     """Counting trials in moves the mean toward them, never past, and never widens the spread."""
-    lead = weigh(BELIEF, 100, error, [trial(g, noise) for g in gains])
+    lead = weigh(BELIEF, at(100, error), [trial(g, noise) for g in gains])
     told = sum(gains) / len(gains) + BELIEF.trial_bias * headroom(error)
 
     low, high = sorted((lead.prior, told))
@@ -264,8 +273,8 @@ def test_belief_lies_between_prior_and_trials_and_is_surer(
 
 def test_a_second_trial_counts_by_its_noise() -> None:
     """Of two trials the less noisy one weighs more."""
-    noisy_good = weigh(BELIEF, 100, 0.3, [trial(0.2, 0.2), trial(-0.2, 0.02)])
-    noisy_bad = weigh(BELIEF, 100, 0.3, [trial(0.2, 0.02), trial(-0.2, 0.2)])
+    noisy_good = weigh(BELIEF, at(100, 0.3), [trial(0.2, 0.2), trial(-0.2, 0.02)])
+    noisy_bad = weigh(BELIEF, at(100, 0.3), [trial(0.2, 0.02), trial(-0.2, 0.2)])
 
     assert noisy_good.mean < 0 < noisy_bad.mean
 
@@ -282,16 +291,19 @@ def test_tuning_seen_behind_by_more_than_a_trial_may_be_off_never_wins() -> None
     off = math.hypot(0.03, hopeful.trial_sd * headroom(0.2))
     allowed = hopeful.trial_bias * headroom(0.2) + off
 
-    assert wins(weigh(hopeful, 100, 0.2, ()))
-    assert wins(weigh(hopeful, 100, 0.2, [trial(0.001 - allowed, 0.03)]))
-    assert not wins(weigh(hopeful, 100, 0.2, [trial(-0.001 - allowed, 0.03)]))
+    assert wins(weigh(hopeful, at(100, 0.2), ()))
+    assert wins(weigh(hopeful, at(100, 0.2), [trial(0.001 - allowed, 0.03)]))
+    assert not wins(weigh(hopeful, at(100, 0.2), [trial(-0.001 - allowed, 0.03)]))
 
 
 def test_in_doubt_the_probe_is_kept() -> None:
-    """A lead of less than half a spread, or none, is not worth a training."""
-    assert wins(Gain(0.1, 0.1, 0.06, 0.1))
-    assert not wins(Gain(0.1, 0.1, 0.04, 0.1))
-    assert not wins(Gain(0.1, 0.1, -0.06, 0.1))
+    """A gain that is less than what is needed, none, or a veto: not worth a training."""
+    lead = Gain(0.1, 0.1, 0.06, 0.1, needed=0.05)
+
+    assert wins(lead)
+    assert not wins(replace(lead, mean=0.04))
+    assert not wins(replace(lead, mean=-0.06))
+    assert not wins(replace(lead, behind=True))
 
 
 def test_doubt_is_told() -> None:
@@ -302,7 +314,7 @@ def test_doubt_is_told() -> None:
         *(size, similarity, resolve("stage-probe", facts(), {})),
         probed="stage-probe",
         tuning="deep",
-        lead=Gain(0.1, 0.1, 0.02, 0.1),
+        lead=Gain(0.1, 0.1, 0.02, 0.1, needed=0.05),
         trials=(trial(-0.1, 0.03),),
         untried=None,
     )
@@ -337,7 +349,7 @@ def test_a_trial_where_all_agree_is_no_surer_than_one_image() -> None:
     """No noise among ten images is not certainty: one image more is a tenth."""
     agreed = replace(trial(0.0, 0.0), learnt_from=10, judged_on=10, seconds=1.0)
 
-    assert weigh(BELIEF, 100, 0.5, [agreed]).spread > 0.05
+    assert weigh(BELIEF, at(100, 0.5), [agreed]).spread > 0.05
 
 
 def test_tuning_is_tried_unless_it_hardly_ever_wins() -> None:
@@ -347,11 +359,81 @@ def test_tuning_is_tried_unless_it_hardly_ever_wins() -> None:
     assert not worth_trying(Gain(0.1, 0.1, 0.1, 0.1), 0.0)
 
 
-def test_a_choice_is_settled_beyond_half_a_spread() -> None:
-    """Near zero another half judges, beyond half a spread the choice is made."""
-    assert settled(Gain(0, 1, 0.06, 0.1))
-    assert settled(Gain(0, 1, -0.06, 0.1))
-    assert not settled(Gain(0, 1, 0.04, 0.1))
+def test_a_choice_is_settled_beyond_a_share_of_its_standard_deviation() -> None:
+    """Near zero another half judges, beyond it the choice is made; before a trial less will do."""
+    assert settled(Gain(0, 1, 0.07, 0.1))
+    assert settled(Gain(0, 1, -0.07, 0.1))
+    assert not settled(Gain(0, 1, 0.06, 0.1))
+    before, after = (weigh(BELIEF, at(100, 0.2), some) for some in ((), (trial(0.1, 0.03),)))
+    assert before.needed == pytest.approx(EXPECTED * before.spread)
+    assert after.needed == pytest.approx(SETTLED * after.spread)
+
+
+RANGED = replace(BELIEF, least_images=10, most_images=2000, most_classes=24)
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "of", "times"),
+    [(48_000, 10, "images", 24), (1, 2, "images", 10), (1000, 240, "classes", 10)],
+)
+def test_beyond_what_was_measured_less_is_sure(
+    images: int, classes: int, of: str, times: float
+) -> None:
+    """The last value stands, and its standard deviation grows by a share for each factor of ten."""
+    edge = Setting(images=min(max(images, 10), 2000), classes=min(classes, 24), probe_error=0.2)
+    there = replace(edge, images=images, classes=classes)
+
+    inside, outside = (weigh(RANGED, s, ()) for s in (edge, there))
+
+    (beyond,) = outside.beyond
+    assert inside.beyond == ()
+    assert (beyond.of, beyond.times) == (of, pytest.approx(times))
+    assert outside.prior == inside.prior
+    added = PER_DECADE * math.log10(times) * headroom(0.2)
+    assert beyond.spread == pytest.approx(added)
+    assert outside.prior_spread == pytest.approx(math.hypot(inside.prior_spread, added))
+    tried = [trial(0.0, 0.001)]
+    assert weigh(RANGED, there, tried).spread > weigh(RANGED, edge, tried).spread
+
+
+def test_how_far_beyond_is_told() -> None:
+    """The reason names how many times more images there are, and what that adds."""
+    size, similarity = measured("large", "similar")
+    lead = weigh(RANGED, Setting(images=48_000, classes=10, probe_error=0.2), ())
+
+    advice = by_evidence(
+        *(size, similarity, resolve("stage-probe", facts(), {})),
+        probed="stage-probe",
+        tuning="deep",
+        lead=lead,
+        trials=(),
+        untried="No trial here",
+    )
+
+    (told,) = (r.text for r in advice.reasons if r.rule == "beyond")
+    assert told.startswith("This data has 24 times more images than the data sets on which")
+    assert "48000 instead of 2000" in told
+    assert f"{100 * lead.beyond[0].spread:.1f} points" in told
+    assert advice.lead == lead
+
+
+@pytest.mark.parametrize(("gain", "contradicted"), [(-0.081, True), (-0.059, False)])
+def test_trials_that_contradict_are_no_proof(gain: float, contradicted: bool) -> None:
+    """Behind by more than two standard errors is said, though the trial bias may explain it."""
+    lead = weigh(replace(BELIEF, lead=2.0, trial_bias=1.0), at(100, 0.2), [trial(gain, 0.03)])
+
+    assert lead.contradicted is contradicted
+    assert not lead.behind
+
+
+def test_the_error_with_all_images_follows_the_learning_curve() -> None:
+    """Measured on 800 and 3,200 images of 12,800: rest + slope / sqrt; one that rises stands."""
+    rest, slope = 0.1, 4.0
+    few, more, every = ((n, rest + slope / n**0.5) for n in (800, 3200, 12_800))
+
+    assert full_size.at(12_800, few, more) == pytest.approx(every[1])
+    assert full_size.at(12_800, (800, 0.1), (3200, 0.12)) == 0.12
+    assert full_size.at(900, (800, 0.1), (800, 0.1)) == 0.1
 
 
 @given(images=st.integers(2, 5000), epochs=st.integers(1, 60))
@@ -359,27 +441,28 @@ def test_a_trial_is_short_and_small(images: int, epochs: int) -> None:
     """It has at most as many epochs and pixels as the plan, and about a hundred steps."""
     plan = resolve("deep", facts(images=images), {"epochs": epochs})
 
-    trial_plan = short(plan, images)
+    trial_plan = short(plan, images, 2 * images)
 
     assert 1 <= trial_plan.epochs <= plan.epochs
     assert trial_plan.side_px <= min(plan.side_px, TUNE_SIDE_PX)
     steps = trial_plan.epochs * math.ceil(images / plan.batch_size)
-    assert steps <= max(1.5 * recipe.TRIAL_STEPS, math.ceil(images / plan.batch_size))
+    most = recipe.trial_steps(plan, 2 * images)
+    assert steps <= max(1.5 * most, math.ceil(images / plan.batch_size))
 
 
 def test_a_trial_keeps_the_one_size_a_backbone_takes() -> None:
     """A ViT of 224 px is tried at 224 px: it takes no other pictures."""
     plan = resolve("deep", facts(fixed_side=True), {})
 
-    assert short(plan, 100, one_size=True).side_px == plan.side_px == 224
-    assert short(plan, 100).side_px == TUNE_SIDE_PX
+    assert short(plan, 100, 200, one_size=True).side_px == plan.side_px == 224
+    assert short(plan, 100, 200).side_px == TUNE_SIDE_PX
 
 
 def test_a_trial_warms_up_for_as_many_steps_as_the_training() -> None:
     """A third of the steps has three times the share: the rate rises as slowly."""
     plan = resolve("deep", facts(images=200), {})
     steps = plan.epochs * math.ceil(200 / plan.batch_size)
-    tried = short(plan, 200)
+    tried = short(plan, 200, 400)
     short_steps = tried.epochs * math.ceil(200 / tried.batch_size)
 
     assert tried.warmup * short_steps == pytest.approx(plan.warmup * steps, rel=0.1)
@@ -389,7 +472,7 @@ def test_evidence_that_overrules_the_table_says_so() -> None:
     """What the table said, what was measured, and by how much it was overruled are all told."""
     size, similarity = measured("small", "different")
     trials = (trial(0.12),)
-    lead = weigh(BELIEF, 100, 0.2, trials)
+    lead = weigh(BELIEF, at(100, 0.2), trials)
 
     advice = by_evidence(
         *(size, similarity, resolve("deep", facts(), {})),

@@ -1,0 +1,48 @@
+"""The best probe's error where it learns from all images, not only from those it was ranked on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.probes import Probes
+from finetune.heads import ridge
+
+# Images that judge: the standard error of an error of one in ten is 0.7 points.
+JUDGED = 2000
+
+
+def probe_error(analysis: Analysis, probes: Probes) -> float:
+    """Held-out error of the best probe, a fraction of 1, at the number of images there are.
+
+    Up to `cross_validation.RANKING_IMAGES` that is the leave-one-out error. Of more, one fold in
+    five is classified by a probe that learnt from the others; what the rest of the images add, and
+    those that were not looked at, follows from the learning curve's law (`at`). The head is fitted
+    once more for that.
+    """
+    ranked = len(probes.best.labels)
+    if analysis.images <= ranked:
+        return probes.error
+    held = np.flatnonzero(analysis.fold == 0)
+    learn = np.flatnonzero(analysis.fold != 0)
+    if len(learn) <= ranked:
+        return at(analysis.images, (ranked, probes.error), (ranked, probes.error))
+    held = held[:: math.ceil(len(held) / JUDGED)]
+    head = analysis.head(probes.best, learn)
+    scores = ridge.score(head, analysis.blocks(probes.best.score.taps, held).rows)
+    error = float(np.mean(scores.argmax(axis=1) != analysis.labels[held]))
+    found = at(analysis.images, (ranked, probes.error), (len(learn), error))
+    return min(found, 1.0 - 1.0 / len(analysis.dataset.classes))
+
+
+def at(images: int, fewer: tuple[int, float], more: tuple[int, float]) -> float:
+    """Error with so many images, from (images, error) at two sizes: rest + slope / sqrt(images).
+
+    It is the law that `size.measure_size` fits. An error that did not fall is taken as it is.
+    """
+    (few, first), (many, last) = fewer, more
+    run = few**-0.5 - many**-0.5
+    slope = max(0.0, (first - last) / run) if run > 0 else 0.0
+    return float(max(0.0, last - slope * max(0.0, many**-0.5 - images**-0.5)))
