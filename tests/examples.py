@@ -13,6 +13,7 @@ from finetune.records.analysis import (
     SimilarityProfile,
     SizeProfile,
     StageScore,
+    Upright,
 )
 from finetune.records.answers import (
     Advice,
@@ -254,6 +255,7 @@ EXAMPLES: tuple[Any, ...] = (
     STAGES[0],
     REASONS[0],
     CURVE[0],
+    Upright(True, "told at 90%"),
     PROFILE.size,
     PARTS[0],
     PROFILE.similarity,

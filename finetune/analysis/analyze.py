@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import similarity, size
+from finetune.analysis import similarity, size, upright
 from finetune.analysis.clock import Clock
 from finetune.backbones import features, prepared, registry
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
 from finetune.data import decoding, examination, findings, scales
 from finetune.heads import calibration, cross_validation, ridge
-from finetune.records.analysis import Part
+from finetune.records.analysis import Part, Upright
 from finetune.records.backbone import BackboneFacts, Box
 from finetune.records.choices import TUNED
 from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
@@ -102,6 +102,20 @@ class Analysis:
     def drifts(self) -> tuple[list[tuple[str, float, float]], ...]:
         """How far the inputs of BatchNorm have drifted on some of these images, and on noise."""
         return _drifts(self)
+
+    @cached_property
+    def upright(self) -> Upright:
+        """Whether up and down mean something in these images: a third of a second."""
+        rows, first = _in_turn(self, upright.SAMPLE), self.body.facts.probed_top
+        labels, groups = self.labels[rows], [self.samples[i].unit for i in rows]
+        if len(rows) < upright.FEWEST:
+            return upright.unmeasured(len(rows))
+        how = (self.facts.preprocess.side_px, self.scales, self.box)
+        paths = [self.path(i) for i in rows]
+        turned = upright.flipped(
+            paths, lambda path: decoding.decode(path, *how), self.body.engine, first
+        )
+        return upright.judge(self.table.columns((first,), rows)[:], turned, labels, groups)
 
     @property
     def in_train(self) -> npt.NDArray[np.bool_]:
@@ -269,7 +283,7 @@ def _drifts(analysis: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
     body = analysis.body
     if not body.facts.knows or body.shifts is None or body.noise is None:
         return [], []
-    rows = _drift_sample(analysis)
+    rows = _in_turn(analysis, DRIFT_SAMPLE)
     paths, side = [analysis.path(i) for i in rows], analysis.facts.preprocess.side_px
     digests = [analysis.samples[i].digest for i in rows]
     listener, scaled = analysis.listener, analysis.scales
@@ -285,14 +299,14 @@ def _drifts(analysis: Analysis) -> tuple[list[tuple[str, float, float]], ...]:
     )
 
 
-def _drift_sample(analysis: Analysis) -> npt.NDArray[np.int64]:
-    """At most `DRIFT_SAMPLE` rows, the classes in turn."""
+def _in_turn(analysis: Analysis, most: int) -> npt.NDArray[np.int64]:
+    """Some rows by chance, the classes in turn."""
     order = np.random.default_rng(0).permutation(len(analysis.labels))
     turn = np.empty(len(order), np.int64)
     for label in np.unique(analysis.labels):
         members = order[analysis.labels[order] == label]
         turn[members] = np.arange(len(members))
-    return order[np.argsort(turn[order], kind="stable")][:DRIFT_SAMPLE]
+    return order[np.argsort(turn[order], kind="stable")][:most]
 
 
 def imagenet_probabilities(

@@ -20,6 +20,11 @@ def plan_for(
 ) -> Plan:
     """Every hyper-parameter of a strategy on this data, at the resolution the budget allows."""
     counts = analysis.class_counts
+    overrides = analysis.options.training.overrides
+    upright = None
+    # measured where it counts: tuning starts from a network that knows up from down
+    if wanted in ("partial", "deep") and "vflip" not in overrides and not measured.symbols:
+        upright = analysis.upright
     facts = recipe.Facts(
         images=analysis.images,
         similarity=analysis.options.decision.similarity or measured.similarity.column,
@@ -31,8 +36,9 @@ def plan_for(
         most_side_px=most_side_px,
         symbols=measured.symbols,
         symbols_reason=measured.symbols_reason,
+        upright=upright,
         rarest=int(counts.min()),
         commonest=int(counts.max()),
     )
     taps = (TOP,) if wanted in TUNED else probes.of(wanted).score.taps
-    return recipe.resolve(wanted, facts, analysis.options.training.overrides, taps)
+    return recipe.resolve(wanted, facts, overrides, taps)

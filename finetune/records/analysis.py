@@ -89,6 +89,14 @@ class SimilarityProfile:
 
 
 @dataclass(frozen=True)
+class Upright:
+    """Whether up and down mean something in the images, and what was measured of it."""
+
+    upright: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class DatasetProfile:
     """What was measured of the data set."""
 

@@ -23,6 +23,22 @@ AUGMENTATION = (
         help="Probability of a mirror image, 0 for none.",
     ),
     Option(
+        name="vflip",
+        kind="float",
+        commands="train",
+        ends=(0.0, 1.0),
+        by_rule=True,
+        help="Probability of an image upside down, 0 for none.",
+    ),
+    Option(
+        name="zoom_out",
+        kind="float",
+        commands="train",
+        ends=(0.0, 3.0),
+        by_rule=True,
+        help="Largest area seen beyond the image, as a share of it, 0 for none.",
+    ),
+    Option(
         name="rotation_deg",
         typed="--rotation",
         old="--rotation-deg",

@@ -13,8 +13,10 @@ class Augment:
     """Random changes to a training image; zero (or `crop=1`) switches one off.
 
     `crop` is the smallest area kept; `rotation_deg`, `translation` (share of the side) and
-    `stretch` (log of the aspect ratio) are the largest changes either way; `flip` is a
-    probability; `colour` the largest relative change of brightness, contrast and saturation.
+    `stretch` (log of the aspect ratio) are the largest changes either way; `flip` (left to right)
+    and `vflip` (upside down) are probabilities; `colour` is the largest relative change of
+    brightness, contrast and saturation; `zoom_out` the largest area seen beyond the picture, as a
+    share of it, where its edges are mirrored.
     """
 
     crop: float
@@ -23,6 +25,8 @@ class Augment:
     translation: float
     stretch: float
     colour: float
+    vflip: float = 0.0
+    zoom_out: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from finetune.records.decision import Augment
 
 
 def augment(images: Tensor, settings: Augment, side_px: int, generator: torch.Generator) -> Tensor:
-    """Random crop, scale, stretch, rotation, shift, flip in one resampling, then colour.
+    """Random crop or zoom, stretch, rotation, shift, flips in one resampling, then colour.
 
     One affine map per image and a single bilinear look-up do what a chain of per-image transforms
     does in several (docs/decisions/0006-augmentation.md has the timing).
@@ -40,9 +40,9 @@ def _random_maps(count: int, settings: Augment, generator: torch.Generator) -> T
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    scale = uniform(settings.crop, 1.0).sqrt()
+    scale = uniform(settings.crop, 1.0 + settings.zoom_out).sqrt()
     stretch = torch.exp(uniform(-settings.stretch, settings.stretch) / 2)
-    mirror = 1.0 - 2.0 * (torch.rand(count, generator=generator) < settings.flip).float()
+    mirror = _signs(count, settings.flip, generator)
     angle = uniform(-1.0, 1.0) * math.radians(settings.rotation_deg)
     wide, high = scale * stretch, scale / stretch
     # A crop may lie anywhere inside the picture; a translation may also push it over the edge.
@@ -50,8 +50,16 @@ def _random_maps(count: int, settings: Augment, generator: torch.Generator) -> T
     shift_x = uniform(-1, 1) * room_x + uniform(-2, 2) * settings.translation
     shift_y = uniform(-1, 1) * room_y + uniform(-2, 2) * settings.translation
     cos, sin = torch.cos(angle), torch.sin(angle)
-    rows = [cos * wide * mirror, -sin * high, shift_x, sin * wide * mirror, cos * high, shift_y]
+    wide = wide * mirror
+    if settings.vflip:  # no draw where it is off, so that older seeds keep their pictures
+        high = high * _signs(count, settings.vflip, generator)
+    rows = [cos * wide, -sin * high, shift_x, sin * wide, cos * high, shift_y]
     return torch.stack(rows, dim=1).view(count, 2, 3)
+
+
+def _signs(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """-1 with that probability, else 1, float32[count]."""
+    return 1.0 - 2.0 * (torch.rand(count, generator=generator) < share).float()
 
 
 def _colour(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from finetune.records import option_table
+from finetune.records.analysis import Upright
 from finetune.records.choices import TUNED, Similarity, Strategy
 from finetune.records.decision import Augment, Plan
 from finetune.records.errors import UsageError
@@ -50,6 +51,7 @@ TRIAL_WARMUP = WARMUP * TARGET_STEPS / TRIAL_STEPS
 EPOCHS = {"fewest": 10, "most": 40, "scratch": 60}
 LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
 TUNE_SIDE_PX = 128
+VFLIP = 0.5  # where up and down mean nothing
 AUGMENT = Augment(crop=0.6, flip=0.5, rotation_deg=10.0, translation=0.05, stretch=0.15, colour=0.2)
 
 
@@ -85,7 +87,8 @@ def slower(plan: Plan, times: int) -> Plan:
 class Facts:
     """What the rules for a plan look at; `rarest` and `commonest` count images of a class.
 
-    `most_side_px` is the resolution that the budget allows, where it allows less than the rule's.
+    `most_side_px` is the resolution that the budget allows, where it allows less than the rule's;
+    `upright` is None where it was not measured.
     """
 
     images: int
@@ -98,6 +101,7 @@ class Facts:
     most_side_px: int | None = None
     symbols: bool = False
     symbols_reason: str = "no class names given"
+    upright: Upright | None = None
     rarest: int = 1
     commonest: int = 1
 
@@ -285,14 +289,23 @@ def _weights_why(imbalance: float) -> str:
 
 def _augmentation(facts: Facts, user: Mapping[str, Any]) -> tuple[Augment, dict[str, str]]:
     flip = 0.0 if facts.symbols else AUGMENT.flip
-    augment = replace(AUGMENT, flip=flip)
+    free = not facts.symbols and facts.upright is not None and not facts.upright.upright
+    augment = replace(AUGMENT, flip=flip, vflip=VFLIP if free else 0.0)
     given = {f.name: user[f.name] for f in fields(Augment) if f.name in user}
     state = "off" if facts.symbols else "on"
     why = {
         "flip": f"{state}: {facts.symbols_reason}",
+        "vflip": _vflip_why(facts, on=free),
+        "zoom_out": "off: not measured to pay (docs/log.md, 2026-11-26)",
         "crop": "objects stay in view with at least this share of the area",
         **dict.fromkeys(
             ("rotation_deg", "translation", "stretch", "colour"), "mild: keeps the class"
         ),
     }
     return replace(augment, **given), why
+
+
+def _vflip_why(facts: Facts, *, on: bool) -> str:
+    if facts.symbols or facts.upright is None:
+        return f"off: {facts.symbols_reason if facts.symbols else 'not measured here'}"
+    return f"{'on: up and down mean nothing' if on else 'off'}: {facts.upright.reason}"

@@ -248,7 +248,8 @@ def _announce(options: Options, advice: Recommendation, listener: Listener) -> N
     if plan.strategy not in TUNED:
         return
     shown = ("tuned_stages", "side_px", "epochs", "batch_size", "optimiser", "lr")
-    values = {name: getattr(plan, name) for name in shown} | {"flip": plan.augment.flip}
+    values = {name: getattr(plan, name) for name in shown}
+    values |= {"flip": plan.augment.flip, "vflip": plan.augment.vflip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
     for name, value in values.items():
         listener.note(f"{option_table.spoken(name)} {value}: {plan.why[name]}")

@@ -494,7 +494,10 @@ def test_drift_is_measured_on_the_classes_in_turn(
     seen = leaves[0]
     skewed = replace(seen, labels=np.repeat([0, 1, 2], [40, 6, 2]))
 
-    even, odd = analyze._drift_sample(seen), analyze._drift_sample(skewed)
+    even, odd = (
+        analyze._in_turn(seen, analyze.DRIFT_SAMPLE),
+        analyze._in_turn(skewed, analyze.DRIFT_SAMPLE),
+    )
 
     assert len(even) == len(set(even)) == DRIFT_SAMPLE
     counts = np.bincount(seen.labels[even], minlength=6)
@@ -507,7 +510,7 @@ def test_few_images_are_all_looked_at(image_folder) -> None:
     """Below the limit every image is in the sample."""
     seen = look(image_folder({"a": 6, "b": 6}))
 
-    assert sorted(analyze._drift_sample(seen)) == list(range(len(seen.samples)))
+    assert sorted(analyze._in_turn(seen, analyze.DRIFT_SAMPLE)) == list(range(len(seen.samples)))
 
 
 # --- plans ----------------------------------------------------------------------------------------

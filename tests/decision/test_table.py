@@ -27,7 +27,7 @@ from finetune.decision.prior import (
 )
 from finetune.decision.table import RULES, rule_for
 from finetune.records import option_table
-from finetune.records.analysis import Part, Reason, SimilarityProfile, SizeProfile
+from finetune.records.analysis import Part, Reason, SimilarityProfile, SizeProfile, Upright
 from finetune.records.choices import STRATEGIES, TUNED, Similarity, Size, Strategy, spoken
 from finetune.records.decision import Augment, Gain, Plan, TrialResult
 from finetune.records.errors import UsageError
@@ -70,6 +70,8 @@ USER: dict[str, Any] = {
     "weight_decay": 0.044,
     "class_weights": True,
     "crop": 0.91,
+    "vflip": 0.25,
+    "zoom_out": 0.5,
     "flip": 0.13,
     "rotation_deg": 3.5,
     "translation": 0.011,
@@ -583,6 +585,25 @@ def test_flips_are_off_for_symbols_and_the_reason_says_why() -> None:
     assert on.why["flip"] == "on: ordinary names"
     assert off.augment.flip == 0
     assert off.why["flip"] == "off: names such as 'b'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "on", "why"),
+    [
+        ({}, False, "off: not measured here"),
+        ({"upright": Upright(True, "told at 90%")}, False, "off: told at 90%"),
+        ({"upright": Upright(False, "x")}, True, "on: up and down mean nothing: x"),
+        ({"upright": Upright(False, "x"), "symbols": True, "symbols_reason": "6"}, False, "off: 6"),
+    ],
+)
+def test_images_are_turned_upside_down_where_that_means_nothing(
+    changes: dict[str, Any], on: bool, why: str
+) -> None:
+    """Vertical flips are on where up and down mean nothing, never for 6 and 9."""
+    plan = resolve("deep", facts(**changes), {})
+
+    assert (plan.augment.vflip > 0) == on
+    assert plan.why["vflip"] == why
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,6 +49,37 @@ def test_augment_of_flip_one_mirrors() -> None:
     out = augmented(images, 24, flip=1.0)
 
     assert torch.allclose(out, images.permute(0, 3, 1, 2).flip(3).float(), atol=0.02)
+
+
+def test_augment_of_vflip_one_turns_upside_down() -> None:
+    """vflip=1 shows every image upside down, and left stays left."""
+    images = noise()
+
+    out = augmented(images, 24, vflip=1.0)
+
+    assert torch.allclose(out, images.permute(0, 3, 1, 2).flip(2).float(), atol=0.02)
+
+
+@pytest.mark.parametrize(("vflip", "draws"), [(0.0, 8), (0.5, 9)])
+def test_augment_without_vflip_draws_as_before(vflip: float, draws: int) -> None:
+    """An option that is off takes nothing from the generator: old seeds keep their pictures."""
+    used, fresh = (torch.Generator().manual_seed(0) for _ in range(2))
+
+    augment(noise(6), replace(OFF, vflip=vflip), 24, used)
+
+    for _ in range(draws):
+        torch.rand(6, generator=fresh)
+    assert torch.equal(used.get_state(), fresh.get_state())
+
+
+def test_augment_zooms_out_within_its_amount() -> None:
+    """zoom_out=z shows up to 1 + z times the area, its edges mirrored; crop still goes in."""
+    out = augmented(coordinates(64), 64, crop=0.5, zoom_out=1.0) / 255
+
+    area = (out[:, 0, 32, 40] - out[:, 0, 32, 24]) * (out[:, 1, 40, 32] - out[:, 1, 24, 32]) * 16
+    assert 0.45 < area.min() < 0.65
+    assert 1.7 < area.max() < 2.05
+    assert out.min() >= 0
 
 
 def test_augment_draws_for_each_image_anew() -> None:
