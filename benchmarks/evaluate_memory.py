@@ -48,6 +48,9 @@ class Silent:
     def note(self, text: str) -> None:
         """Nothing."""
 
+    def detail(self, text: str) -> None:
+        """Nothing."""
+
 
 def draw(root: Path, images: int, classes: int) -> None:
     """Pictures of noise, the same number of each class."""

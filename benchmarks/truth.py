@@ -376,3 +376,6 @@ class Quiet:
 
     def note(self, text: str) -> None:
         """Nothing."""
+
+    def detail(self, text: str) -> None:
+        """Nothing."""

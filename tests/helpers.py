@@ -42,6 +42,9 @@ class Recorder:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def detail(self, text: str) -> None:
+        self.notes.append(text)
+
 
 def train(root: Path, out: Path, **options: object) -> RunResult:
     """The main job by the table's letter, which costs no trials, unless the options say else."""

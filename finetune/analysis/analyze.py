@@ -169,7 +169,7 @@ def analyze(
         ):
             listener.note(f"{finding.code} {finding.title}")
     for scale in scaled:
-        listener.note(scale.reason)
+        listener.detail(scale.reason)
     wanted = options.backbone
     if options.decision.strategy == "scratch":
         wanted = replace(wanted, weights=registry.RANDOM)
@@ -193,7 +193,7 @@ def analyze(
         box = _box(options, body)
         table = features.extract(paths, body.engine, side, listener, digests, scaled, box)
         if table.fresh < len(chosen):
-            listener.note(f"features of {len(chosen) - table.fresh} images were known already")
+            listener.detail(f"features of {len(chosen) - table.fresh} images were known already")
     bad = [chosen[i] for i, _ in table.faults]
     messages = [fault.message for _, fault in table.faults]
     if bad and options.data.on_bad_image == "error":

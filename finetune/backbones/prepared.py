@@ -190,7 +190,7 @@ def _kept(key: str, wanted: _Wanted, why: str, listener: Listener) -> Prepared |
     except Exception as error:  # OpenVINO raises all sorts of things
         _drop(key, folder, error, listener)
         return None
-    listener.note(f"cpu ({why}), openvino ({reason.text})")
+    listener.detail(f"cpu ({why}), openvino ({reason.text})")
 
     def network() -> Backbone:
         return wanted.build()[0]
@@ -246,7 +246,7 @@ def _made(
         if found is not None:
             return replace(found, load=lambda: backbone)
     made = make(backbone, chosen, side, images if random else None, example(side))
-    listener.note(f"{chosen} ({why.text}), {made.runtime} ({made.reason.text})")
+    listener.detail(f"{chosen} ({why.text}), {made.runtime} ({made.reason.text})")
     run_key = "" if key is None else f"{key} {made.runtime}"
     made = replace(made, key=run_key)
     facts = _facts(backbone, about, made)

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from finetune.cli import durations
-from finetune.records import option_table
+from finetune.records import durations, option_table
 from finetune.records.errors import UsageError
 from finetune.records.option import Group, Option
 from finetune.records.options import Options, Request, resolved

@@ -15,16 +15,23 @@ from finetune.records.answers import Evaluation
 from finetune.records.dataset import Finding
 from finetune.records.metrics import Metrics, WrongAnswer
 from finetune.records.run import RunResult
+from finetune.report import summary
 
 _PATHS_SHOWN = 3
 _ERRORS_SHOWN, _PAIRS_SHOWN = 5, 5
 
 
-def print_findings(out: Console, findings: Sequence[Finding]) -> None:
-    """Those about the data; what they say of the result stands beside its figures."""
-    for finding in findings:
-        if finding.code not in verdict.CODES:
-            print_finding(out, finding)
+def print_findings(out: Console, findings: Sequence[Finding], *, verbose: bool) -> None:
+    """Those about the data, the worst first, or the worst alone and how many more there are.
+
+    What they say of the result stands beside its figures.
+    """
+    found = summary.worst_first([f for f in findings if f.code not in verdict.CODES])
+    for finding in found if verbose else found[:1]:
+        print_finding(out, finding)
+    if len(found) > 1 and not verbose:
+        more = len(found) - 1
+        out.print(f"{more} more finding{'s' if more > 1 else ''} on the data", style="dim")
 
 
 def print_standing(out: Console, found: RunResult | Evaluation) -> None:
@@ -36,15 +43,24 @@ def print_standing(out: Console, found: RunResult | Evaluation) -> None:
         out.print(style.shown(found.verdict), style="dim")
 
 
+def print_mistakes(out: Console, metrics: Metrics) -> None:
+    """The most confused pair of classes, and those that are recognized least."""
+    confused, weakest = summary.most_confused(metrics), summary.weakest(metrics)
+    if confused is None:
+        out.print(f"No wrong answer on {metrics.n} images.")
+        return
+    out.print(f"Most confused: {style.shown(confused)}")
+    if weakest is not None:
+        out.print(style.shown(f"R{weakest[1:]}"))
+
+
 def print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics) -> None:
     """The wrong answers that were given most surely."""
     wrong = mistakes.count(metrics)
     if not errors:
-        if not wrong:
-            out.print(f"No wrong answer on {metrics.n} images.")
-        return  # runs of older versions do not say which
+        return  # there are none, or runs of older versions do not say which
     # no title of the table: it would be broken where the table is narrow
-    out.print(f"{wrong} of {metrics.n} answers are wrong, the most confident first")
+    out.print(f"\n{wrong} of {metrics.n} answers are wrong, the most confident first")
     table = Table(box=None, pad_edge=False)
     table.add_column("image", overflow="fold")
     table.add_column("truth")
@@ -65,20 +81,18 @@ def print_confused(out: Console, metrics: Metrics) -> None:
     pairs = mistakes.confused(metrics)
     if not pairs:
         return
-    shown = [
-        f"'{style.shown(true)}' taken for '{style.shown(answer)}' ({images} of {total})"
-        for true, answer, images, total in pairs[:_PAIRS_SHOWN]
-    ]
-    more = len(pairs) - _PAIRS_SHOWN
-    tail = f" and {more} more pairs (--json)" if more > 0 else ""
-    out.print(f"Most confused: {', '.join(shown)}{tail}")
+    out.print("\nclasses taken for others, the most images first")
+    for true, answer, images, total in pairs[:_PAIRS_SHOWN]:
+        out.print(style.shown(f"'{true}' taken for '{answer}' ({images} of {total})"))
+    if (more := len(pairs) - _PAIRS_SHOWN) > 0:
+        out.print(f"and {more} more pairs (--json)", style="dim")
 
 
 def print_finding(out: Console, finding: Finding) -> None:
     """One finding, what to do, and the first of its files."""
-    colour, _ = STATUS[finding.severity]
+    color, word = STATUS[finding.severity]
     names = ", ".join(finding.paths[:_PATHS_SHOWN])
     more = len(finding.paths) - _PATHS_SHOWN
     tail = f" ({names}{f' and {more} more' if more > 0 else ''})" if names else ""
     text = style.shown(finding.title + tail)
-    out.print(f"[{colour}]{finding.code}[/] {text}. {escape(finding.hint)}")
+    out.print(f"[{color}]{finding.code} {word}[/]  {text}. {escape(finding.hint)}")

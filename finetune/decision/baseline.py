@@ -104,7 +104,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     if plan.strategy != "scratch" and guarded:
         floor = against_probe(analysis, probes, trial, allowed if trial is proof else None)
     if floor is not None:
-        analysis.listener.note(floor.reason)
+        analysis.listener.detail(floor.reason)
         if floor.kept == "probe":
             kept = fitted.probed(analysis, probes.best, probes.name)
             if trial.tuned is not None:
@@ -140,7 +140,7 @@ def _prove(
 ) -> holdout.Trial:
     """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
     if not split:
-        analysis.listener.note(
+        analysis.listener.detail(
             f"fewer than {recipe.TELLING_IMAGES} validation images cannot tell a better model "
             "from a luckier one: two-fold cross-validation is used, without early "
             "stopping"
@@ -160,7 +160,7 @@ def _settled(analysis: Analysis, probes: Probes, trial: holdout.Trial) -> bool:
     gain, noise, _, _ = trials.lead(analysis, probes, trial)
     settled = len(trial.held) >= recipe.TELLING_IMAGES // 2 and abs(gain) > prior.SURE * noise
     if settled:
-        analysis.listener.note(
+        analysis.listener.detail(
             f"the first fold settles it: {100 * gain:+.1f} ± {100 * noise:.1f} points against the "
             "probe"
         )

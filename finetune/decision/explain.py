@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from finetune.decision import table
 from finetune.decision.prior import PER_DECADE
 from finetune.decision.table import Rule
+from finetune.records import durations
 from finetune.records.analysis import Reason, SimilarityProfile, SizeProfile
 from finetune.records.choices import TUNED, Similarity, Size, Strategy, spoken
 from finetune.records.decision import Beyond, Gain, Plan, Recommendation, TrialResult
@@ -147,7 +147,7 @@ def _left(tuning: Strategy, lead: Gain, needs_s: float | None) -> tuple[str, str
     name = spoken(tuning)
     if needs_s is not None:
         verdict = f"{name} does not fit the budget; the gain expected of it is {_expected(lead)}"
-        return verdict, f"if --budget were {math.ceil(needs_s)}s or more: {name} would be tried"
+        return verdict, f"if --budget were {durations.as_option(needs_s)} or more: {name} would be tried"
     if lead.mean > 0 and lead.behind:
         verdict = (
             f"{name} was further behind it in the trial than the error of a short trial explains"
@@ -227,5 +227,5 @@ def _trial_reason(trial: TrialResult, probed: Strategy) -> Reason:
         f"In a short trial {spoken(trial.strategy)} {verb} {spoken(probed)} by "
         f"{100 * abs(trial.gain):.1f} ± {100 * trial.noise:.1f} points on {trial.judged_on} "
         f"held-out images ({trial.epochs} epochs at {trial.side_px} px on {trial.learnt_from} "
-        f"others, {trial.seconds:.0f} s)",
+        f"others, {durations.in_words(trial.seconds)})",
     )

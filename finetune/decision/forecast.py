@@ -8,6 +8,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.decision.planning import plan_for
+from finetune.records import durations
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import TUNED, Strategy
 from finetune.records.decision import Forecast
@@ -71,8 +72,8 @@ def _forecast_of(
         seconds += tuning
     asked = analysis.options.decision
     given = asked.budget_s is not None or asked.strategy == "auto"
-    limit = f"the budget is {budget:.0f} s" if given else "no budget was given"
-    text = f"about {seconds:.0f} s: {text}; {limit}"
+    limit = f"the budget is {durations.in_words(budget)}" if given else "no budget was given"
+    text = f"about {durations.in_words(seconds)}: {text}; {limit}"
     return Forecast(
         strategy=name, side_px=plan.side_px, seconds=seconds, fits=seconds <= budget, text=text
     )

@@ -21,3 +21,6 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """Something a person should know."""
+
+    def detail(self, text: str) -> None:
+        """Something for those who want to know all."""

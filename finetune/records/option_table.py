@@ -297,6 +297,18 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             metavar="FILE",
             help="Write the wrong answers to this CSV file: path, truth, answer, probability.",
         ),
+        Option(
+            name="verbose",
+            kind="flag",
+            commands="train recommend compare check evaluate",
+            help="Show every step, epoch, reason and table.",
+        ),
+        Option(
+            name="quiet",
+            kind="flag",
+            commands=f"{DATA} predict evaluate",
+            help="Show no progress: the answer and faults alone.",
+        ),
         Option(name="clear", kind="flag", commands="cache", help="Empty the cache."),
         Option(
             name="json",
@@ -309,6 +321,13 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
 ALL = tuple(option for rows in OPTIONS.values() for option in rows)
 NAMED = {option.name: option for option in ALL}
 DEFAULTS: dict[str, Any] = {o.name: False if o.kind == "flag" else o.default for o in ALL}
+# Settings of a plan that no option sets, or whose option is an abbreviation, in a sentence.
+_SPOKEN = {
+    "taps": "feature layers",
+    "lr": "learning rate",
+    "head_lr": "learning rate of the head",
+    "stage_decay": "rate from stage to stage",
+}
 OVERRIDES = frozenset(option.name for option in ALL if option.by_rule)
 
 
@@ -328,7 +347,7 @@ def flag(name: str) -> str:
 
 def spoken(name: str) -> str:
     """The same in a sentence: `image size`."""
-    return flag(name).removeprefix("--").replace("-", " ")
+    return _SPOKEN.get(name) or flag(name).removeprefix("--").replace("-", " ")
 
 
 def check(values: Mapping[str, Any]) -> None:

@@ -90,7 +90,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     run, last, why = setup.frozen(plan, backbone, device, plan.side_px)
     if why is not None:
         runtime = "torch" if run is None else "openvino"
-        listener.note(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
+        listener.detail(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
     threads = torch.get_num_threads()
     sides = setup.canvas_px(plan.side_px), plan.side_px
     large, plain = decoding.load(paths, sides, threads, scales, box)
@@ -128,7 +128,7 @@ def on_two_folds(
     """
     parts, logits = halves(material), []
     for number, (rows, held) in enumerate(parts, start=1):
-        material.listener.note(f"fold {number} of 2: {len(rows)} to learn, {len(held)} to judge")
+        material.listener.detail(f"fold {number} of 2: {len(rows)} to learn, {len(held)} to judge")
         logits.append(on_part(material, plan, rows, held))
         judged = np.concatenate(logits)
         how = f"{len(judged)} images, each classified by a model tuned on the other fold"

@@ -122,7 +122,7 @@ def _attempt(
     try:
         for epoch in range(len(history) + 1, plan.epochs + 1):
             if val is not None and epoch - 1 - best.epoch >= plan.patience:
-                listener.note(f"stopped early: no better for {plan.patience} epochs")
+                listener.detail(f"stopped early: no better for {plan.patience} epochs")
                 break
             began = time.perf_counter()
             loss = loop.epoch(epoch, train, listener)

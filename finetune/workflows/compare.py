@@ -11,6 +11,7 @@ from finetune.analysis.probes import Probes
 from finetune.decision import choose, fitted
 from finetune.decision.planning import plan_for
 from finetune.metrics import classification, paired
+from finetune.records import durations
 from finetune.records.analysis import DatasetProfile
 from finetune.records.answers import Comparison, Contender
 from finetune.records.choices import TRANSFERS, TUNED, Strategy
@@ -90,8 +91,8 @@ def _too_long(
     if needed <= left:
         return None
     return (
-        f"it takes about {needed:.0f} s ({text}), and {max(left, 0):.0f} s of the budget of "
-        f"{budget:g} s are left"
+        f"it takes about {durations.in_words(needed)} ({text}), and "
+        f"{durations.in_words(max(left, 0))} of the budget of {durations.in_words(budget)} are left"
     )
 
 

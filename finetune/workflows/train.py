@@ -232,13 +232,14 @@ def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:
 
 def _announce(options: Options, advice: Recommendation, listener: Listener) -> None:
     """Say what will be done and why, before it is done."""
-    for reason in advice.reasons:
-        listener.note(reason.text)
+    for reason in advice.reasons[:-1]:
+        listener.detail(reason.text)
+    listener.note(advice.reasons[-1].text)
     for forecast in advice.forecasts:
         if forecast.strategy == advice.strategy:
-            listener.note(f"{forecast.strategy}: {forecast.text}")
+            listener.detail(f"{forecast.strategy}: {forecast.text}")
     if advice.warning and options.decision.strategy == "auto":
-        listener.note(advice.warning)
+        listener.detail(advice.warning)
     plan = advice.plan
     used = {name for name, why in plan.why.items() if why == "user"}
     unused = sorted(options.training.overrides.keys() - used)
@@ -252,4 +253,4 @@ def _announce(options: Options, advice: Recommendation, listener: Listener) -> N
     values |= {"flip": plan.augment.flip, "vflip": plan.augment.vflip}
     values["tuned_stages"] = " ".join(plan.tuned_stages)
     for name, value in values.items():
-        listener.note(f"{option_table.spoken(name)} {value}: {plan.why[name]}")
+        listener.detail(f"{option_table.spoken(name)} {value}: {plan.why[name]}")

@@ -1,10 +1,13 @@
-"""A time is read as people write it, or refused."""
+"""A time is read as people write it, or refused; and written as they read it."""
 
 from __future__ import annotations
 
 import pytest
 
-from finetune.cli import durations
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune.records import durations
 from finetune.records.errors import UsageError
 
 
@@ -44,3 +47,23 @@ def test_a_time_with_two_meanings_is_refused() -> None:
         durations.seconds("1:30")
 
     assert caught.value.hint == "Give 1h30 or 1m30."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "option", "words"),
+    [
+        *((0.2, "1s", "0 s"), (20, "20s", "20 s"), (90.4, "91s", "90 s"), (119, "119s", "119 s")),
+        *((120, "2m", "2 min"), (1031, "18m", "17 min"), (7100, "1h59m", "118 min")),
+        *((7200, "2h", "2 h 0 min"), (9001, "2h31m", "2 h 30 min")),
+    ],
+)
+def test_a_time_is_written_as_people_read_it(seconds: float, option: str, words: str) -> None:
+    """As an option it is rounded up, so that it is enough; in a sentence to the nearest."""
+    assert durations.as_option(seconds) == option
+    assert durations.in_words(seconds) == words
+
+
+@given(st.floats(0.01, 1e7))
+def test_a_time_as_an_option_is_read_back(seconds: float) -> None:
+    """What a message says to give is taken, and is at least what is needed, by a minute at most."""
+    assert seconds <= durations.seconds(durations.as_option(seconds)) < seconds + 60

@@ -1,7 +1,8 @@
-"""A time as people write it: `90s`, `10m`, `1h30`."""
+"""A time as people write it, `90s`, `10m`, `1h30`, and as they read it: `17 min`."""
 
 from __future__ import annotations
 
+import math
 import re
 
 from finetune.records.errors import UsageError
@@ -12,6 +13,7 @@ _UNITS = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 _SHORT = re.compile(r"([0-9]+)([hm])([0-9]{1,2})")
 _CLOCK = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9])")
 _SECONDS = {"h": 3600, "m": 60}
+_FINE = 120  # fewer seconds, or minutes, are told as they are
 _EXAMPLES = "Give a time such as 90s, 10m, 1h30 or 1:30:00."
 
 
@@ -32,6 +34,24 @@ def seconds(text: str) -> float:
     if not found:
         raise UsageError(f"--budget is '{text}'", hint=_EXAMPLES)
     return found
+
+
+def as_option(seconds: float) -> str:
+    """A time as `--budget` takes it, rounded up: `95s`, `18m`, `2h31m`."""
+    if seconds < _FINE:
+        return f"{max(1, math.ceil(seconds))}s"
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    if hours == 0:
+        return f"{minutes}m"
+    return f"{hours}h{minutes}m" if minutes else f"{hours}h"
+
+
+def in_words(seconds: float) -> str:
+    """A time in a sentence: `95 s`, `17 min`, `2 h 30 min`."""
+    if seconds < _FINE:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < _FINE else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _seconds(word: str) -> float | None:

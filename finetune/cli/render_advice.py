@@ -1,0 +1,204 @@
+"""Answers of `recommend` and `compare` on stdout."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from finetune.cli import render_findings, style
+from finetune.cli.render_training import print_next, print_plan, print_reasons, print_stages
+from finetune.decision.table import rule_for
+from finetune.records import durations
+from finetune.records.analysis import SimilarityProfile
+from finetune.records.answers import Advice, Comparison, Contender
+from finetune.records.choices import Similarity, Size
+from finetune.records.decision import Forecast, Recommendation
+from finetune.report import summary
+from finetune.report.html import says
+
+_AMOUNT: dict[Size, str] = {"small": "very little data", "large": "quite a lot of data"}
+_NEARNESS: dict[Similarity, str] = {"similar": "similar to", "different": "different from"}
+_LOG_LOSS_WIDTH = 90  # on a narrower terminal there is no room for the log loss
+
+
+def show_recommendation(advice: Recommendation, *, verbose: bool = False) -> None:
+    """The answer of `recommend` without a folder: the table with its cell, and what would flip it.
+
+    Args:
+        advice: What the table says.
+        verbose: Show the plan, too.
+    """
+    out = style.out()
+    _print_choice(out, advice)
+    _print_table(out, advice)
+    _print_flips(out, advice.flips)
+    if verbose:
+        print_plan(out, advice.plan)
+
+
+def show_advice(advice: Advice, command: str, *, verbose: bool = False) -> None:
+    """The answer of `recommend DIR`: the choice, what to expect, where the data stands.
+
+    Args:
+        advice: What was found.
+        command: The training to which it leads.
+        verbose: Show what was measured, every reason and the plan, too.
+    """
+    out = style.out()
+    found = advice.recommendation
+    _print_choice(out, found)
+    for e in advice.expected:
+        out.print(
+            f"Expected of {e.strategy}: {e.accuracy:.1%} (95 % interval {e.interval[0]:.1%} to "
+            f"{e.interval[1]:.1%}, {e.images} images each left out once)."
+        )
+    size, near = advice.profile.size, advice.profile.similarity
+    doubt = ", which is uncertain" if near.verdict == "uncertain" else ""
+    out.print(
+        f"The data: {_AMOUNT[found.size]} ({size.images} training images), "
+        f"{_NEARNESS[found.similarity]} ImageNet{doubt}. The classic table says "
+        f"{escape(rule_for(found.size, found.similarity).action)} ({found.rule})."
+    )
+    for forecast in found.forecasts:
+        if forecast.strategy == found.strategy:
+            out.print(f"Training takes about {durations.in_words(forecast.seconds)}.")
+    render_findings.print_findings(out, advice.findings, verbose=verbose)
+    _print_flips(out, found.flips if verbose else found.flips[:1])
+    if verbose:
+        print_stages(out, advice.stages, found.plan.taps)
+        _print_parts(out, near)
+        _print_table(out, found)
+        print_reasons(out, [r.text for r in found.reasons])
+        _print_forecasts(out, found.forecasts)
+        print_plan(out, found.plan)
+        out.print()
+    print_next(out, command)
+
+
+def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
+    """The answer of `compare`: the verdict, then a row for each strategy."""
+    out = style.out()
+    out.print(f"[bold]{escape(found.verdict)}[/]")
+    wide = out.width >= _LOG_LOSS_WIDTH
+    table = Table(box=None, pad_edge=False)
+    table.add_column("strategy", no_wrap=True)
+    table.add_column("accuracy (95 %)", justify="right", no_wrap=True)
+    table.add_column(f"against {found.table}", justify="right")
+    if wide:
+        table.add_column("log loss", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("chosen by")
+    for c in found.contenders:
+        by = {"table": found.table, "trials": found.chosen}
+        cells = _figures(c, table=found.table)
+        table.add_row(
+            c.strategy,
+            *(cells if wide else (*cells[:2], cells[3])),
+            " and ".join(who for who, what in by.items() if what == c.strategy),
+            style="bold green" if c.strategy == found.best else None,
+        )
+    out.print(
+        f"\n[italic]every strategy, tested on the same {found.counts['test']} images; differences "
+        "in points[/]"
+    )
+    out.print(table)
+    for c in found.contenders:
+        if c.untried is not None:
+            out.print(f"{c.strategy} has no figures: {escape(c.untried)}")
+    render_findings.print_findings(out, found.findings, verbose=verbose)
+    print_next(out, f"finetune train {shlex.quote(found.data)} --strategy {found.best}")
+
+
+def _figures(c: Contender, *, table: str) -> list[str]:
+    """The cells of one strategy in a comparison; of one that was not tested none."""
+    if c.accuracy is None or c.interval is None or c.log_loss is None or c.seconds is None:
+        return ["–", "", "", ""]
+    gained = ""
+    gain, low, high = c.difference, c.low, c.high
+    if c.strategy != table and gain is not None and low is not None and high is not None:
+        gained = f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    low, high = c.interval
+    return [
+        f"{c.accuracy:.1%} ({100 * low:.1f} to {100 * high:.1f})",
+        gained,
+        f"{c.log_loss:.3f}",
+        durations.in_words(c.seconds),
+    ]
+
+
+def _print_choice(out: Console, advice: Recommendation) -> None:
+    """What to do and why, in two or three sentences."""
+    out.print(f"[bold green]{advice.strategy}[/]")
+    for text in summary.choice(advice):
+        out.print(f"{escape(text)}.")
+    if advice.warning:
+        out.print(f"[bold {style.STATUS['warning'][0]}]Warning:[/] {escape(advice.warning)}")
+
+
+def _print_flips(out: Console, flips: Sequence[str]) -> None:
+    for flip in flips:
+        out.print(f"What would flip it: {escape(flip)}.")
+
+
+def _print_table(out: Console, advice: Recommendation) -> None:
+    """The 2×2 table with the cell of this data."""
+    table = Table()
+    table.add_column("")
+    table.add_column("similar to ImageNet")
+    table.add_column("different from ImageNet")
+    for size, name in _AMOUNT.items():
+        cells = []
+        for kind in ("similar", "different"):
+            rule = rule_for(size, kind)
+            text = f"{rule.id} {rule.action}"
+            here = (advice.size, advice.similarity) == (size, kind)
+            cells.append(f"[bold green]→ {text}[/]" if here else text)
+        table.add_row(name, *cells)
+    out.print("\n[italic]the classic table[/]")
+    out.print(table)
+
+
+def _print_parts(out: Console, similarity: SimilarityProfile) -> None:
+    """The parts of the distance with their thresholds; what each is stands below."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("part")
+    for name in ("measured", "similar", "different"):
+        table.add_column(name, justify="right")
+    table.add_column("says")
+    for p in similarity.parts:
+        rising = p.similar is None or p.different is None or p.similar < p.different
+        table.add_row(
+            p.name,
+            "–" if p.value is None else f"{p.value:.2f}",
+            "" if p.similar is None else f"{'to' if rising else 'from'} {p.similar:.2f}",
+            "" if p.different is None else f"{'from' if rising else 'to'} {p.different:.2f}",
+            says(p) if p.value is not None else "not measured",
+        )
+    out.print("\n[italic]distance from ImageNet, part by part[/]")
+    out.print(table)
+    for p in similarity.parts:
+        out.print(f"{p.name}: {escape(p.text)}", style="dim")
+    if similarity.drift:
+        by_stage = ", ".join(f"{stage} {value:.2f}" for stage, value in similarity.drift.items())
+        diversity = similarity.diversity
+        tail = "" if diversity is None else f". Diversity {diversity:.3f}"
+        out.print(f"Drift by stage: {by_stage}{tail}", style="dim")
+
+
+def _print_forecasts(out: Console, forecasts: Sequence[Forecast]) -> None:
+    """What each strategy would take."""
+    if len(forecasts) < 2:
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("strategy", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("because", style="dim")
+    for f in forecasts:
+        shown = durations.in_words(f.seconds)
+        table.add_row(f.strategy, shown if f.fits else f"[red]{shown}[/]", escape(f.text))
+    out.print("\n[italic]forecast from here to the test[/]")
+    out.print(table)

@@ -1,0 +1,70 @@
+"""A result in a few sentences, the most important first: what every answer starts with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finetune.metrics import mistakes
+from finetune.records.dataset import Finding
+from finetune.records.decision import Recommendation
+from finetune.records.metrics import Baseline, Metrics
+from finetune.records.run import RunResult
+
+_WEAKEST = 3
+_SEVERITIES = ("error", "warning", "note")
+
+
+def accuracy(metrics: Metrics, on: str) -> str:
+    """How often it is right, how sure that is, and what the simplest answer would have."""
+    low, high = metrics.interval
+    return (
+        f"accuracy on {metrics.n} {on} (95 % interval {low:.1%} to {high:.1%}; commonest class "
+        f"{metrics.majority_baseline:.1%})"
+    )
+
+
+def reasons(result: RunResult) -> list[str]:
+    """What was chosen and why, in two or three sentences; all reasons are in the recommendation."""
+    told = choice(result.recommendation, trials=result.floor is None)
+    return told if result.floor is None else [*told, against_probe(result.floor)]
+
+
+def choice(advice: Recommendation, *, trials: bool = True) -> list[str]:
+    """The choice with its reason, and what the trials have shown or why there was none."""
+    tried = [r.text for r in advice.reasons[:-1] if r.rule == "trial"] if trials else []
+    return [advice.reasons[-1].text, *tried]
+
+
+def against_probe(floor: Baseline) -> str:
+    """The tuned model against the best probe, on the same held-out images."""
+    tuned, probe = f"{floor.tuned_accuracy:.1%}", f"{floor.probe_accuracy:.1%}"
+    if floor.kept == "tuned":
+        return f"Before the test: {tuned} on {floor.n} held-out images, the best probe {probe}"
+    return (
+        f"The best probe is kept: {probe} on {floor.n} held-out images, the tuned model {tuned}, "
+        "which is not clearly better"
+    )
+
+
+def most_confused(metrics: Metrics) -> str | None:
+    """The classes that were taken for each other most often; None where all is right."""
+    pairs = mistakes.confused(metrics)
+    if not pairs:
+        return None
+    true, answer, images, total = pairs[0]
+    more = f"; {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+    return f"'{true}' taken for '{answer}' ({images} of {total}){more}"
+
+
+def weakest(metrics: Metrics) -> str | None:
+    """The classes of which the fewest images are recognized; None where all are."""
+    poor = [c for c in mistakes.worst_first(metrics.per_class) if c.recall not in (None, 1.0)]
+    if not poor:
+        return None
+    shown = ", ".join(f"'{c.name}' {c.recall:.0%} of {c.n}" for c in poor[:_WEAKEST])
+    return f"recognized least: {shown}"
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings by how bad they are."""
+    return sorted(findings, key=lambda f: _SEVERITIES.index(f.severity))
