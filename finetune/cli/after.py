@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,12 @@ def write_errors(path: Path, result: RunResult) -> None:
     elif (wrong := mistakes.count(result.test)) > len(result.errors):
         text = f"{path} lists {len(result.errors)} of {wrong} wrong answers: the run has no more"
         style.show_line(text, error=True)
+
+
+def as_training(command: str) -> str:
+    """The `train` that follows from a `recommend`, with the same options."""
+    words = [w for w in shlex.split(command) if w not in ("--json", "--verbose", "--quiet")]
+    return shlex.join("train" if w == "recommend" and i == 1 else w for i, w in enumerate(words))
 
 
 def require_no_warning(findings: Sequence[Finding], run: str) -> None:

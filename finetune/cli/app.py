@@ -54,7 +54,6 @@ app = typer.Typer(
     "does it, and proves what it got.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
@@ -88,9 +87,10 @@ def train(asked: Asked) -> None:
         )
     if asked.errors is not None:
         csv_files.require("--errors", asked.errors, [], folder=Path(options.data.root))
-    with progress.ConsoleListener() as listener:
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         result = run_training(options, listener, asked.from_run)
-    after.answer(result, render_training.show_result, json=asked.json)
+    show = partial(render_training.show_result, verbose=asked.verbose)
+    after.answer(result, show, json=asked.json)
     if asked.errors is not None:
         after.write_errors(asked.errors, result)
     if result.stopped is not None:
@@ -106,21 +106,23 @@ def train(asked: Asked) -> None:
 @add(app, OPTIONAL_DIR)
 def recommend(asked: Asked) -> None:
     """Say which way of transfer fits and why. For DIR, or for --size and --similarity."""
-    from finetune.cli import progress, render_training, style  # noqa: PLC0415
+    from finetune.cli import progress, render_advice, style  # noqa: PLC0415
     from finetune.records.codec import to_builtins, to_json  # noqa: PLC0415
 
     if asked.directory is None:
-        after.answer(_by_table(asked), render_training.show_recommendation, json=asked.json)
+        show = partial(render_advice.show_recommendation, verbose=asked.verbose)
+        after.answer(_by_table(asked), show, json=asked.json)
         return
     from finetune.workflows.recommend import run_recommendation  # noqa: PLC0415
 
-    with progress.ConsoleListener() as listener:
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         found = run_recommendation(asked.options, listener)
     if asked.json:
         flat = to_builtins(found)
         style.show_line(to_json(flat.pop("recommendation") | flat))
     else:
-        render_training.show_advice(found)
+        command = after.as_training(asked.options.output.command)
+        render_advice.show_advice(found, command, verbose=asked.verbose)
 
 
 def _by_table(asked: Asked) -> Recommendation:
@@ -151,9 +153,10 @@ def check(asked: Asked) -> None:
     from finetune.workflows.check import run_check  # noqa: PLC0415
 
     shown = replace(asked.options, data=replace(asked.options.data, strict=False))
-    with progress.ConsoleListener() as listener:
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         found = run_check(shown, listener)  # all of it, before --strict ends the command
-    after.answer(found, render.show_health, json=asked.json)
+    show = partial(render.show_health, verbose=asked.verbose)
+    after.answer(found, show, json=asked.json)
     if asked.options.data.strict and any(c.alarming for c in found.checks):
         raise typer.Exit(EXIT_FINDINGS)
 
@@ -161,12 +164,13 @@ def check(asked: Asked) -> None:
 @add(app, DIR)
 def compare(asked: Asked) -> None:
     """Train every strategy on one split of DIR. Says what the table's choice cost."""
-    from finetune.cli import progress, render_training  # noqa: PLC0415
+    from finetune.cli import progress, render_advice  # noqa: PLC0415
     from finetune.workflows.compare import run_comparison  # noqa: PLC0415
 
-    with progress.ConsoleListener() as listener:
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         found = run_comparison(asked.options, listener)
-    after.answer(found, render_training.show_comparison, json=asked.json)
+    show = partial(render_advice.show_comparison, verbose=asked.verbose)
+    after.answer(found, show, json=asked.json)
 
 
 @add(app, PATHS)
@@ -179,7 +183,7 @@ def predict(asked: Asked) -> None:
     file, top = asked.csv_file, asked.top
     if file is not None:
         csv_files.require("--csv", file, asked.paths)
-    with progress.ConsoleListener() as listener:
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         answers = run_prediction(
             asked.paths,
             asked.run,
@@ -208,7 +212,7 @@ def evaluate(asked: Asked) -> None:
     root = Path(asked.options.data.root)
     if asked.errors is not None:
         csv_files.require("--errors", asked.errors, [], folder=root)
-    with progress.ConsoleListener() as listener:
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         found = run_evaluation(
             root,
             asked.run,
@@ -217,7 +221,8 @@ def evaluate(asked: Asked) -> None:
             listener=listener,
             label_from=asked.options.data.label_from,
         )
-    after.answer(found, render.show_evaluation, json=asked.json)
+    show = partial(render.show_evaluation, verbose=asked.verbose)
+    after.answer(found, show, json=asked.json)
     if asked.errors is not None:
         csv_files.write_errors(asked.errors, found.errors)
 

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from finetune.cli.options import Asked, asked, parameters
 
 Body = Callable[[Asked], None]
-FEW = 10  # so many options are one list
+FEW = 12  # so many options are one list
 
 
 class Grouped(TyperCommand):

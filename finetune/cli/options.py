@@ -55,6 +55,8 @@ class Asked:
     csv_file: Path | None = None
     errors: Path | None = None
     clear: bool = False
+    verbose: bool = False
+    quiet: bool = False
     json: bool = False
 
 
@@ -108,6 +110,8 @@ def asked(values: Mapping[str, Any], given: frozenset[str]) -> Asked:
     if values.get("budget_s") is not None:
         values["budget_s"] = durations.seconds(values["budget_s"])
     option_table.check(values)
+    if values.get("verbose") and values.get("quiet"):
+        raise UsageError("--verbose and --quiet", hint="Give one of them.")
     own = {f.name for f in fields(Asked)} & values.keys()
     return Asked(
         options=resolved(_request(values)),

@@ -52,8 +52,9 @@ class QuietListener:
 
 
 class ConsoleListener:
-    """On a terminal one view that is drawn over and over: the step, its bar and time left, the
-    epoch; elsewhere a line for each step and the last epoch of each. All on stderr.
+    """On a terminal one view that is drawn over and over: the step, its bar, time left, the epoch.
+
+    Elsewhere a line for each step and the last epoch of each. All on stderr.
 
     Args:
         verbose: Leave every step, detail and epoch standing.
@@ -65,6 +66,9 @@ class ConsoleListener:
             stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty()
         )
         self._verbose = verbose
+        self._began = time.perf_counter()
+        self._step = ""
+        self._epoch = ""
         self._bar = Progress(
             TextColumn(" " * (_INDENT - 1)),
             BarColumn(bar_width=_BAR_WIDTH),
@@ -80,9 +84,6 @@ class ConsoleListener:
             get_renderable=self._view,
             refresh_per_second=_VIEWS_PER_SECOND,
         )
-        self._began = time.perf_counter()
-        self._step = ""
-        self._epoch = ""
 
     def __enter__(self) -> ConsoleListener:
         if self._console.is_terminal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune.cli import render_findings, style
+from finetune.cli.render_training import print_next
 from finetune.cli.style import QUIET, STATUS
 from finetune.metrics import mistakes
 from finetune.records.answers import CacheUsage, Evaluation, Health, Prediction
@@ -18,28 +20,41 @@ from finetune.records.dataset import Check
 from finetune.records.errors import printable
 from finetune.records.metrics import Metrics
 from finetune.records.run import RunRow
+from finetune.report import summary
 
 _FILES_SHOWN = 5
 _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 20
 
 
-def show_health(health: Health) -> None:
-    """The answer of `check`: what was found with what to do, the worst first; the rest counted."""
+def show_health(health: Health, *, verbose: bool = False) -> None:
+    """The answer of `check`: the verdict, then what was found with what to do, the worst first.
+
+    Args:
+        health: What the checks say.
+        verbose: List those that passed or do not apply, too.
+    """
     out = style.out()
+    counts = health.counts
+    alarms = sum(c.alarming for c in health.checks)
+    color = STATUS["warning" if alarms else "passed"][0]
+    out.print(
+        f"[bold {color}]{alarms or 'No'} warning{'' if alarms == 1 else 's'}[/] on "
+        f"{sum(counts.values())} images of {len(health.classes)} classes ({counts['train']} train, "
+        f"{counts['val']} validation, {counts['test']} test; checked in {health.seconds:.1f} s)"
+    )
     ranked = sorted(health.checks, key=lambda c: (list(STATUS).index(c.status), c.code))
     for check in ranked:
         if check.status not in QUIET:
             _print_check(out, check)
-    counts = health.counts
-    alarms = sum(c.alarming for c in health.checks)
-    out.print(
-        f"{sum(counts.values())} images of {len(health.classes)} classes: {counts['train']} train, "
-        f"{counts['val']} validation, {counts['test']} test. "
-        f"{alarms or 'No'} warning{'' if alarms == 1 else 's'}. Took {health.seconds:.1f} s."
-    )
+        elif verbose:
+            color, word = STATUS[check.status]
+            out.print(f"[{color}]{check.code} {word}[/]  {style.shown(check.title)}")
     numbers = {word: sum(c.status == word for c in health.checks) for word in QUIET}
     quiet = ", ".join(f"{n} {STATUS[word][1]}" for word, n in numbers.items() if n)
-    out.print(f"{quiet}; --json lists them.", style="dim")
+    if not verbose:
+        out.print(f"{quiet}; --verbose and --json list them.", style="dim")
+    if not alarms:
+        print_next(out, f"finetune train {shlex.quote(health.data)}")
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
@@ -64,30 +79,46 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     out.print(table)
 
 
-def show_evaluation(evaluation: Evaluation) -> None:
-    """The answer of `evaluate`."""
+def show_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> None:
+    """The answer of `evaluate`: the verdict, what is confused, the worst finding.
+
+    Args:
+        evaluation: What was measured.
+        verbose: Show the classes, the confusion matrix, wrong answers and every finding, too.
+    """
     out = style.out()
     metrics = evaluation.metrics
-    render_findings.print_findings(out, evaluation.findings)
-    out.print(_class_table(metrics))
+    on = f"images of {evaluation.data}"
+    out.print(f"[bold green]{metrics.accuracy:.1%}[/] {style.shown(summary.accuracy(metrics, on))}")
+    render_findings.print_standing(out, evaluation)
+    style.row(
+        out,
+        "Also:",
+        f"balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 {metrics.macro_f1:.1%} · "
+        f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}",
+    )
+    render_findings.print_mistakes(out, metrics)
+    render_findings.print_findings(out, evaluation.findings, verbose=verbose)
+    if verbose:
+        _print_classes(out, metrics)
+        render_findings.print_confused(out, metrics)
+        render_findings.print_errors(out, evaluation.errors, metrics)
+    elif evaluation.errors:
+        # not broken over lines, so that it can be copied
+        data, run = shlex.quote(evaluation.data), shlex.quote(evaluation.run)
+        print_next(out, f"finetune evaluate {data} --run {run} --verbose --errors wrong.csv")
+
+
+def _print_classes(out: Console, metrics: Metrics) -> None:
+    """Each class, and which was taken for which."""
     classes = len(metrics.per_class)
+    out.print()
+    out.print(_class_table(metrics))
     if classes > _CLASSES_SHOWN:
         out.print(f"{_CLASSES_SHOWN} of {classes} classes shown; all in --json", style="dim")
     if classes <= _MATRIX_SHOWN:
+        out.print("\n[italic]rows are true, columns are answers[/]")
         out.print(_confusion_table(metrics))
-    render_findings.print_confused(out, metrics)
-    render_findings.print_errors(out, evaluation.errors, metrics)
-    low, high = metrics.interval
-    out.print(
-        f"[bold green]{metrics.accuracy:.1%}[/] accuracy on {metrics.n} images of "
-        f"{style.shown(evaluation.data)} (95 % interval {low:.1%} to {high:.1%}; commonest class "
-        f"{metrics.majority_baseline:.1%})"
-    )
-    out.print(
-        f"balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 {metrics.macro_f1:.1%} · "
-        f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}"
-    )
-    render_findings.print_standing(out, evaluation)
 
 
 def show_runs(rows: Sequence[RunRow]) -> None:
@@ -155,16 +186,16 @@ def show_cache(found: CacheUsage, *, cleared: bool) -> None:
 
 def _print_check(out: Console, check: Check) -> None:
     """One check that did not pass: what to do, and the first of its files."""
-    colour, word = STATUS[check.status]
-    out.print(f"[{colour}]{check.code} {word}[/]  {style.shown(check.text)}")
-    out.print(f"    {escape(check.hint)}", style="dim")
+    color, word = STATUS[check.status]
+    out.print(f"[{color}]{check.code} {word}[/]  {style.shown(check.text)}")
+    style.row(out, "", f"[dim]{escape(check.hint)}[/]")
     remarks = check.details or ("",) * len(check.paths)
     for path, remark in list(zip(check.paths, remarks, strict=True))[:_FILES_SHOWN]:
         tail = f" [dim]({style.shown(remark)})[/]" if remark else ""
-        out.print(f"    {style.shown(path)}{tail}")
+        style.row(out, "", f"{style.shown(path)}{tail}", whole=True)
     if len(check.paths) > _FILES_SHOWN:
-        out.print(f"    and {len(check.paths) - _FILES_SHOWN} more (--json lists all)", style="dim")
-    out.print()
+        more = len(check.paths) - _FILES_SHOWN
+        style.row(out, "", f"[dim]and {more} more (--json lists all)[/]")
 
 
 def _class_table(metrics: Metrics) -> Table:
@@ -183,7 +214,7 @@ def _class_table(metrics: Metrics) -> Table:
 
 
 def _confusion_table(metrics: Metrics) -> Table:
-    table = Table(title="rows are true, columns are answers", title_justify="left", box=None)
+    table = Table(box=None, pad_edge=False)
     table.add_column("")
     for i in range(len(metrics.confusion)):
         table.add_column(str(i + 1), justify="right")

@@ -10,11 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from finetune.cli import render_findings, style
-from finetune.cli.render_training import print_next, print_plan, print_reasons, print_stages
+from finetune.cli.render_training import (
+    print_choice,
+    print_next,
+    print_plan,
+    print_reasons,
+    print_stages,
+)
 from finetune.decision.table import rule_for
 from finetune.records import durations
 from finetune.records.analysis import SimilarityProfile
-from finetune.records.answers import Advice, Comparison, Contender
+from finetune.records.answers import Advice, Comparison, Contender, Expectation
 from finetune.records.choices import Similarity, Size
 from finetune.records.decision import Forecast, Recommendation
 from finetune.report import summary
@@ -34,8 +40,8 @@ def show_recommendation(advice: Recommendation, *, verbose: bool = False) -> Non
     """
     out = style.out()
     _print_choice(out, advice)
-    _print_table(out, advice)
     _print_flips(out, advice.flips)
+    _print_table(out, advice)
     if verbose:
         print_plan(out, advice.plan)
 
@@ -50,22 +56,23 @@ def show_advice(advice: Advice, command: str, *, verbose: bool = False) -> None:
     """
     out = style.out()
     found = advice.recommendation
-    _print_choice(out, found)
-    for e in advice.expected:
-        out.print(
-            f"Expected of {e.strategy}: {e.accuracy:.1%} (95 % interval {e.interval[0]:.1%} to "
-            f"{e.interval[1]:.1%}, {e.images} images each left out once)."
-        )
+    expected = {e.strategy: e for e in advice.expected}
+    mine = expected.pop(found.strategy, None)
+    _print_choice(out, found, "" if mine is None else f": {_expected(mine)}")
+    for e in expected.values():
+        style.row(out, "Probe:", f"{e.strategy}: {_expected(e)}")
     size, near = advice.profile.size, advice.profile.similarity
     doubt = ", which is uncertain" if near.verdict == "uncertain" else ""
-    out.print(
-        f"The data: {_AMOUNT[found.size]} ({size.images} training images), "
-        f"{_NEARNESS[found.similarity]} ImageNet{doubt}. The classic table says "
-        f"{escape(rule_for(found.size, found.similarity).action)} ({found.rule})."
+    style.row(
+        out,
+        "Data:",
+        f"{_AMOUNT[found.size]} ({size.images} training images), {_NEARNESS[found.similarity]} "
+        f"ImageNet{doubt}; the classic table says "
+        f"{escape(rule_for(found.size, found.similarity).action)}",
     )
     for forecast in found.forecasts:
         if forecast.strategy == found.strategy:
-            out.print(f"Training takes about {durations.in_words(forecast.seconds)}.")
+            style.row(out, "Time:", f"about {durations.in_words(forecast.seconds)} to train it")
     render_findings.print_findings(out, advice.findings, verbose=verbose)
     _print_flips(out, found.flips if verbose else found.flips[:1])
     if verbose:
@@ -130,18 +137,27 @@ def _figures(c: Contender, *, table: str) -> list[str]:
     ]
 
 
-def _print_choice(out: Console, advice: Recommendation) -> None:
-    """What to do and why, in two or three sentences."""
-    out.print(f"[bold green]{advice.strategy}[/]")
-    for text in summary.choice(advice):
-        out.print(f"{escape(text)}.")
+def _expected(probe: Expectation) -> str:
+    """What a probe will do on new images, by cross-validation."""
+    low, high = probe.interval
+    return (
+        f"{probe.accuracy:.1%} accuracy expected (95 % interval {low:.1%} to {high:.1%}; "
+        f"{probe.images} images, each left out once)"
+    )
+
+
+def _print_choice(out: Console, advice: Recommendation, expected: str = "") -> None:
+    """What to do, what to expect of it, and why, in two or three sentences."""
+    out.print(f"[bold green]{advice.strategy}[/]{expected}")
+    print_choice(out, summary.choice(advice))
     if advice.warning:
-        out.print(f"[bold {style.STATUS['warning'][0]}]Warning:[/] {escape(advice.warning)}")
+        color = style.STATUS["warning"][0]
+        style.row(out, f"[{color}]Warning:[/]", escape(advice.warning))
 
 
 def _print_flips(out: Console, flips: Sequence[str]) -> None:
     for flip in flips:
-        out.print(f"What would flip it: {escape(flip)}.")
+        style.row(out, "What if:", escape(flip.removeprefix("if ")))
 
 
 def _print_table(out: Console, advice: Recommendation) -> None:

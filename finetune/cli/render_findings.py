@@ -28,30 +28,31 @@ def print_findings(out: Console, findings: Sequence[Finding], *, verbose: bool) 
     """
     found = summary.worst_first([f for f in findings if f.code not in verdict.CODES])
     for finding in found if verbose else found[:1]:
-        print_finding(out, finding)
+        print_finding(out, finding, "Data:")
     if len(found) > 1 and not verbose:
         more = len(found) - 1
-        out.print(f"{more} more finding{'s' if more > 1 else ''} on the data", style="dim")
+        text = f"{more} more finding{'s' if more > 1 else ''} on the data: --verbose"
+        style.row(out, "", f"[dim]{text}[/]")
 
 
 def print_standing(out: Console, found: RunResult | Evaluation) -> None:
     """That a result is no better than the commonest class, or that this cannot be said."""
     for finding in found.findings:
         if finding.code in verdict.CODES:
-            print_finding(out, finding)
+            print_finding(out, finding, "Note:")
     if found.better_than_commonest is None and found.verdict:
-        out.print(style.shown(found.verdict), style="dim")
+        style.row(out, "Note:", style.shown(found.verdict))
 
 
 def print_mistakes(out: Console, metrics: Metrics) -> None:
     """The most confused pair of classes, and those that are recognized least."""
     confused, weakest = summary.most_confused(metrics), summary.weakest(metrics)
     if confused is None:
-        out.print(f"No wrong answer on {metrics.n} images.")
+        style.row(out, "Mistakes:", f"none on {metrics.n} images")
         return
-    out.print(f"Most confused: {style.shown(confused)}")
+    style.row(out, "Mistakes:", style.shown(confused))
     if weakest is not None:
-        out.print(style.shown(f"R{weakest[1:]}"))
+        style.row(out, "", style.shown(weakest))
 
 
 def print_errors(out: Console, errors: Sequence[WrongAnswer], metrics: Metrics) -> None:
@@ -88,11 +89,11 @@ def print_confused(out: Console, metrics: Metrics) -> None:
         out.print(f"and {more} more pairs (--json)", style="dim")
 
 
-def print_finding(out: Console, finding: Finding) -> None:
+def print_finding(out: Console, finding: Finding, label: str) -> None:
     """One finding, what to do, and the first of its files."""
     color, word = STATUS[finding.severity]
     names = ", ".join(finding.paths[:_PATHS_SHOWN])
     more = len(finding.paths) - _PATHS_SHOWN
     tail = f" ({names}{f' and {more} more' if more > 0 else ''})" if names else ""
     text = style.shown(finding.title + tail)
-    out.print(f"[{color}]{finding.code} {word}[/]  {text}. {escape(finding.hint)}")
+    style.row(out, label, f"[{color}]{finding.code} {word}[/]  {text}. {escape(finding.hint)}")

@@ -29,18 +29,13 @@ def show_result(result: RunResult, *, verbose: bool = False) -> None:
         f"{escape(summary.accuracy(metrics, source))}"
     )
     render_findings.print_standing(out, result)
-    for text in summary.reasons(result):
-        out.print(f"{escape(text)}.")
+    print_choice(out, summary.reasons(result))
     render_findings.print_mistakes(out, metrics)
     render_findings.print_findings(out, result.findings, verbose=verbose)
     if verbose:
         _print_details(out, result)
-    # not broken over lines, so that path and command can be copied
-    out.print(
-        f"Took {durations.in_words(result.seconds['total'])}. "
-        f"Report: [bold]{style.shown(result.run)}/{REPORT}[/]",
-        soft_wrap=True,
-    )
+    style.row(out, "Time:", durations.in_words(result.seconds["total"]))
+    style.row(out, "Report:", f"[bold]{style.shown(result.run)}/{REPORT}[/]", whole=True)
     print_next(out, f"finetune predict IMAGE --run {shlex.quote(result.run)}")
 
 
@@ -61,7 +56,15 @@ def _print_details(out: Console, result: RunResult) -> None:
 
 def print_next(out: Console, command: str) -> None:
     """What to type next, on one line."""
-    out.print(f"Next: {style.shown(command)}", soft_wrap=True)
+    style.row(out, "Next:", style.shown(command), whole=True)
+
+
+def print_choice(out: Console, reasons: Sequence[str]) -> None:
+    """What was chosen and why, then what has shown it."""
+    first, *others = (escape(text) for text in reasons)
+    style.row(out, "Chosen:", first.removeprefix("Chosen: "))
+    for text in others:
+        style.row(out, "", text)
 
 
 def print_reasons(out: Console, texts: Sequence[str]) -> None:

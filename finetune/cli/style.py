@@ -6,21 +6,23 @@ import sys
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from finetune.records.choices import Status
 from finetune.records.errors import FinetuneError, printable
 from finetune.records.run import Stop
 
-# Color and word of each result of a check, the worst first.
+# Color and word of each result of a check, the worst first; colors that show on white and black.
 STATUS: dict[Status, tuple[str, str]] = {
     "error": ("bold red", "error"),
-    "warning": ("yellow", "warning"),
-    "note": ("cyan", "note"),
+    "warning": ("dark_orange3", "warning"),
+    "note": ("dark_cyan", "note"),
     "passed": ("green", "passed"),
     "not-applicable": ("dim", "not applicable"),
 }
 # Counted, not listed: a title such as "image(s) cannot be read" would pass for a finding.
 QUIET: tuple[Status, ...] = ("passed", "not-applicable")
+_LABEL = 10  # characters for a label and the space after it
 _PIPE_WIDTH = 160  # into a file or pipe: wide enough that no name is cut
 
 
@@ -44,6 +46,25 @@ def out() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, soft_wrap=True, width=_PIPE_WIDTH)
+
+
+def row(to: Console, label: str, text: str, *, whole: bool = False) -> None:
+    """A label and what there is to say, which stands beside it where it takes several lines.
+
+    Args:
+        to: Where it goes.
+        label: One word; empty where the text goes on with the row before.
+        text: With markup.
+        whole: Never break it over lines, so that a path or command can be copied.
+    """
+    if whole or to.soft_wrap:
+        to.print(f"{label:<{_LABEL}}{text}", soft_wrap=True)
+        return
+    grid = Table.grid()
+    grid.add_column(width=_LABEL)
+    grid.add_column()
+    grid.add_row(label, text)
+    to.print(grid)
 
 
 def shown(text: str) -> str:

@@ -147,7 +147,10 @@ def _left(tuning: Strategy, lead: Gain, needs_s: float | None) -> tuple[str, str
     name = spoken(tuning)
     if needs_s is not None:
         verdict = f"{name} does not fit the budget; the gain expected of it is {_expected(lead)}"
-        return verdict, f"if --budget were {durations.as_option(needs_s)} or more: {name} would be tried"
+        return (
+            verdict,
+            f"if --budget were {durations.as_option(needs_s)} or more: {name} would be tried",
+        )
     if lead.mean > 0 and lead.behind:
         verdict = (
             f"{name} was further behind it in the trial than the error of a short trial explains"

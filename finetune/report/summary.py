@@ -40,9 +40,10 @@ def against_probe(floor: Baseline) -> str:
     tuned, probe = f"{floor.tuned_accuracy:.1%}", f"{floor.probe_accuracy:.1%}"
     if floor.kept == "tuned":
         return f"Before the test: {tuned} on {floor.n} held-out images, the best probe {probe}"
+    behind = floor.tuned_accuracy < floor.probe_accuracy
     return (
-        f"The best probe is kept: {probe} on {floor.n} held-out images, the tuned model {tuned}, "
-        "which is not clearly better"
+        f"The best probe is kept: {probe} on {floor.n} held-out images, the tuned model {tuned}"
+        f"{'' if behind else ', too little to be sure'}"
     )
 
 
@@ -52,8 +53,9 @@ def most_confused(metrics: Metrics) -> str | None:
     if not pairs:
         return None
     true, answer, images, total = pairs[0]
-    more = f"; {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
-    return f"'{true}' taken for '{answer}' ({images} of {total}){more}"
+    others = len(pairs) - 1
+    more = f", and {others} other pair{'s' if others > 1 else ''}" if others else ""
+    return f"'{true}' taken for '{answer}' most often ({images} of {total}){more}"
 
 
 def weakest(metrics: Metrics) -> str | None:
@@ -62,7 +64,7 @@ def weakest(metrics: Metrics) -> str | None:
     if not poor:
         return None
     shown = ", ".join(f"'{c.name}' {c.recall:.0%} of {c.n}" for c in poor[:_WEAKEST])
-    return f"recognized least: {shown}"
+    return f"least recognized: {shown}"
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

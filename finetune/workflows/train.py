@@ -232,9 +232,8 @@ def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:
 
 def _announce(options: Options, advice: Recommendation, listener: Listener) -> None:
     """Say what will be done and why, before it is done."""
-    for reason in advice.reasons[:-1]:
+    for reason in advice.reasons:
         listener.detail(reason.text)
-    listener.note(advice.reasons[-1].text)
     for forecast in advice.forecasts:
         if forecast.strategy == advice.strategy:
             listener.detail(f"{forecast.strategy}: {forecast.text}")

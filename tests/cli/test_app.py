@@ -74,12 +74,12 @@ def test_recommend_without_data_chooses_no_stages(run_cli) -> None:
     """Which stages a stage probe reads is for the data to say: the plan names none."""
     asked = ("recommend", "--size", "small", "--similarity", "different")
 
-    people, machine = run_cli(*asked), run_cli(*asked, "--json")
+    people, machine = run_cli(*asked, "--verbose"), run_cli(*asked, "--json")
 
     plan = json.loads(machine.out)["plan"]
     assert plan["taps"] == []
     assert plan["why"]["taps"].startswith("chosen on the data: ")
-    assert re.search(r"taps +– +chosen on the data", people.out)
+    assert re.search(r"feature layers +– +chosen on the data", people.out)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,41 @@ def test_recommend_shows_the_table_to_people(
 
     assert done.code == 0
     assert strategy in done.out
-    assert "What would flip it" in done.out
+    assert "What if:  the data were" in done.out
     assert ("trouble" in done.out) == (strategy == "stage-probe")
+
+
+def test_quiet_leaves_the_answer_alone(run_cli, image_folder) -> None:
+    """No progress on stderr, the same answer; and not together with its opposite."""
+    root = image_folder({"a": 12, "b": 12})
+    loud, quiet = run_cli("check", root), run_cli("check", root, "--quiet")
+
+    assert "reading and checking" in loud.err
+    assert quiet.err == ""
+    assert quiet.out.splitlines()[1:] == loud.out.splitlines()[1:]  # the first has the seconds
+
+    both = run_cli("check", root, "--quiet", "--verbose")
+    assert (both.code, both.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("finetune tr", "train"), ("finetune train --strategy d", "deep")],
+)
+def test_shells_complete_commands_and_values(words: str, completed: str) -> None:
+    """As `finetune --install-completion` sets it up for bash."""
+    script = "import sys; sys.argv = ['finetune']; from finetune.cli.process import run; run([])"
+    place = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "_FINETUNE_COMPLETE": "complete_bash", **place},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.split() == [completed]
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +183,21 @@ def test_recommend_folder_json(run_cli, image_folder) -> None:
 
 @pytest.mark.usefixtures("measured_once")
 def test_recommend_folder_shows_people_all_that_was_measured(run_cli, image_folder) -> None:
-    """The table with the place in it, the parts with thresholds, the stages and the forecasts."""
-    done = run_cli("recommend", image_folder({"a": 12, "b": 12}))
+    """The answer comes first: strategy, accuracy, reason; and the training to start next.
 
-    assert done.code == 0
+    With --verbose the table with the place in it, the parts with thresholds, the stages and the
+    forecasts follow.
+    """
+    root = image_folder({"a": 12, "b": 12})
+    short = run_cli("recommend", root, "--max-per-class", "9")
+    done = run_cli("recommend", root, "--verbose")
+
+    assert short.code == done.code == 0
+    assert re.match(r"[\w-]+: \d+\.\d% accuracy expected", short.out)
+    assert short.out.splitlines()[1].startswith("Chosen:   ")
+    assert short.out.splitlines()[-1] == f"Next:     finetune train {root} --max-per-class 9"
+    assert "forecast" not in short.out
+    assert done.out.splitlines()[0] == short.out.splitlines()[0]
     for title in ("linear classifiers by stage", "distance from ImageNet", "the classic table"):
         assert title in done.out
     assert "forecast from here to the test" in done.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Iterator
@@ -9,12 +10,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from examples import CHECK, RESULT, WRONG
+from examples import (
+    CHECK,
+    COMPARISON,
+    EXPECTED,
+    FINDING,
+    PROFILE,
+    RECOMMENDATION,
+    RESULT,
+    WRONG,
+)
 from rich.console import Console
 
-from finetune.cli import render, render_training, style
+from finetune.cli import render, render_advice, render_training, style
 from finetune.metrics import classification, verdict
-from finetune.records.answers import Evaluation, Health
+from finetune.records.answers import Advice, Evaluation, Health
+from finetune.records.choices import TRANSFERS
 from finetune.records.run import RunRow
 
 LONG = (
@@ -96,8 +107,8 @@ def test_the_next_command_can_be_pasted(capsys) -> None:
     assert shlex.split(line)[1:] == ["finetune", "predict", "IMAGE", "--run", run]
 
 
-def test_what_check_found_is_the_last_that_is_seen(capsys) -> None:
-    """Passed and not applicable checks are one line and do not scroll the findings away."""
+def test_what_check_found_comes_first(capsys) -> None:
+    """The verdict, then the findings; passed and not applicable checks are one line below."""
     checks = (
         replace(CHECK, code="FT101", status="passed", text="none"),
         replace(CHECK, code="FT102", status="not-applicable", text="no splits"),
@@ -107,10 +118,18 @@ def test_what_check_found_is_the_last_that_is_seen(capsys) -> None:
 
     render.show_health(Health("x", ("a", "b"), "plain", counts, checks, 0.1))
 
-    out = capsys.readouterr().out
-    assert "FT120 warning  1 image cannot be read" in out
-    assert out.splitlines()[-1] == "1 passed, 1 not applicable; --json lists them."
-    assert "FT101" not in out
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("1 warning on 12 images of 2 classes")
+    assert out[2].rstrip() == "FT120 warning  1 image cannot be read"
+    assert out[-1] == "1 passed, 1 not applicable; --verbose and --json list them."
+    assert not [line for line in out if "FT101" in line]
+
+    render.show_health(Health("x", ("a", "b"), "plain", counts, checks[:2], 0.1), verbose=True)
+
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("No warnings on 12 images")
+    assert [line.split()[:2] for line in out[2:4]] == [["FT101", "passed"], ["FT102", "not"]]
+    assert out[-1] == "Next:     finetune train x"
 
 
 def evaluated(classes: int) -> Evaluation:
@@ -126,7 +145,7 @@ def evaluated(classes: int) -> Evaluation:
 
 def test_a_table_that_is_cut_says_so(capsys) -> None:
     """Twenty of sixty classes, five of the wrong answers, five pairs: and where the rest is."""
-    render.show_evaluation(evaluated(60))
+    render.show_evaluation(evaluated(60), verbose=True)
 
     out = capsys.readouterr().out
     assert "20 of 60 classes shown; all in --json" in out
@@ -140,13 +159,14 @@ def test_a_table_that_is_cut_says_so(capsys) -> None:
 
 def test_a_table_that_is_whole_says_nothing(capsys) -> None:
     """Six classes and four wrong answers fit: no word of a rest."""
-    render.show_evaluation(evaluated(6))
+    render.show_evaluation(evaluated(6), verbose=True)
 
     out = capsys.readouterr().out
     assert "shown" not in out
     assert "more pairs" not in out
     assert "4 of 12 answers are wrong" in out
-    assert out.index("class1 ") < out.index("class0 ")  # the least recall first
+    table = out.partition("precision")[2]
+    assert table.index("class1 ") < table.index("class0 ")  # the least recall first
 
 
 def test_names_of_wrong_answers_cannot_draw(capsys) -> None:
@@ -154,7 +174,8 @@ def test_names_of_wrong_answers_cannot_draw(capsys) -> None:
     metrics = evaluated(3).metrics
     wrong = replace(WRONG, path="a\x1b[2J.png", truth="[red]b")
 
-    render.show_evaluation(Evaluation("runs/one", "/data", metrics, (), (wrong,), True, ""))
+    found = Evaluation("runs/one", "/data", metrics, (), (wrong,), True, "")
+    render.show_evaluation(found, verbose=True)
 
     out = capsys.readouterr().out
     assert "a\\x1b[2J.png" in out
@@ -178,3 +199,73 @@ def test_a_result_no_better_is_said_beside_its_figures(capsys) -> None:
     )
 
     assert "all are of 'ash'" in capsys.readouterr().out
+
+
+def test_a_training_is_answered_by_its_verdict_first(capsys) -> None:
+    """Accuracy, what was chosen and why, mistakes, the worst finding, the report, what next."""
+    worst = replace(FINDING, code="FT120", severity="warning", title="1 image cannot be read")
+
+    render_training.show_result(replace(RESULT, findings=(FINDING, worst)))
+
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("partial: 87.5% accuracy on 8 test images (95 % interval 52.9%")
+    labels = [line.split()[0] for line in out if re.match(r"[A-Z]\w+:", line)]
+    assert labels == ["Chosen:", "Mistakes:", "Data:", "Time:", "Report:", "Next:"]
+    assert "Data:     FT120 warning  1 image cannot be read" in "\n".join(out)
+    assert "1 more finding on the data: --verbose" in "\n".join(out)
+    assert "Report:   runs/one/report.html" in [line.rstrip() for line in out]
+    assert max(map(len, out)) <= 80
+
+
+def test_details_of_a_training_are_for_those_who_ask(capsys) -> None:
+    """With --verbose the same lines, and stages, reasons, plan and wrong answers between them."""
+    found = replace(RESULT, errors=(WRONG,))
+
+    render_training.show_result(found)
+    short = capsys.readouterr().out
+    render_training.show_result(found, verbose=True)
+    long = capsys.readouterr().out
+
+    assert long.startswith(short.partition("Time:")[0])
+    for detail in ("linear classifiers by stage", "every reason", "plan", "answers are wrong"):
+        assert detail in long
+        assert detail not in short
+    assert "feature layers" not in long  # a tuned model's head always reads the top
+    assert "learning rate of the head" in " ".join(long.split())
+
+
+def test_no_strategy_is_cut_in_a_comparison(capsys) -> None:
+    """Eighty columns hold the names, figures and who chose what."""
+    rows = tuple(
+        replace(c, strategy=name, difference=-0.125, low=-0.25, high=0.05, seconds=4000.0)
+        for name, c in zip(TRANSFERS, COMPARISON.contenders * 2, strict=True)
+    )
+    found = replace(
+        COMPARISON, contenders=rows, table="stage-probe", chosen="stage-probe", best="deep"
+    )
+
+    render_advice.show_comparison(found)
+
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.startswith(COMPARISON.verdict)
+    for name in TRANSFERS:
+        assert f"\n{name} " in out
+    assert "67 min  table and trials" in out
+    assert "Next:     finetune train /data/trees --strategy deep" in out
+
+
+def test_advice_fits_a_terminal(capsys) -> None:
+    """No part, setting or forecast is wider than eighty columns, and no name is cut."""
+    advice = Advice(
+        RECOMMENDATION, PROFILE, RESULT.stages, EXPECTED, 160, {"train": 4}, (FINDING,), {}
+    )
+
+    render_advice.show_advice(advice, "finetune train /data/trees", verbose=True)
+
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for part in PROFILE.similarity.parts:
+        assert f"\n{part.name} " in out
+        assert f"\n{part.name}: {part.text}" in out
+    assert "…" not in out
