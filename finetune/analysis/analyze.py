@@ -20,6 +20,7 @@ from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
 from finetune.data import decoding, examination, findings, scales
 from finetune.heads import calibration, cross_validation, ridge
+from finetune.metrics import clusters, paired
 from finetune.records.analysis import Part, Upright
 from finetune.records.backbone import BackboneFacts, Box
 from finetune.records.choices import TUNED
@@ -116,6 +117,15 @@ class Analysis:
             paths, lambda path: decoding.decode(path, *how), self.body.engine, first
         )
         return upright.judge(self.table.columns((first,), rows)[:], turned, labels, groups)
+
+    @cached_property
+    def groups(self) -> clusters.Clusters | None:
+        """Which rows go together (copies, `--group`), int64[N]; None where each is by itself."""
+        return clusters.number([s.unit for s in self.samples])
+
+    def yardstick(self, rows: npt.NDArray[np.int64]) -> paired.Yardstick:
+        """What models are compared by on some rows."""
+        return paired.Yardstick(groups=clusters.renumbered(self.groups, rows))
 
     @property
     def in_train(self) -> npt.NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.backbones.inference import TOP
 from finetune.heads import cross_validation, kernels
+from finetune.metrics import clusters
 from finetune.records.analysis import StageScore
 from finetune.records.choices import Strategy
 
@@ -39,6 +40,8 @@ class Probes:
         best = min((self.top, *self.others), key=lambda c: c.score.log_loss)
         less = self.top.losses - best.losses
         noise = float(less.std(ddof=1)) / len(less) ** 0.5
+        if best.groups is not None:
+            noise = clusters.standard_error(less, best.groups)
         return best if float(less.mean()) > CLEARLY * noise else self.top
 
     @property

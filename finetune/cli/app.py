@@ -220,6 +220,7 @@ def evaluate(asked: Asked) -> None:
             unseen=asked.unseen,
             listener=listener,
             label_from=asked.options.data.label_from,
+            group=asked.options.data.group,
         )
     show = partial(render.show_evaluation, verbose=asked.verbose)
     after.answer(found, show, json=asked.json)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from finetune.data import (
     decoding,
     files,
     findings,
+    grouping,
     names,
     near_duplicates,
     scan,
@@ -31,7 +31,7 @@ from finetune.data import (
 from finetune.data.check_subject import Subject
 from finetune.data.decoding import Glance
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
-from finetune.records.errors import DataError, ImageError, UsageError
+from finetune.records.errors import DataError, ImageError
 from finetune.records.options import DataOptions
 from finetune.storage import arrays, atomic_files, cache_place, feature_cache
 from finetune.storage.arrays import Filed
@@ -90,8 +90,8 @@ def examine(
     looked = look(root, samples, side, progress, looked)
     if asked.on_bad_image == "error":
         _refuse(looked.faults | _closed(whole), root)
-    clusters = _clusters(samples, looked)
-    dataset = _usable(whole, _groups(samples, clusters, pattern), looked.faults)
+    clusters = near_clusters(samples, looked)
+    dataset = _usable(whole, grouping.groups(samples, clusters, pattern), looked.faults)
     splits = split.split(
         dataset,
         seed=seed,
@@ -233,7 +233,7 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
         glances=looked.glances,
         faults=looked.faults,
         plain=looked.plain,
-        clusters=_clusters(samples, looked),
+        clusters=near_clusters(samples, looked),
         seen_test=True,
     )
     return checks.findings(checks.run_late(after))
@@ -298,7 +298,7 @@ def _usable(dataset: Dataset, groups: Mapping[str, str], faults: Mapping[str, st
     )
 
 
-def _clusters(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
+def near_clusters(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, ...], ...]:
     """Groups of near duplicates that are not all the same file, in the order of their first."""
     if looked.small is None:
         return ()
@@ -316,49 +316,6 @@ def _clusters(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Sample, 
         if sizes[cluster.get(sample.digest, -1)] > 1:
             members[cluster[sample.digest]].append(sample)
     return tuple(tuple(members[key]) for key in sorted(members))
-
-
-def _groups(
-    samples: Sequence[Sample],
-    clusters: Iterable[Sequence[Sample]],
-    pattern: re.Pattern[str] | None,
-) -> dict[str, str]:
-    """The name of each image's group by path, where it has one beside its exact copies.
-
-    Near duplicates, and files whose names `--group` finds the same in, are joined, in chains. A
-    group is called by its least name, so that it keeps its side when files of that name are added.
-
-    Raises:
-        UsageError: the pattern matches no file.
-    """
-    parent: dict[str, str] = {}
-
-    def head(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            parent[key] = key = parent[parent[key]]
-        return key
-
-    def join(keys: Iterable[str]) -> None:
-        heads = sorted({head(key) for key in keys})
-        parent.update(dict.fromkeys(heads, heads[0]))
-
-    for cluster in clusters:
-        join(f"near {s.digest}" for s in cluster)
-    matched = False
-    for sample in samples:
-        label = None if pattern is None else names.found_in(pattern, sample.path)
-        matched |= label is not None
-        # "group" sorts before "near": a group that has a name is called by it
-        join([f"near {sample.digest}", *([] if label is None else [f"group {label}"])])
-    if pattern is not None and not matched:
-        raise UsageError(
-            f"--group '{pattern.pattern}' matches no file name, such as "
-            f"'{PurePosixPath(samples[0].path).name}'",
-            hint="Try the expression on a few of your file names.",
-        )
-    sizes = Counter(head(key) for key in list(parent))
-    heads = {s.path: head(f"near {s.digest}") for s in samples}
-    return {path: name for path, name in heads.items() if sizes[name] > 1}
 
 
 def _hidden(root: Path, looked: Looked) -> set[str]:

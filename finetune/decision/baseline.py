@@ -30,6 +30,7 @@ def judge(
     how: str,
     *,
     allowed: float | None = None,
+    by: paired.Yardstick = paired.PLAIN,
 ) -> Baseline:
     """Keep the tuned model only if it beats the probe on the same images by more than noise.
 
@@ -48,17 +49,17 @@ def judge(
         how: How the images were held out.
         allowed: How far behind short trials may be, in accuracy, as `prior.weigh` has it; None
             where this is the real model.
+        by: What they are compared by, of these images.
     """
     correct, losses = paired.judged((tuned, probed), labels)
-    gain, gain_error = paired.paired(correct[0] - correct[1])
-    less, less_error = paired.paired(losses[1] - losses[0])
+    gain, gain_error, less, less_error = paired.accuracy_gain(tuned, probed, labels, by)
     better = gain > gain_error or (gain >= 0 and less > less_error)
     kept = better if allowed is None else gain >= -allowed
     winner = "tuned model" if kept else "probe"
     reason = (
         f"The {winner} is kept: on {how}, the tuned model has {100 * correct[0].mean():.1f} %, "
         f"the best probe ({probe_name}) {100 * correct[1].mean():.1f} %, a difference of "
-        f"{100 * gain:+.1f} ± {100 * gain_error:.1f} points (log loss {-less:+.3f} ± "
+        f"{100 * gain:+.1f} ± {100 * gain_error:.1f} points{by.by} (log loss {-less:+.3f} ± "
         f"{less_error:.3f})"
     )
     return Baseline(
@@ -126,7 +127,8 @@ def against_probe(
     name = probes.best.score.name
     if trial.tuned is not None:
         name += ", which would learn from them, too"
-    return judge(mine, other, labels, name, trial.how, allowed=allowed)
+    by = analysis.yardstick(trial.held)
+    return judge(mine, other, labels, name, trial.how, allowed=allowed, by=by)
 
 
 def _prove(
@@ -191,7 +193,10 @@ def _model(
         head=replace(outcome.head, temperature=temperature),
         taps=(TOP,),
         side_px=plan.side_px,
-        estimate=classification.measure(probabilities, labels, analysis.dataset.classes),
+        estimate=classification.measure(
+            *(probabilities, labels, analysis.dataset.classes),
+            analysis.yardstick(trial.held).groups,
+        ),
         estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
         history=outcome.history,
         floor=floor,

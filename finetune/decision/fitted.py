@@ -67,6 +67,8 @@ def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy)
         head=head,
         taps=chosen.score.taps,
         side_px=analysis.facts.preprocess.side_px,
-        estimate=classification.measure(probabilities, chosen.labels, analysis.dataset.classes),
+        estimate=classification.measure(
+            probabilities, chosen.labels, analysis.dataset.classes, chosen.groups
+        ),
         estimate_source="images by leave-one-out cross-validation, which also chose l2",
     )

@@ -75,7 +75,7 @@ def lead(
 ) -> tuple[float, float, float, float]:
     """The trial's lead over the best probe in accuracy, its noise, and both of log loss."""
     mine, other, labels = _held_out(analysis, probes, trial)
-    return paired.accuracy_gain(mine, other, labels)
+    return paired.accuracy_gain(mine, other, labels, analysis.yardstick(trial.held))
 
 
 def _held_out(

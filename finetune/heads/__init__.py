@@ -1,5 +1,5 @@
 """Linear classifiers on frozen features: ridge regression, cross-validation, calibration.
 
-May import: records and storage.
+May import: records, storage and metrics.
 Must not know: images, networks and files of runs.
 """

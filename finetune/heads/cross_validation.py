@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.heads import calibration, kernels
+from finetune.metrics import clusters
 from finetune.records.analysis import StageScore
 from finetune.storage.arrays import Array, Labels
 
@@ -35,12 +36,16 @@ CURVE_DRAWS = 3
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Leave-one-out result for one set of features: scores float64[N, C] before temperature."""
+    """Leave-one-out result for one set of features: scores float64[N, C] before temperature.
+
+    `groups` int64[N] says which images were left out together; None where each was by itself.
+    """
 
     score: StageScore
     logits: Array
     temperature: float
     labels: Labels
+    groups: clusters.Clusters | None = None
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -90,6 +95,7 @@ def leave_out(
         )
     loss, penalty, temperature, logits = min(tried, key=lambda t: t[0])
     correct = logits.argmax(axis=1) == labels
+    together = clusters.number(groups) if groups else None
     score = StageScore(
         name=name,
         taps=taps,
@@ -97,9 +103,11 @@ def leave_out(
         accuracy=float(correct.mean()),
         log_loss=loss,
         penalty=penalty,
-        standard_error=float(correct.std() / np.sqrt(len(correct))),
+        standard_error=float(correct.std() / np.sqrt(len(correct)))
+        if together is None
+        else clusters.standard_error(correct.astype(np.float64), together),
     )
-    return LeftOut(score, logits, temperature, labels)
+    return LeftOut(score, logits, temperature, labels, together)
 
 
 def learning_curve(

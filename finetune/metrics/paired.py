@@ -1,28 +1,52 @@
-"""Two models on the same images: the difference, and its standard error."""
+"""Two models on the same images: the difference of a metric, and its standard error."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune.metrics import classification
+from finetune.metrics import classification, clusters
+from finetune.metrics.clusters import Clusters, Floats
+from finetune.records.choices import Metric
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What models are compared by: a metric, and what is to be known of N images for it.
+
+    `weights` float64[N], of mean one, say how much an image counts (None: all the same), `groups`
+    int64[N] which images go together (None: each is one by itself).
+    """
+
+    metric: Metric = "accuracy"
+    weights: Floats | None = None
+    groups: Clusters | None = None
+
+    @property
+    def by(self) -> str:
+        """How many groups there are, for a sentence; empty where there are none."""
+        return "" if self.groups is None else f" by {clusters.count(self.groups)} groups"
+
+
+PLAIN = Yardstick()
 
 
 def accuracy_gain(
-    tuned: npt.NDArray[np.float64],
-    probed: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
+    tuned: Floats, probed: Floats, labels: npt.NDArray[np.int64], by: Yardstick = PLAIN
 ) -> tuple[float, float, float, float]:
-    """How much more accurate `tuned` is than `probed`, with its noise, and how much less its loss.
+    """How much better `tuned` is than `probed`, with its noise, and how much less its loss.
 
     Noise is the standard error of the paired difference; both are float64[N, C] probabilities of
-    the same images.
+    the same images. Better is more of the yardstick's metric; of a log loss less.
     """
-    correct, losses = judged((tuned, probed), labels)
-    return *paired(correct[0] - correct[1]), *paired(losses[1] - losses[0])
+    mine, other = (contributions(p, labels, by) for p in (tuned, probed))
+    log = Yardstick("log-loss", by.weights, by.groups)
+    losses = [contributions(p, labels, log) for p in (tuned, probed)]
+    return *paired(mine - other, by.groups), *paired(losses[0] - losses[1], by.groups)
 
 
 def judged(
@@ -33,8 +57,78 @@ def judged(
     return correct, [classification.log_losses(p, labels) for p in models]
 
 
-def paired(differences: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard error of the mean, of which one image alone is never more than noise."""
+def paired(
+    differences: npt.NDArray[np.float64], groups: Clusters | None = None
+) -> tuple[float, float]:
+    """Mean and standard error of the mean, of which one image alone is never more than noise.
+
+    Args:
+        differences: float64[N].
+        groups: Images that go together; one group alone is then never more than noise.
+    """
+    if groups is not None:
+        return float(differences.mean()), clusters.standard_error(differences, groups) * (1 + 1e-9)
     n = len(differences)
     noise = float(differences.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
     return float(differences.mean()), max(noise, np.abs(differences).max() / n) * (1 + 1e-9)
+
+
+def value(probabilities: Floats, labels: npt.NDArray[np.int64], by: Yardstick = PLAIN) -> float:
+    """The metric of one model, as it is called: of a log loss the loss."""
+    found = float(contributions(probabilities, labels, by).mean())
+    return -found if by.metric == "log-loss" else found
+
+
+def contributions(
+    probabilities: Floats, labels: npt.NDArray[np.int64], by: Yardstick = PLAIN
+) -> Floats:
+    """What each image adds to a metric, float64[N], its mean the metric; more is always better.
+
+    Accuracy: right or wrong as 1 and 0. Log loss: its negative. What is no mean over images is made
+    linear where it stands, as its standard error needs it (the delta method): an image changes the
+    metric by its contribution's distance from the mean, divided by N.
+
+    Args:
+        probabilities: float64[N, C].
+        labels: int64[N].
+        by: Balanced accuracy and macro F1 are over the classes that have images.
+    """
+    called = probabilities.argmax(axis=1)
+    correct = (called == labels).astype(float)
+    if by.metric == "macro-f1":
+        return _macro_f1(labels, called, by.weights, probabilities.shape[1])
+    weights = balanced(labels) if by.metric == "balanced-accuracy" else by.weights
+    each: Floats = correct
+    if by.metric == "log-loss":
+        each = -classification.log_losses(probabilities, labels)
+    if weights is None:
+        return each
+    mean = float((weights * each).mean())
+    out: Floats = mean + weights * (each - mean)
+    return out
+
+
+def balanced(labels: npt.NDArray[np.int64]) -> Floats:
+    """Weights float64[N] with which every class that has images counts the same; mean one."""
+    counts = np.bincount(labels)
+    out: Floats = len(labels) / (np.count_nonzero(counts) * counts[labels])
+    return out
+
+
+def _macro_f1(
+    labels: npt.NDArray[np.int64],
+    called: npt.NDArray[np.int64],
+    weights: Floats | None,
+    classes: int,
+) -> Floats:
+    """Contributions to macro F1; of a class's F1 = 2 TP / (labelled + called) by its derivative."""
+    n = len(labels)
+    w = np.ones(n) if weights is None else weights
+    hits = np.bincount(labels, w * (labels == called), classes)
+    either = np.bincount(labels, w, classes) + np.bincount(called, w, classes)
+    present = np.bincount(labels, minlength=classes) > 0
+    f1 = np.where(present, 2 * hits / np.maximum(either, 1e-300), 0.0)
+    rate = np.where(present, n / np.maximum(either, 1e-300), 0.0)
+    change = 2 * (labels == called) * rate[labels] - (f1 * rate)[labels] - (f1 * rate)[called]
+    out: Floats = f1[present].mean() + w * change / np.count_nonzero(present)
+    return out

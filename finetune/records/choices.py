@@ -19,6 +19,7 @@ Severity = Literal["note", "warning", "error"]
 Status = Literal["passed", "note", "warning", "error", "not-applicable"]
 Fit = Literal["half", "squash", "center", "letterbox"]
 NearCopies = Literal["together", "ignore"]
+Metric = Literal["accuracy", "balanced-accuracy", "macro-f1", "log-loss"]
 STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
 TRANSFERS = STRATEGIES[:4]  # those of the table; `scratch` is for comparison only
 TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")

@@ -23,9 +23,11 @@ class ClassMetrics:
 class Metrics:
     """What was measured on a set of labelled images; rates are fractions of 1.
 
-    `interval` is the 95 % Wilson interval of the accuracy. Rows of `confusion` are true classes;
-    with very many classes it is empty, and `cells` has what is not zero in it as (true class,
-    answer, images): `mistakes.cells` reads either.
+    `interval` is the 95 % Wilson interval of the accuracy, `balanced_interval` that of the balanced
+    accuracy (None in runs of older versions); both are by the `groups` that the images come in,
+    None where each is one by itself. Rows of `confusion` are true classes; with very many classes
+    it is empty, and `cells` has what is not zero in it as (true class, answer, images):
+    `mistakes.cells` reads either.
     """
 
     n: int
@@ -39,6 +41,8 @@ class Metrics:
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     cells: tuple[tuple[int, int, int], ...] = ()
+    balanced_interval: tuple[float, float] | None = None
+    groups: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         ),
         Option(
             name="group",
-            commands=DATA,
+            commands=f"{DATA} evaluate",
             metavar="REGEX",
             help="Images in whose file names it finds the same (its first bracket, else all it "
-            "matches) stay on one side of every split: '^(patient[0-9]+)_'.",
+            "matches) stay on one side of every split and count together in intervals: "
+            "'^(patient[0-9]+)_'.",
         ),
         Option(
             name="near_copies",

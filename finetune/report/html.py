@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from finetune.metrics import mistakes, verdict
+from finetune.metrics import classification, mistakes, verdict
 from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile, Part
 from finetune.records.choices import Similarity, Size
@@ -43,11 +43,10 @@ def to_html(
     name = escape(facts.data_root.rstrip("/").rpartition("/")[2])
     metrics = result.test or result.estimate
     source = f"{metrics.n} test images" if result.test else result.estimate_source
-    low, high = metrics.interval
     parts = [
         f"<h1>{name}: {escape(result.strategy)} on {escape(facts.backbone.name)}</h1>",
         f'<p class="big">{metrics.accuracy:.1%}</p>',
-        f'<p class="soft">accuracy on {escape(source)}, 95 % interval {low:.1%} to {high:.1%}; '
+        f'<p class="soft">accuracy on {escape(source)}, {classification.interval_text(metrics)}; '
         f"always answering the commonest class gives {metrics.majority_baseline:.1%}</p>",
         _standing(result),
         _stopped(result),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from finetune.metrics import mistakes
+from finetune.metrics import classification, mistakes
 from finetune.records.dataset import Finding
 from finetune.records.decision import Recommendation
 from finetune.records.metrics import Baseline, Metrics
@@ -16,9 +16,8 @@ _SEVERITIES = ("error", "warning", "note")
 
 def accuracy(metrics: Metrics, on: str) -> str:
     """How often it is right, how sure that is, and what the simplest answer would have."""
-    low, high = metrics.interval
     return (
-        f"accuracy on {metrics.n} {on} (95 % interval {low:.1%} to {high:.1%}; commonest class "
+        f"accuracy on {metrics.n} {on} ({classification.interval_text(metrics)}; commonest class "
         f"{metrics.majority_baseline:.1%})"
     )
 

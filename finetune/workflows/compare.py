@@ -10,7 +10,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.decision import choose, fitted
 from finetune.decision.planning import plan_for
-from finetune.metrics import classification, paired
+from finetune.metrics import clusters, paired
 from finetune.records import durations
 from finetune.records.analysis import DatasetProfile
 from finetune.records.answers import Comparison, Contender
@@ -127,9 +127,10 @@ def _contenders(
         row = Contender(name, found.accuracy, found.interval, found.log_loss, seconds=seconds[name])
         if base is not None:
             gain, noise, _, _ = paired.accuracy_gain(
-                test.probabilities, base.probabilities, test.labels
+                *(test.probabilities, base.probabilities, test.labels),
+                paired.Yardstick(groups=test.groups),
             )
-            half = 0.0 if name == advice.table else classification.Z95 * noise
+            half = 0.0 if name == advice.table else clusters.Z95 * noise
             row = replace(row, difference=gain, low=gain - half, high=gain + half)
         rows.append(row)
     return tuple(rows)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from finetune.backbones import prepared
-from finetune.data import names, scan
+from finetune.data import examination, grouping, names, near_duplicates, scan
 from finetune.data.findings import SEEN, leaks, unreadable
 from finetune.deploy import predictor
-from finetune.metrics import classification, mistakes, verdict
+from finetune.metrics import classification, clusters, mistakes, verdict
 from finetune.records.answers import Evaluation
+from finetune.records.dataset import Sample
 from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
 from finetune.runs import listing, run_folder
@@ -25,9 +28,14 @@ def run_evaluation(
     unseen: bool,
     listener: Listener,
     label_from: str | None = None,
+    group: str | None = None,
 ) -> Evaluation:
-    """`finetune evaluate DIR`: how a run does on labelled images."""
+    """`finetune evaluate DIR`: how a run does on labelled images.
+
+    Its interval is by groups where images are copies, near duplicates, or of one `group`.
+    """
     prepared.require_device(device)
+    together = names.compiled("--group", group, "^(patient[0-9]+)_")
     pattern = names.compiled("--label-from", label_from, r"^([a-z]+)\.")
     path = run or listing.latest()
     facts, splits = run_folder.load_facts(path), run_folder.load_splits(path)
@@ -56,7 +64,8 @@ def run_evaluation(
     answers = classification.answers(
         (likely for _, likely in found.probabilities()), np.array([s.label for s in good], np.int64)
     )
-    metrics = classification.summary(answers, facts.classes)
+    groups = _groups(root, good, together, listener)
+    metrics = classification.summary(answers, facts.classes, groups)
     standing = verdict.against_commonest(metrics, f"{metrics.n} images")
     findings = dataset.findings + leaks(splits.fitting, good, SEEN)
     return Evaluation(
@@ -74,3 +83,12 @@ def run_evaluation(
         better_than_commonest=standing.better,
         verdict=standing.text,
     )
+
+
+def _groups(
+    root: Path, samples: Sequence[Sample], pattern: re.Pattern[str] | None, listener: Listener
+) -> clusters.Clusters | None:
+    """Which images go together, int64[N]; None where each is one by itself."""
+    looked = examination.look(root, samples, near_duplicates.SIDE_PX, listener.progress)
+    near = examination.near_clusters(samples, looked)
+    return clusters.number(grouping.units(samples, near, pattern))

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
-from finetune.data import files
+from finetune.data import files, grouping, names
 from finetune.data.findings import leaks, unreadable
 from finetune.decision.fitted import FittedModel
 from finetune.heads import calibration
-from finetune.metrics import classification, mistakes
+from finetune.metrics import classification, clusters, mistakes
 from finetune.records.dataset import Finding, Sample
 from finetune.records.errors import DataError
 from finetune.records.metrics import Metrics, WrongAnswer
@@ -23,12 +23,16 @@ from finetune.records.metrics import Metrics, WrongAnswer
 
 @dataclass(frozen=True)
 class Test:
-    """Probabilities float64[M,C], labels int64[M] and paths of the test images that decoded."""
+    """Probabilities float64[M,C], labels int64[M] and paths of the test images that decoded.
+
+    `groups` int64[M] says which go together; None where each is one by itself.
+    """
 
     probabilities: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     findings: tuple[Finding, ...]
     paths: tuple[str, ...]
+    groups: clusters.Clusters | None = None
 
 
 def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
@@ -46,7 +50,10 @@ def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
         labels = np.array([samples[i].label for i in found.kept], np.int64)
         logits = np.asarray(found.rows[:], np.float64)
         likely = calibration.probabilities(logits, found.temperature)
-    return Test(likely, labels, findings, tuple(samples[i].path for i in found.kept))
+        pattern = names.compiled("--group", analysis.options.data.group, "")
+        kept = [samples[i] for i in found.kept]
+        groups = clusters.number(grouping.units(kept, (), pattern))
+    return Test(likely, labels, findings, tuple(s.path for s in kept), groups)
 
 
 def _digested(
@@ -66,7 +73,9 @@ def _digested(
 
 def measured(analysis: Analysis, test: Test) -> Metrics:
     """What the test says."""
-    return classification.measure(test.probabilities, test.labels, analysis.dataset.classes)
+    return classification.measure(
+        test.probabilities, test.labels, analysis.dataset.classes, test.groups
+    )
 
 
 def wrong_answers(analysis: Analysis, test: Test) -> tuple[WrongAnswer, ...]:

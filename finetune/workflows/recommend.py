@@ -47,7 +47,7 @@ def _expected(probes: Probes) -> tuple[Expectation, ...]:
         Expectation(
             name,
             left.score.accuracy,
-            classification.wilson(int(left.correct.sum()), len(left.correct)),
+            classification.accuracy_interval(left.correct, left.groups),
             len(left.correct),
         )
         for name, left in found.items()
