@@ -153,7 +153,7 @@ def balanced_interval(
         sizes = _effective_sizes(labels, correct.astype(np.float64), groups)
     below, above, total = 0.0, 0.0, 0.0
     for c in present.tolist():
-        recall, size = hits[c] / counts[c], sizes[c]
+        recall, size = float(hits[c] / counts[c]), float(sizes[c])
         low, high = wilson(recall * size, size)
         below, above = below + (recall - low) ** 2, above + (high - recall) ** 2
         total += recall
