@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetune.backbones import hub
+from finetune.backbones import families, hub
 from finetune.backbones.architectures import AlexNet, LeNet5
 from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, RANDOM, require
 from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
@@ -67,6 +67,7 @@ def _built(name: str, weights: str | None, origin: Origin | None) -> tuple[Backb
         parameters=backbone.count(),
         batchnorm=any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules()),
         digest=digest(backbone.state()),
+        family=families.family_of(net),
     )
     return backbone, facts
 

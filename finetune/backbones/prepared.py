@@ -178,6 +178,8 @@ def _kept(key: str, wanted: _Wanted, why: str, listener: Listener) -> Prepared |
             _verified(folder / file, digests) for file in (FACTS, TOPOLOGY, CONSTANTS, OTHERS)
         )
         facts = from_json(about, PreparedFacts)
+        if facts.backbone.family is None:
+            return None  # kept by a version that did not ask for it
         graph = inference.openvino().Core().read_model(model=xml, weights=constants)
         extra = load(others)
         reason = Reason("engine", f"{facts.reason}; kept from an earlier run")

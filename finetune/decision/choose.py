@@ -10,7 +10,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import check_pictures
-from finetune.decision import explain, forecast, full_size, prior, table
+from finetune.decision import explain, forecast, full_size, prior, table, transfer
 from finetune.decision.planning import plan_for
 from finetune.records.analysis import DatasetProfile, Reason, SizeProfile
 from finetune.records.choices import TRANSFERS, TUNED, Size, Strategy, spoken
@@ -110,7 +110,8 @@ def _by_evidence(
 ) -> Decision:
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
     asked = analysis.options.decision
-    beliefs = prior.BELIEFS[asked.similarity or measured.similarity.column]
+    column = asked.similarity or measured.similarity.column
+    beliefs = transfer.beliefs_for(prior.BELIEFS[column], analysis.facts)
     with clock.step("headroom", "the best probe's error with all images"):
         error = full_size.probe_error(analysis, probes)
     classes = len(analysis.dataset.classes)
@@ -155,7 +156,7 @@ def _by_evidence(
         untried=untried,
         needs_s=needs_s,
     )
-    advice = replace(advice, forecasts=forecasts)
+    advice = transfer.told(replace(advice, forecasts=forecasts), analysis.facts)
     if attempt is None or chosen != tuning:
         return Decision(advice)
     same = len(attempt.made.labels) == len(analysis.labels) and (

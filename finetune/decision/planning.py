@@ -31,7 +31,7 @@ def plan_for(
         stages=analysis.facts.stages,
         side_px=analysis.facts.preprocess.side_px,
         fixed_side=analysis.body.facts.one_size,
-        batchnorm=analysis.facts.batchnorm,
+        family=analysis.facts.family or "batchnorm-convnet",
         median_side_px=measured.median_side_px,
         most_side_px=most_side_px,
         symbols=measured.symbols,

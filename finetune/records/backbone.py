@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from finetune.records.choices import MOST_SIDE_PX, Fit
+from finetune.records.choices import MOST_SIDE_PX, Family, Fit
 from finetune.records.dataset import Scale
 
 
@@ -48,7 +48,10 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class BackboneFacts:
-    """What is known of a backbone and where its weights came from."""
+    """What is known of a backbone and where its weights came from.
+
+    `family` is None in runs of older versions.
+    """
 
     name: str
     weights: str
@@ -58,6 +61,7 @@ class BackboneFacts:
     parameters: int
     batchnorm: bool
     digest: str
+    family: Family | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ Status = Literal["passed", "note", "warning", "error", "not-applicable"]
 Fit = Literal["half", "squash", "center", "letterbox"]
 NearCopies = Literal["together", "ignore"]
 Metric = Literal["accuracy", "balanced-accuracy", "macro-f1", "log-loss"]
+Family = Literal["batchnorm-convnet", "layernorm-convnet", "plain-convnet", "vit", "hybrid"]
 STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
 TRANSFERS = STRATEGIES[:4]  # those of the table; `scratch` is for comparison only
 TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")
@@ -29,6 +30,13 @@ SPOKEN: dict[Strategy, str] = {
     "partial": "partial fine-tuning",
     "deep": "deep fine-tuning",
     "scratch": "training from scratch",
+}
+FAMILY_NAMES: dict[Family, str] = {
+    "batchnorm-convnet": "a convolutional network with BatchNorm",
+    "layernorm-convnet": "a convolutional network with LayerNorm",
+    "plain-convnet": "a convolutional network without normalization",
+    "vit": "a vision transformer",
+    "hybrid": "a hybrid of convolution and attention",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.records import option_table
 from finetune.records.analysis import Upright
-from finetune.records.choices import TUNED, Similarity, Strategy
+from finetune.records.choices import FAMILY_NAMES, TUNED, Family, Similarity, Strategy
 from finetune.records.decision import Augment, Plan
 from finetune.records.errors import UsageError
 
@@ -27,9 +27,16 @@ RATES = {
     "adadelta": (0.3, 0.5),
     "adagrad": (3e-3, 5e-3),
 }
-# Networks without BatchNorm (ViT, ConvNeXt) are tuned at 1e-5 to 1e-4 (shared practice; AutoGluon's
-# default is 1e-4 for such a network): a tenth of the rates above.
-NO_BATCHNORM_FACTOR = 0.1
+# By what the rates above, measured on a convolutional network with BatchNorm, are multiplied for
+# others, and whose practice that is: with the factor AdamW has 3e-5 and 1e-4
+# (docs/decisions/0017-families.md).
+FAMILY_FACTORS: dict[Family, tuple[float, str]] = {
+    "batchnorm-convnet": (1.0, "docs/log.md, 2026-11-23"),
+    "layernorm-convnet": (0.1, "5e-5 at batch 512 in Liu et al. 2022, ConvNeXt"),
+    "plain-convnet": (0.1, "a tenth of its first training's in Girshick et al. 2014"),
+    "vit": (0.1, "1e-4 at batch 128 in AutoGluon 1.4, 1e-5 in Touvron et al. 2022, DeiT III"),
+    "hybrid": (0.1, "2.5e-4 at batch 1024, BatchNorm frozen, in Wu et al. 2022, TinyViT"),
+}
 HEAD_FACTOR = 3.0  # the head is new, the body is not; measured with the rates above
 SLOWER = 3.0  # the rate is divided by this where a training falls apart (docs/log.md, 2026-11-24)
 SCRATCH_FACTOR = 4.0  # nothing to preserve: torch's own 2e-3 or so for Adam at this batch
@@ -96,7 +103,7 @@ class Facts:
     stages: tuple[str, ...] = DEFAULT_STAGES
     side_px: int = DEFAULT_SIDE_PX
     fixed_side: bool = False
-    batchnorm: bool = True
+    family: Family = "batchnorm-convnet"
     median_side_px: int | None = None
     most_side_px: int | None = None
     symbols: bool = False
@@ -262,9 +269,10 @@ def _rate(strategy: Strategy, optimiser: str, batch: int, facts: Facts) -> tuple
     if strategy == "scratch":
         return near * (batch / 16) ** power * SCRATCH_FACTOR, f"{optimiser} from scratch"
     text = f"{optimiser} at batch {batch} on {facts.similarity} data (docs/log.md, Li et al. 2020)"
-    if not facts.batchnorm:
-        return scaled * NO_BATCHNORM_FACTOR, text + "; a tenth without BatchNorm"
-    return scaled, text
+    factor, source = FAMILY_FACTORS[facts.family]
+    if factor == 1.0:
+        return scaled, text
+    return scaled * factor, f"{text}; times {factor:g} for {FAMILY_NAMES[facts.family]} ({source})"
 
 
 def _epochs(strategy: Strategy, images: int, batch: int) -> tuple[int, str]:

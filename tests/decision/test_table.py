@@ -28,7 +28,15 @@ from finetune.decision.prior import (
 from finetune.decision.table import RULES, rule_for
 from finetune.records import option_table
 from finetune.records.analysis import Part, Reason, SimilarityProfile, SizeProfile, Upright
-from finetune.records.choices import STRATEGIES, TUNED, Similarity, Size, Strategy, spoken
+from finetune.records.choices import (
+    STRATEGIES,
+    TUNED,
+    Family,
+    Similarity,
+    Size,
+    Strategy,
+    spoken,
+)
 from finetune.records.decision import Augment, Gain, Plan, TrialResult
 from finetune.records.errors import UsageError
 from finetune.training import recipe
@@ -776,15 +784,20 @@ def test_rates_scale_with_the_batch(optimiser: str) -> None:
     assert large.head_lr == pytest.approx(factor * small.head_lr)
 
 
+@pytest.mark.parametrize("family", list(recipe.FAMILY_FACTORS))
 @pytest.mark.parametrize("name", ["partial", "deep"])
-def test_networks_without_batchnorm_are_tuned_more_gently(name: Strategy) -> None:
-    """Without BatchNorm the rates are smaller by the stated factor, and the reason says so."""
+def test_rates_follow_the_family_and_say_whose_practice_that_is(
+    name: Strategy, family: Family
+) -> None:
+    """Body and head alike go by the family's factor; other families' source is in the reason."""
     usual = resolve(name, facts(), {})
-    gentle = resolve(name, facts(batchnorm=False), {})
+    other = resolve(name, facts(family=family), {})
+    factor, source = recipe.FAMILY_FACTORS[family]
 
-    assert gentle.lr == pytest.approx(recipe.NO_BATCHNORM_FACTOR * usual.lr)
-    assert gentle.head_lr == pytest.approx(recipe.NO_BATCHNORM_FACTOR * usual.head_lr)
-    assert "without BatchNorm" in gentle.why["lr"]
+    assert other.lr == pytest.approx(factor * usual.lr)
+    assert other.head_lr == pytest.approx(factor * usual.head_lr)
+    assert (source in other.why["lr"]) is (factor != 1.0)
+    assert (factor == 1.0) is (family == "batchnorm-convnet")
 
 
 @pytest.mark.parametrize("name", ["partial", "deep"])
