@@ -30,7 +30,7 @@ HEAVY = {
     *("backbones.architectures", "backbones.engine", "backbones.load", "backbones.stages"),
     *("backbones.tensors", "training.augment", "training.checkpoint", "training.holdout"),
     *("training.loop", "training.setup", "training.state", "training.losses"),
-    *("decision.baseline", "decision.timing", "decision.trials"),
+    *("decision.baseline", "decision.refit", "decision.timing", "decision.trials"),
 }
 LIGHT = sorted(FILES.keys() - HEAVY)
 STATEMENTS, LINES, FIELDS = 40, 400, 12

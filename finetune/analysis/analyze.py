@@ -168,7 +168,7 @@ def analyze(
         examined = examination.examine(options.data, options.training.seed, listener.progress)
         dataset, splits = examined.dataset, examined.splits
         _require_readable(examined, root)
-        _require_patience(options, splits)
+        _require_validation(options, splits)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
         if most is None:  # a run will be written
             run_folder.require_room(splits)
@@ -354,16 +354,23 @@ def _require_readable(examined: examination.Examination, root: Path) -> None:
     )
 
 
-def _require_patience(options: Options, splits: Splits) -> None:
-    """`--patience` is refused where too few validation images are there for it to have effect."""
+def _require_validation(options: Options, splits: Splits) -> None:
+    """Options about validation images are refused where too few of them can have an effect."""
     strategy, images = options.decision.strategy, len(splits.val)
     least = 1 if strategy == "scratch" else recipe.TELLING_IMAGES
-    given = "patience" in options.training.overrides
-    if given and strategy in ("auto", *TUNED) and images < least:
+    if strategy not in ("auto", *TUNED) or images >= least:
+        return
+    if "patience" in options.training.overrides:
         raise UsageError(
             f"--patience needs at least {least} validation images, here are {images}: by fewer "
             "no training is ended early",
             hint="Leave it out, which trains all --epochs, or give more to --val-fraction.",
+        )
+    if options.training.overrides.get("refit") is False:
+        raise UsageError(
+            f"--no-refit needs at least {least} validation images, here are {images}: with fewer "
+            "the model that is returned is trained on all images anyway",
+            hint="Leave it out, or give more to --val-fraction.",
         )
 
 

@@ -13,7 +13,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.backbones import engine
 from finetune.backbones.inference import TOP
-from finetune.decision import fitted, prior, trials
+from finetune.decision import fitted, prior, refit, trials
 from finetune.decision.fitted import FittedModel
 from finetune.heads import calibration
 from finetune.metrics import classification, paired
@@ -111,11 +111,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
             if trial.tuned is not None:
                 kept = replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
             return replace(kept, floor=floor)
-    outcome = trial.tuned
-    if outcome is None:
-        epochs = f"{plan.epochs} epochs at {plan.side_px} px"
-        with clock.step("tune", f"{plan.strategy} on all {len(analysis.samples)} images: {epochs}"):
-            outcome = holdout.on_everything(images, plan)
+    outcome = refit.outcome(analysis, images, plan, trial, clock)
     return _model(analysis, plan, trial, outcome, floor)
 
 

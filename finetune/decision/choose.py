@@ -14,7 +14,7 @@ from finetune.decision import explain, forecast, full_size, prior, table, transf
 from finetune.decision.planning import plan_for
 from finetune.records.analysis import DatasetProfile, Reason, SizeProfile
 from finetune.records.choices import TRANSFERS, TUNED, Size, Strategy, spoken
-from finetune.records.decision import Forecast, Recommendation, TrialResult
+from finetune.records.decision import Forecast, Plan, Recommendation, TrialResult
 from finetune.records.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,10 +66,23 @@ def decide(
     instead = None
     if wanted in TUNED and not forecast.of(forecasts, wanted).fits:
         wanted, instead = _cheaper(analysis, wanted, probes, forecasts, forced=forced is not None)
-    allowed = next((f.side_px for f in forecasts if f.strategy == wanted), None)
-    plan = plan_for(analysis, measured, probes, wanted, allowed)
+    plan = _planned(analysis, measured, probes, wanted, forecasts)
     advice = explain.recommend(size, similarity, plan, forced=forced, instead=instead)
     return Decision(replace(advice, forecasts=forecasts))
+
+
+def _planned(
+    analysis: Analysis,
+    measured: DatasetProfile,
+    probes: Probes,
+    chosen: Strategy,
+    forecasts: Sequence[Forecast],
+) -> Plan:
+    """The plan of a strategy as its forecast has it, where it has one."""
+    cost = next((f for f in forecasts if f.strategy == chosen), None)
+    if cost is None:
+        return plan_for(analysis, measured, probes, chosen)
+    return plan_for(analysis, measured, probes, chosen, cost.side_px, refit=cost.refit)
 
 
 def _untuned(
@@ -144,7 +157,7 @@ def _by_evidence(
         if lead.contradicted and (dearer := forecast.proved(cost, analysis)) is not None:
             needs_s = dearer
     chosen = tuning if worth and needs_s is None and prior.wins(lead) else probes.name
-    plan = plan_for(analysis, measured, probes, chosen, forecast.of(forecasts, chosen).side_px)
+    plan = _planned(analysis, measured, probes, chosen, forecasts)
     advice = explain.by_evidence(
         asked.size or measured.size,
         asked.similarity or measured.similarity,

@@ -53,7 +53,7 @@ def forecast(
     return tuple(found)
 
 
-def _forecast_of(
+def _forecast_of(  # noqa: PLR0913 - all of it is needed for one figure
     analysis: Analysis,
     measured: DatasetProfile,
     probes: Probes,
@@ -61,9 +61,11 @@ def _forecast_of(
     most_side_px: int | None,
     budget: float,
     test: float,
+    *,
+    refit: bool = True,
 ) -> Forecast:
-    """One strategy at no more than some resolution."""
-    plan = plan_for(analysis, measured, probes, name, most_side_px)
+    """One strategy at no more than some resolution; a second training is the first to be left."""
+    plan = plan_for(analysis, measured, probes, name, most_side_px, refit=refit)
     seconds, text = test, f"{len(analysis.splits.test)} test images to read"
     if name in TUNED:
         from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
@@ -72,10 +74,18 @@ def _forecast_of(
         seconds += tuning
     asked = analysis.options.decision
     given = asked.budget_s is not None or asked.strategy == "auto"
+    if plan.refit and plan.why["refit"] != "user" and given and seconds > budget:
+        known = (analysis, measured, probes, name, most_side_px, budget, test)
+        return _forecast_of(*known, refit=False)
     limit = f"the budget is {durations.in_words(budget)}" if given else "no budget was given"
     text = f"about {durations.in_words(seconds)}: {text}; {limit}"
     return Forecast(
-        strategy=name, side_px=plan.side_px, seconds=seconds, fits=seconds <= budget, text=text
+        strategy=name,
+        side_px=plan.side_px,
+        seconds=seconds,
+        fits=seconds <= budget,
+        text=text,
+        refit=refit,
     )
 
 

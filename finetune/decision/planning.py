@@ -17,8 +17,19 @@ def plan_for(
     probes: Probes,
     wanted: Strategy,
     most_side_px: int | None = None,
+    *,
+    refit: bool = True,
 ) -> Plan:
-    """Every hyper-parameter of a strategy on this data, at the resolution the budget allows."""
+    """Every hyper-parameter of a strategy on this data.
+
+    Args:
+        analysis: The data.
+        measured: Its size and similarity.
+        probes: Those of a probe strategy know their features.
+        wanted: The strategy.
+        most_side_px: The resolution that the budget allows.
+        refit: Whether it allows to train on the validation images in the end.
+    """
     counts = analysis.class_counts
     overrides = analysis.options.training.overrides
     upright = None
@@ -39,6 +50,9 @@ def plan_for(
         upright=upright,
         rarest=int(counts.min()),
         commonest=int(counts.max()),
+        classes=len(analysis.dataset.classes),
+        validation=len(analysis.splits.val),
+        refit=refit,
     )
     taps = (TOP,) if wanted in TUNED else probes.of(wanted).score.taps
     return recipe.resolve(wanted, facts, overrides, taps)

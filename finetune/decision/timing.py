@@ -36,7 +36,10 @@ def seconds(analysis: Analysis, plan: Plan) -> tuple[float, str]:
         times = TRIALS if judges == images // 2 else 1.0
         again = times * tried.epochs * math.ceil(half / plan.batch_size)
         again *= (tried.side_px / plan.side_px) ** 2
+    # `refit`: as many epochs once more, of all images
+    final = full * images / learning if split and plan.refit else 0.0
     judging = images / plan.batch_size * FORWARD_SHARE
-    total = step * (full + again + judging) + images * analysis.seconds_per_image
+    total = step * (full + again + final + judging) + images * analysis.seconds_per_image
     text = f"{full} steps of {batch} images at {plan.side_px} px, {step:.2f} s each "
-    return total, text + f"(two timed), and {again:.0f} more to prove it"
+    text += f"(two timed), and {again:.0f} more to prove it"
+    return total, text + (f", {final:.0f} to train on all images" if final else "")

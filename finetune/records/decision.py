@@ -34,7 +34,8 @@ class Plan:
     """Every hyper-parameter resolved; `why` says for each whether a rule or the user set it.
 
     `lr` is the rate of the last tuned stage, `head_lr` of the head, per step; `stage_decay`
-    multiplies the rate once per stage toward the stem.
+    multiplies the rate once per stage toward the stem. `refit`: where validation images have judged
+    the model, one is trained with them, too, and returned.
     """
 
     strategy: Strategy
@@ -55,6 +56,7 @@ class Plan:
     class_weights: bool
     augment: Augment
     why: dict[str, str]
+    refit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +78,17 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """Seconds a strategy will take from here to its test, and whether that is in the budget."""
+    """Seconds a strategy will take from here to its test, and whether that is in the budget.
+
+    `refit` is false where the budget has no room for training on the validation images, too.
+    """
 
     strategy: Strategy
     side_px: int
     seconds: float
     fits: bool
     text: str
+    refit: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

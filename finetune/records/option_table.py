@@ -206,6 +206,13 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Stop after so many epochs without a better one.",
         ),
         Option(
+            name="refit",
+            kind="switch",
+            commands=TRAIN,
+            by_rule=True,
+            help="Train again with the validation images, too, once they have judged.",
+        ),
+        Option(
             name="side_px",
             typed="--image-size",
             old="--side-px",

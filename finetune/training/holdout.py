@@ -149,9 +149,15 @@ def on_part(material: Material, plan: Plan, rows: Rows, held: Rows) -> arrays.Ar
     return _logits(material, _fit(material, plan, rows, None), held)
 
 
-def on_everything(material: Material, plan: Plan) -> loop.Tuned:
-    """Tune on all images for all epochs: the recipe has been proved on halves, or is wanted."""
-    return _fit(material, plan, np.arange(len(material.labels)), None)
+def on_everything(material: Material, plan: Plan, until: int | None = None) -> loop.Tuned:
+    """Tune on all images: the recipe has been proved, or is wanted.
+
+    Args:
+        material: The images.
+        plan: How to tune.
+        until: The epoch after which to end, the schedule being that of all; None for the last.
+    """
+    return _fit(material, plan, np.arange(len(material.labels)), None, until)
 
 
 def top_features(
@@ -169,7 +175,9 @@ def _logits(material: Material, tuned: loop.Tuned, rows: Rows) -> arrays.Array:
     return ridge.score(tuned.head, top)
 
 
-def _fit(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> loop.Tuned:
+def _fit(
+    material: Material, plan: Plan, rows: Rows, val: Rows | None, until: int | None = None
+) -> loop.Tuned:
     """Tune a copy of the backbone on some rows, from a probe's head on the same rows."""
     labels = material.labels[rows]
     start = None
@@ -186,6 +194,7 @@ def _fit(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> loop.T
         seed=material.seed,
         listener=material.listener,
         slot=_slot(material, plan, rows, val),
+        until=until,
     )
 
 

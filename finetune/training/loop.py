@@ -64,6 +64,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     seed: int,
     listener: Listener,
     slot: Slot | None = None,
+    until: int | None = None,
 ) -> Tuned:
     """Tune a copy of a backbone and its head.
 
@@ -83,6 +84,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         seed: Same seed, same numbers on a CPU.
         listener: Hears of progress.
         slot: Keeps each epoch, and may hold some already, from which this goes on to the same end.
+        until: The epoch after which to end, on the way of a schedule of `plan.epochs`.
 
     Raises:
         TrainingError: the loss is no number any more, the training diverged at every rate, or a
@@ -97,7 +99,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         try:
             with seeded(seed, device):
                 loop = setup.make_loop(planned, backbone, start, train, classes, device, seed=seed)
-                loop.slowed = slowed
+                loop.slowed, loop.last = slowed, until or plan.epochs
                 return _attempt(loop, start, train, val, found, slot, listener)
         except _FellApartError as fault:
             slowed, found = slowed + 1, None
@@ -120,7 +122,7 @@ def _attempt(
         best.offer(0, state.forward(loop, val.pixels), val.labels, loop)
     stopped = None
     try:
-        for epoch in range(len(history) + 1, plan.epochs + 1):
+        for epoch in range(len(history) + 1, loop.last + 1):
             if val is not None and epoch - 1 - best.epoch >= plan.patience:
                 listener.detail(f"stopped early: no better for {plan.patience} epochs")
                 break
@@ -132,7 +134,7 @@ def _attempt(
             history.append(replace(record, seconds=time.perf_counter() - began))
             if start is not None:
                 _require_whole(history, loop, train.labels)
-            if slot is not None and (slot.due or epoch == plan.epochs):
+            if slot is not None and (slot.due or epoch == loop.last):
                 _keep(slot, loop, best, history, listener)
             listener.epoch(history[-1])
     except (KeyboardInterrupt, TrainingError) as fault:
@@ -154,7 +156,7 @@ def _keep(
     try:
         slot.keep(*state.kept(loop, best, history))
     except RunError as fault:
-        if len(history) < loop.plan.epochs or not slot.final:
+        if len(history) < loop.last or not slot.final:
             raise
         listener.note(f"{fault.message}; going on, as all epochs are done")
 

@@ -55,6 +55,10 @@ WARMUP = 0.1
 # A trial warms up for as many steps as a training of `TARGET_STEPS`: in a third of them the rate
 # threw some networks off, and the trial told of that and not of tuning (docs/log.md, 2026-11-24).
 TRIAL_WARMUP = WARMUP * TARGET_STEPS / TRIAL_STEPS
+# A model that learns from the validation images, too, has a quarter more. On near sets twice as
+# many bring `deep` 4 points at 20 images a class and 2.4 from 40 to 200 (docs/log.md, 2026-11-25),
+# a quarter more a third of that: beyond some hundred not worth a second training.
+REFIT_BELOW = 100
 EPOCHS = {"fewest": 10, "most": 40, "scratch": 60}
 LOW_RESOLUTION_PX = 160  # BiT-HyperRule has the same kind of cut: small pictures are tuned small
 TUNE_SIDE_PX = 128
@@ -95,7 +99,8 @@ class Facts:
     """What the rules for a plan look at; `rarest` and `commonest` count images of a class.
 
     `most_side_px` is the resolution that the budget allows, where it allows less than the rule's;
-    `upright` is None where it was not measured.
+    `upright` is None where it was not measured. `validation` images are kept from training, and
+    `refit` says whether the budget allows to train with them afterwards.
     """
 
     images: int
@@ -111,6 +116,9 @@ class Facts:
     upright: Upright | None = None
     rarest: int = 1
     commonest: int = 1
+    classes: int = 1
+    validation: int = 0
+    refit: bool = True
 
 
 def resolve(
@@ -148,6 +156,7 @@ def resolve(
     epochs, why["epochs"] = _epochs(strategy, facts.images, batch)
     epochs = int(user.get("epochs", epochs))
     augment, augment_why = _augmentation(facts, user)
+    refit, why["refit"] = _refit(strategy, facts)
     imbalance = facts.commonest / max(1, facts.rarest)
     why |= augment_why | {
         "tuned_stages": _STAGES_WHY[strategy],
@@ -182,6 +191,7 @@ def resolve(
         class_weights=imbalance >= WEIGHED_FROM,
         augment=augment,
         why={},
+        refit=refit,
     )
     direct = {f.name for f in fields(Plan)} & set(user)
     known = direct | ({f.name for f in fields(Augment)} & set(user))
@@ -283,6 +293,19 @@ def _epochs(strategy: Strategy, images: int, batch: int) -> tuple[int, str]:
     return epochs, f"about {TARGET_STEPS} steps of {batch} images, {EPOCHS['fewest']} to " + str(
         EPOCHS["most"]
     ) + " epochs"
+
+
+def _refit(strategy: Strategy, facts: Facts) -> tuple[bool, str]:
+    if strategy == "scratch":
+        return False, "off: for comparison only"
+    if facts.validation < TELLING_IMAGES:
+        return False, "not used: no validation images judge, all images are trained on anyway"
+    each = facts.images / facts.classes
+    if each >= REFIT_BELOW:
+        return False, f"{each:.0f} images a class, {REFIT_BELOW} or more: a quarter more add little"
+    if not facts.refit:
+        return False, "a second training would not fit the budget"
+    return True, f"{each:.0f} images a class, fewer than {REFIT_BELOW}: each one counts"
 
 
 def _weights_why(imbalance: float) -> str:

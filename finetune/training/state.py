@@ -56,7 +56,7 @@ class Loop:
     """One epoch of steps; the schedule's position is `done`.
 
     A batch goes through the network in `parts`: more than one where memory is short. `features` is
-    the backbone, wherever its frozen stages run.
+    the backbone, wherever its frozen stages run; `last` the epoch after which the training ends.
     """
 
     plan: Plan
@@ -74,6 +74,7 @@ class Loop:
     parts: int = 1
     slowed: int = 0
     began: float = 0.0
+    last: int = 0
 
     def logits(self, x: Tensor) -> Tensor:
         """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
@@ -261,7 +262,7 @@ def known(found: Kept | None, loop: Loop, listener: Listener) -> tuple[Best, lis
     if facts.scaler:
         loop.scaler.load_state_dict(facts.scaler)
     loop.done, loop.parts, loop.began = facts.done, facts.parts, facts.began
-    listener.note(f"going on after epoch {len(facts.history)} of {loop.plan.epochs}")
+    listener.note(f"going on after epoch {len(facts.history)} of {loop.last}")
     loss = math.inf if facts.best_loss is None else facts.best_loss
     best = Best(facts.best_epoch, loss, groups.get("best", {}), logits)
     return best, list(facts.history)

@@ -73,6 +73,7 @@ USER: dict[str, Any] = {
     "optimiser": "sgd",
     "lr": 0.0123,
     "patience": 4,
+    "refit": True,
     "label_smoothing": 0.07,
     "dropout": 0.33,
     "weight_decay": 0.044,
@@ -593,6 +594,26 @@ def test_flips_are_off_for_symbols_and_the_reason_says_why() -> None:
     assert on.why["flip"] == "on: ordinary names"
     assert off.augment.flip == 0
     assert off.why["flip"] == "off: names such as 'b'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "on", "why"),
+    [
+        ({"images": 800}, True, "80 images a class, fewer than 100: each one counts"),
+        ({"images": 1000}, False, "100 images a class, 100 or more"),
+        ({"images": 800, "validation": 99}, False, "not used"),
+        ({"images": 800, "refit": False}, False, "a second training would not fit the budget"),
+    ],
+)
+def test_a_proved_model_is_trained_again_where_images_of_a_class_are_few(
+    changes: dict[str, Any], on: bool, why: str
+) -> None:
+    """With fewer than 100 images a class, where validation images judge and the budget allows."""
+    plan = resolve("deep", facts(**{"classes": 10, "validation": 100, **changes}), {})
+
+    assert plan.refit == on
+    assert plan.why["refit"].startswith(why)
+    assert not resolve("scratch", facts(classes=10, validation=100, images=500), {}).refit
 
 
 @pytest.mark.parametrize(

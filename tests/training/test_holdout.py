@@ -116,6 +116,17 @@ def test_on_halves_every_image_is_judged_by_the_half_it_is_not_in(tiny: Backbone
     )
 
 
+def test_a_training_on_everything_may_end_on_its_way(tiny: Backbone) -> None:
+    """Ended after two of four epochs it has taken the first two of the same schedule."""
+    data, plan = material(tiny), make_plan(tiny, epochs=4)
+
+    short, whole = (holdout.on_everything(data, plan, until) for until in (2, None))
+
+    assert [r.train_loss for r in short.history] == [r.train_loss for r in whole.history[:2]]
+    assert [r.lr for r in short.history] == [r.lr for r in whole.history[:2]]
+    assert len(whole.history) == 4
+
+
 @pytest.mark.parametrize(("enough", "parts"), [(True, 1), (False, 2)])
 def test_the_second_half_is_not_trained_where_the_first_settles_it(
     tiny: Backbone, enough: bool, parts: int

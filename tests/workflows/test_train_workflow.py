@@ -68,14 +68,17 @@ def test_the_data_folder_is_not_written_to(image_folder, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("strategy", ["auto", "deep"])
-def test_patience_without_images_to_be_patient_with_is_refused(
-    strategy: str, image_folder, tmp_path: Path
+@pytest.mark.parametrize(
+    ("flag", "given"), [("--patience", {"patience": 3}), ("--no-refit", {"refit": False})]
+)
+def test_options_about_validation_images_are_refused_where_these_are_few(
+    strategy: str, flag: str, given: dict[str, object], image_folder, tmp_path: Path
 ) -> None:
     """With few validation images no epoch is judged: told before the network is loaded."""
     root = image_folder({"a": 10, "b": 10})
 
-    with pytest.raises(UsageError, match="--patience needs at least 100 validation images") as no:
-        train(root, tmp_path / "run", strategy=strategy, options={"patience": 3}, backbone="none")
+    with pytest.raises(UsageError, match=f"{flag} needs at least 100 validation images") as no:
+        train(root, tmp_path / "run", strategy=strategy, options=given, backbone="none")
 
     assert "--val-fraction" in no.value.hint
     assert not (tmp_path / "run").exists()
