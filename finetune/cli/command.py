@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +60,11 @@ def add(app: typer.Typer, *arguments: inspect.Parameter) -> Callable[[Body], Bod
                 for name in values
                 if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
             )
-            body(asked(values, given))
+            what = asked(values, given)
+            # the converter of networks looks for this word in every program's arguments, and fills
+            # stdout where it finds it
+            sys.argv = [word for word in sys.argv if word != "--verbose"]
+            body(what)
 
         run.__signature__ = inspect.Signature([*own, context])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in (*own, context)}

@@ -89,7 +89,9 @@ def show_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> None:
     out = style.out()
     metrics = evaluation.metrics
     on = f"images of {evaluation.data}"
-    out.print(f"[bold green]{metrics.accuracy:.1%}[/] {style.shown(summary.accuracy(metrics, on))}")
+    out.print(
+        f"[bold green4]{metrics.accuracy:.1%}[/] {style.shown(summary.accuracy(metrics, on))}"
+    )
     render_findings.print_standing(out, evaluation)
     style.row(
         out,
@@ -220,7 +222,7 @@ def _confusion_table(metrics: Metrics) -> Table:
         table.add_column(str(i + 1), justify="right")
     for i, row in enumerate(metrics.confusion):
         cells = [
-            f"[green]{v}[/]" if i == j else (f"[red]{v}[/]" if v else "[dim]·[/]")
+            f"[green4]{v}[/]" if i == j else (f"[red]{v}[/]" if v else "[dim]·[/]")
             for j, v in enumerate(row)
         ]
         table.add_row(f"{i + 1} {style.shown(metrics.per_class[i].name)}", *cells)

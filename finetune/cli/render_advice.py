@@ -106,7 +106,7 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
             c.strategy,
             *(cells if wide else (*cells[:2], cells[3])),
             " and ".join(who for who, what in by.items() if what == c.strategy),
-            style="bold green" if c.strategy == found.best else None,
+            style="bold green4" if c.strategy == found.best else None,
         )
     out.print(
         f"\n[italic]every strategy, tested on the same {found.counts['test']} images; differences "
@@ -148,7 +148,7 @@ def _expected(probe: Expectation) -> str:
 
 def _print_choice(out: Console, advice: Recommendation, expected: str = "") -> None:
     """What to do, what to expect of it, and why, in two or three sentences."""
-    out.print(f"[bold green]{advice.strategy}[/]{expected}")
+    out.print(f"[bold green4]{advice.strategy}[/]{expected}")
     print_choice(out, summary.choice(advice))
     if advice.warning:
         color = style.STATUS["warning"][0]
@@ -172,7 +172,7 @@ def _print_table(out: Console, advice: Recommendation) -> None:
             rule = rule_for(size, kind)
             text = f"{rule.id} {rule.action}"
             here = (advice.size, advice.similarity) == (size, kind)
-            cells.append(f"[bold green]→ {text}[/]" if here else text)
+            cells.append(f"[bold green4]→ {text}[/]" if here else text)
         table.add_row(name, *cells)
     out.print("\n[italic]the classic table[/]")
     out.print(table)
@@ -214,7 +214,8 @@ def _print_forecasts(out: Console, forecasts: Sequence[Forecast]) -> None:
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("because", style="dim")
     for f in forecasts:
-        shown = durations.in_words(f.seconds)
-        table.add_row(f.strategy, shown if f.fits else f"[red]{shown}[/]", escape(f.text))
+        time = durations.in_words(f.seconds)
+        because = escape(f.text.partition(": ")[2])
+        table.add_row(f.strategy, time if f.fits else f"[red]{time}[/]", because)
     out.print("\n[italic]forecast from here to the test[/]")
     out.print(table)

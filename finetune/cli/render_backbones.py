@@ -17,7 +17,7 @@ def show_backbones(rows: Sequence[BackboneRow]) -> None:
     for name in ("ready", "parameters", "input", "stages", "license", "weights"):
         table.add_column(name, overflow="fold")
     for r in rows:
-        ready = "[green]yes[/]" if r.ready else "no"
+        ready = "[green4]yes[/]" if r.ready else "no"
         table.add_row(
             r.name,
             ready,

@@ -25,7 +25,7 @@ def show_result(result: RunResult, *, verbose: bool = False) -> None:
     metrics = result.test or result.estimate
     source = "test images" if result.test else result.estimate_source
     out.print(
-        f"[bold]{result.strategy}[/]: [bold green]{metrics.accuracy:.1%}[/] "
+        f"[bold]{result.strategy}[/]: [bold green4]{metrics.accuracy:.1%}[/] "
         f"{escape(summary.accuracy(metrics, source))}"
     )
     render_findings.print_standing(out, result)
@@ -47,9 +47,8 @@ def _print_details(out: Console, result: RunResult) -> None:
     render_findings.print_confused(out, result.test or result.estimate)
     if len(result.stages) > 1:
         print_stages(out, result.stages, advice.plan.taps)
-    print_reasons(out, [r.text for r in advice.reasons])
-    if result.floor is not None:
-        out.print(f"* {escape(result.floor.reason)}")
+    floor = [] if result.floor is None else [result.floor.reason]
+    print_reasons(out, [*(r.text for r in advice.reasons), *floor])
     print_plan(out, advice.plan)
     out.print()
 
@@ -71,7 +70,7 @@ def print_reasons(out: Console, texts: Sequence[str]) -> None:
     """Every reason of a choice."""
     out.print("\n[italic]every reason[/]")
     for text in texts:
-        out.print(f"* {escape(text)}")
+        style.row(out, "*", escape(text), width=2)
 
 
 def print_stages(out: Console, stages: Sequence[StageScore], used: tuple[str, ...]) -> None:
@@ -89,7 +88,7 @@ def print_stages(out: Console, stages: Sequence[StageScore], used: tuple[str, ..
             f"{s.log_loss:.3f}",
             str(s.dimensions),
             "used" if s.taps == used else "",
-            style="bold green" if s.taps == used else None,
+            style="bold green4" if s.taps == used else None,
         )
     out.print("\n[italic]linear classifiers by stage, cross-validated[/]")
     out.print(table)

@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from finetune.records.choices import Status
 from finetune.records.errors import FinetuneError, printable
@@ -16,8 +17,8 @@ from finetune.records.run import Stop
 STATUS: dict[Status, tuple[str, str]] = {
     "error": ("bold red", "error"),
     "warning": ("dark_orange3", "warning"),
-    "note": ("dark_cyan", "note"),
-    "passed": ("green", "passed"),
+    "note": ("steel_blue", "note"),
+    "passed": ("green4", "passed"),
     "not-applicable": ("dim", "not applicable"),
 }
 # Counted, not listed: a title such as "image(s) cannot be read" would pass for a finding.
@@ -48,20 +49,23 @@ def out() -> Console:
     return Console(highlight=False, soft_wrap=True, width=_PIPE_WIDTH)
 
 
-def row(to: Console, label: str, text: str, *, whole: bool = False) -> None:
+def row(to: Console, label: str, text: str, *, whole: bool = False, width: int = _LABEL) -> None:
     """A label and what there is to say, which stands beside it where it takes several lines.
 
     Args:
         to: Where it goes.
-        label: One word; empty where the text goes on with the row before.
-        text: With markup.
+        label: One word; empty where the text goes on with the row before. It has markup, as has
+            `text`.
+        text: What there is to say.
         whole: Never break it over lines, so that a path or command can be copied.
+        width: Characters for the label and the space after it.
     """
     if whole or to.soft_wrap:
-        to.print(f"{label:<{_LABEL}}{text}", soft_wrap=True)
+        space = " " * (width - Text.from_markup(label).cell_len)
+        to.print(f"{label}{space}{text}", soft_wrap=True)
         return
     grid = Table.grid()
-    grid.add_column(width=_LABEL)
+    grid.add_column(width=width)
     grid.add_column()
     grid.add_row(label, text)
     to.print(grid)

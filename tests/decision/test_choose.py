@@ -262,7 +262,7 @@ def test_a_forecast_names_a_budget_only_where_one_applies(seen: Seen) -> None:
     for asked, says in (
         ({"strategy": "linear-probe"}, "no budget was given"),
         ({"strategy": "linear-probe", "budget_s": 60.0}, "the budget is 60 s"),
-        ({}, "the budget is 900 s"),
+        ({}, "the budget is 15 min"),
     ):
         one = replace(data, options=changed(data.options, **asked))
 
