@@ -27,15 +27,26 @@ from finetune.records.answers import (
     Prediction,
 )
 from finetune.records.backbone import (
+    HALF,
     BackboneFacts,
     BackboneRow,
+    Fetched,
     NormLayer,
     Origin,
     PreparedFacts,
     Preprocess,
 )
+from finetune.records.backbone_choice import BackboneChoice, Candidate
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Scale, Splits
-from finetune.records.decision import Augment, Forecast, Gain, Plan, Recommendation, TrialResult
+from finetune.records.decision import (
+    Augment,
+    Beyond,
+    Forecast,
+    Gain,
+    Plan,
+    Recommendation,
+    TrialResult,
+)
 from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
 from finetune.records.options import Request, resolved
 from finetune.records.run import HeadFacts, RunFacts, RunResult, RunRow, Stop
@@ -240,10 +251,48 @@ PREPARED = PreparedFacts(
 )
 CACHE = CacheUsage("/home/me/.cache/finetune", 2_000_000_000, 240, 9_000_000, 1, 34_000_000)
 
+FETCHED = Fetched(
+    name="resnet18.a1_in1k",
+    licence="apache-2.0",
+    permissive=True,
+    weights="timm/resnet18.a1_in1k",
+    file="/home/me/.cache/huggingface/hub/model.safetensors",
+    bytes=46_800_000,
+    fresh=True,
+)
+CANDIDATE = Candidate(
+    name="tf_efficientnet_lite0",
+    licence="Apache-2.0",
+    permissive=True,
+    standing="chosen",
+    why="its probe has the least log loss",
+    parameters=3_370_000,
+    side_px=224,
+    latency_ms=12.5,
+    image_ms=11.5,
+    images=500,
+    features="top",
+    accuracy=0.875,
+    log_loss=0.4,
+    behind=0.0,
+    noise=0.001,
+)
+CHOICE = BackboneChoice(
+    name="tf_efficientnet_lite0",
+    reason="Backbone: tf_efficientnet_lite0, the only one",
+    candidates=(CANDIDATE,),
+    seconds=4.5,
+)
+
 EXAMPLES: tuple[Any, ...] = (
     LAYER,
     PREPARED,
     CACHE,
+    HALF,
+    Beyond(of="images", value=20_000, measured=2000, times=10.0, spread=0.02),
+    FETCHED,
+    CANDIDATE,
+    CHOICE,
     SAMPLE,
     FINDING,
     Dataset("/data/trees", CLASSES, "ready", (SAMPLE,), None, (), (FINDING,)),

@@ -35,7 +35,16 @@ HEAVY = {
 LIGHT = sorted(FILES.keys() - HEAVY)
 STATEMENTS, LINES, FIELDS = 40, 400, 12
 # Records whose fields are all read together: what a file on disk holds, or one row of a table.
-WHOLE = {"Metrics", "Plan", "Recommendation", "Request", "RunFacts", "RunResult"}
+WHOLE = {
+    "Candidate",
+    "Comparison",
+    "Metrics",
+    "Plan",
+    "Recommendation",
+    "Request",
+    "RunFacts",
+    "RunResult",
+}
 
 
 def tree(path: Path) -> ast.Module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import similarity, size, upright
+from finetune.analysis import look, similarity, size, upright
 from finetune.analysis.clock import Clock
 from finetune.backbones import features, prepared, registry
 from finetune.backbones.inference import TOP
@@ -23,15 +22,14 @@ from finetune.heads import calibration, cross_validation, ridge
 from finetune.metrics import clusters, paired
 from finetune.records.analysis import Part, Upright
 from finetune.records.backbone import BackboneFacts, Box
-from finetune.records.choices import TUNED
+from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
-from finetune.records.errors import DataError, UsageError
+from finetune.records.errors import DataError
 from finetune.records.events import Listener
 from finetune.records.options import Options
-from finetune.runs import run_folder, start
+from finetune.runs import start
 from finetune.runs.resume import Progress
 from finetune.storage import arrays
-from finetune.training import recipe
 
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
 # 2026-11-23).
@@ -45,7 +43,8 @@ class Analysis:
 
     `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
     `examined` is None where nothing was checked; `scales` are of pictures of more than 8 bits.
-    `progress` is where a training keeps what it has done; None where nothing is trained.
+    `progress` is where a training keeps what it has done; None where nothing is trained. `choice`
+    is the backbone's, where the user has named none.
     """
 
     options: Options
@@ -63,6 +62,7 @@ class Analysis:
     examined: examination.Examination | None = None
     scales: tuple[Scale, ...] = ()
     progress: Progress | None = None
+    choice: BackboneChoice | None = None
 
     @property
     def facts(self) -> BackboneFacts:
@@ -72,7 +72,7 @@ class Analysis:
     @property
     def box(self) -> Box:
         """How a picture becomes a square."""
-        return _box(self.options, self.body)
+        return box_of(self.options, self.body)
 
     @property
     def images(self) -> int:
@@ -150,7 +150,13 @@ class Analysis:
 
 
 def analyze(
-    options: Options, listener: Listener, clock: Clock, most: int | None = None
+    options: Options,
+    listener: Listener,
+    clock: Clock,
+    most: int | None = None,
+    *,
+    seen: look.Seen | None = None,
+    choice: BackboneChoice | None = None,
 ) -> Analysis:
     """Scan, split, load the backbone, take features of every image that is not test.
 
@@ -159,28 +165,19 @@ def analyze(
         listener: Hears of progress.
         clock: Times the steps.
         most: With more images than this, a stratified sample of about so many is looked at.
+        seen: What `look.look` gives, where that was called before.
+        choice: The backbone, where the program was to choose it.
 
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
     root = Path(options.data.root)
-    with clock.step("scan", f"reading and checking {root}"):
-        examined = examination.examine(options.data, options.training.seed, listener.progress)
-        dataset, splits = examined.dataset, examined.splits
-        _require_readable(examined, root)
-        _require_validation(options, splits)
-        scaled = scales.decide(root, splits.fitting, examined.looked.glances)
-        if most is None:  # a run will be written
-            run_folder.require_room(splits)
-    for finding in examined.findings:
-        if finding.severity != "note" or finding.code in (
-            findings.LAYOUT.code,
-            findings.SPLIT_CLASS.code,
-        ):
-            listener.note(f"{finding.code} {finding.title}")
-    for scale in scaled:
-        listener.detail(scale.reason)
+    seen = seen or look.look(options, listener, clock, kept=most is None)
+    examined, scaled = seen.examined, seen.scaled
+    dataset, splits = examined.dataset, examined.splits
     wanted = options.backbone
+    if choice is not None:
+        wanted = replace(wanted, name=choice.name, weights=choice.weights)
     if options.decision.strategy == "scratch":
         wanted = replace(wanted, weights=registry.RANDOM)
     with clock.step("backbone", f"loading {wanted.name}"):
@@ -200,7 +197,7 @@ def analyze(
     with clock.step("features", f"one forward pass over {len(chosen)} images"):
         paths = [root / s.path for s in chosen]
         digests = [s.digest for s in chosen]
-        box = _box(options, body)
+        box = box_of(options, body)
         table = features.extract(paths, body.engine, side, listener, digests, scaled, box)
         if table.fresh < len(chosen):
             listener.detail(f"features of {len(chosen) - table.fresh} images were known already")
@@ -234,10 +231,12 @@ def analyze(
         listener=listener,
         examined=examined,
         scales=scaled,
+        choice=choice,
     )
 
 
-def _box(options: Options, body: Prepared) -> Box:
+def box_of(options: Options, body: Prepared) -> Box:
+    """How a picture becomes a square for a network."""
     return replace(body.facts.backbone.preprocess, fit=options.data.fit).box
 
 
@@ -334,44 +333,6 @@ def imagenet_probabilities(
     for part, some in arrays.parts(top):
         out[part] = calibration.probabilities((some @ weight.T + bias).astype(np.float64), 1.0)
     return out
-
-
-def _require_readable(examined: examination.Examination, root: Path) -> None:
-    """Where no image can be read, or none of a class, the reason is what helps."""
-    faults = examined.subject.faults
-    whole = examined.subject.dataset
-    left = {s.label for s in examined.dataset.pool}
-    lost = [s for s in whole.pool if s.label not in left]
-    if not lost:
-        return
-    counted = Counter(faults[s.path] for s in lost).most_common(3)
-    why = ", ".join(f"{reason} ({count} of {len(lost)})" for reason, count in counted)
-    classes = list(dict.fromkeys(whole.classes[s.label] for s in lost))
-    all_of = "" if not left else f" of {', '.join(classes[:5])}"
-    raise DataError(
-        f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
-        hint="Fix that, or remove the class folder; `finetune check` names every file.",
-    )
-
-
-def _require_validation(options: Options, splits: Splits) -> None:
-    """Options about validation images are refused where too few of them can have an effect."""
-    strategy, images = options.decision.strategy, len(splits.val)
-    least = 1 if strategy == "scratch" else recipe.TELLING_IMAGES
-    if strategy not in ("auto", *TUNED) or images >= least:
-        return
-    if "patience" in options.training.overrides:
-        raise UsageError(
-            f"--patience needs at least {least} validation images, here are {images}: by fewer "
-            "no training is ended early",
-            hint="Leave it out, which trains all --epochs, or give more to --val-fraction.",
-        )
-    if options.training.overrides.get("refit") is False:
-        raise UsageError(
-            f"--no-refit needs at least {least} validation images, here are {images}: with fewer "
-            "the model that is returned is trained on all images anyway",
-            hint="Leave it out, or give more to --val-fraction.",
-        )
 
 
 def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from finetune.analysis import size
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
-from finetune.backbones.inference import TOP
+from finetune.backbones.inference import TOP, Layout
 from finetune.heads import cross_validation, kernels
 from finetune.metrics import clusters
 from finetune.records.analysis import StageScore
 from finetune.records.choices import Strategy
+from finetune.storage.arrays import Array, Labels
 
 CLEARLY = 2.0  # standard errors of a difference
 
@@ -76,6 +79,53 @@ def stage_sets(stages: tuple[str, ...], first: str) -> dict[str, tuple[str, ...]
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """Labelled features on which linear classifiers are ranked, and the kernel of each stage."""
+
+    known: dict[str, Array]
+    layout: Layout
+    labels: Labels
+    groups: Sequence[str]
+
+    def probes(
+        self,
+        candidates: Mapping[str, tuple[str, ...]],
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> Probes:
+        """Leave each image out for every choice of stages, the top features first; no curve."""
+        found = []
+        for i, (name, taps) in enumerate(candidates.items()):
+            kernel = kernels.combined(self.known, taps)
+            width = sum(self.layout[tap][1] - self.layout[tap][0] for tap in taps)
+            found.append(
+                cross_validation.leave_out(name, taps, kernel, self.labels, width, self.groups)
+            )
+            progress(i + 1, len(candidates))
+        return Probes(found[0], tuple(found[1:]), ())
+
+
+def ranked(
+    rows: npt.NDArray[np.float32],
+    layout: Layout,
+    labels: Labels,
+    groups: Sequence[str],
+    candidates: Mapping[str, tuple[str, ...]],
+) -> Ranked:
+    """What the classifiers on some stages have in common.
+
+    Args:
+        rows: Features float32[N, F].
+        layout: Which columns belong to which stage.
+        labels: int64[N] in 0..C-1.
+        groups: Images with equal ones are left out together.
+        candidates: From `stage_sets`.
+    """
+    used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
+    known = kernels.stage_kernels(rows, used)
+    return Ranked(known=known, layout=layout, labels=labels, groups=groups)
+
+
 def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
     """Cross-validate linear classifiers on the top features, each stage, and stages together."""
     first = analysis.body.facts.probed_top
@@ -83,22 +133,13 @@ def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
     with clock.step("probes", "cross-validating linear classifiers"):
         rows = cross_validation.ranking_sample(analysis.labels)
         groups = [analysis.samples[i].unit for i in rows]
-        layout = analysis.table.layout
-        used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
-        known = kernels.stage_kernels(analysis.table.rows[rows], used)
-        found = []
-        for i, (name, taps) in enumerate(candidates.items()):
-            kernel = kernels.combined(known, taps)
-            width = sum(layout[tap][1] - layout[tap][0] for tap in taps)
-            found.append(
-                cross_validation.leave_out(name, taps, kernel, analysis.labels[rows], width, groups)
-            )
-            analysis.listener.progress(i + 1, len(candidates))
-        probes = Probes(found[0], tuple(found[1:]), ())
+        layout, labels = analysis.table.layout, analysis.labels[rows]
+        known = ranked(analysis.table.rows[rows], layout, labels, groups, candidates)
+        probes = known.probes(candidates, analysis.listener.progress)
         best = probes.best
         if len(best.labels) < size.CURVE_PER_CLASS * len(analysis.dataset.classes):
             return probes
         curve = cross_validation.learning_curve(
-            kernels.combined(known, best.score.taps), best.labels, groups
+            kernels.combined(known.known, best.score.taps), best.labels, groups
         )
     return replace(probes, curve=curve)

@@ -109,6 +109,8 @@ def asked(values: Mapping[str, Any], given: frozenset[str]) -> Asked:
     values, given = _renamed(values, given)
     if values.get("budget_s") is not None:
         values["budget_s"] = durations.seconds(values["budget_s"])
+    if values.get("max_latency_s") is not None:
+        values["max_latency_s"] = durations.latency(values["max_latency_s"])
     option_table.check(values)
     if values.get("verbose") and values.get("quiet"):
         raise UsageError("--verbose and --quiet", hint="Give one of them.")

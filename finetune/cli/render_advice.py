@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from finetune.cli import render_findings, style
+from finetune.cli import render_backbones, render_findings, style
 from finetune.cli.render_training import (
     print_choice,
     print_next,
@@ -59,6 +59,7 @@ def show_advice(advice: Advice, command: str, *, verbose: bool = False) -> None:
     expected = {e.strategy: e for e in advice.expected}
     mine = expected.pop(found.strategy, None)
     _print_choice(out, found, "" if mine is None else f": {_expected(mine)}")
+    render_backbones.print_backbones(out, advice.backbone_choice)
     for e in expected.values():
         style.row(out, "Probe:", f"{e.strategy}: {_expected(e)}")
     size, near = advice.profile.size, advice.profile.similarity
@@ -90,6 +91,7 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
     """The answer of `compare`: the verdict, then a row for each strategy."""
     out = style.out()
     out.print(f"[bold]{escape(found.verdict)}[/]")
+    render_backbones.print_backbones(out, found.backbone_choice)
     wide = out.width >= _LOG_LOSS_WIDTH
     table = Table(box=None, pad_edge=False)
     table.add_column("strategy", no_wrap=True)
@@ -117,7 +119,8 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
         if c.untried is not None:
             out.print(f"{c.strategy} has no figures: {escape(c.untried)}")
     render_findings.print_findings(out, found.findings, verbose=verbose)
-    print_next(out, f"finetune train {shlex.quote(found.data)} --strategy {found.best}")
+    named = "" if found.backbone_choice is None else f" --backbone {found.backbone}"
+    print_next(out, f"finetune train {shlex.quote(found.data)} --strategy {found.best}{named}")
 
 
 def _figures(c: Contender, *, table: str) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from finetune.cli import style
 from finetune.records.backbone import BackboneRow, Fetched
+from finetune.records.backbone_choice import BackboneChoice
 
 
 def show_backbones(rows: Sequence[BackboneRow]) -> None:
@@ -34,6 +36,34 @@ def show_backbones(rows: Sequence[BackboneRow]) -> None:
         "network.",
         style="dim",
     )
+
+
+def print_backbones(out: Console, choice: BackboneChoice | None) -> None:
+    """What the backbone was chosen of; nothing where the user has named it."""
+    if choice is None:
+        return
+    style.row(out, "Backbone:", style.shown(choice.reason.removeprefix("Backbone: ")))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("backbone", overflow="fold")
+    table.add_column("license", overflow="fold")
+    for name in ("parameters", "ms", "images", "accuracy", "log loss"):
+        table.add_column(name, justify="right")
+    table.add_column("why", overflow="fold")
+    for c in choice.candidates:
+        table.add_row(
+            style.shown(c.name),
+            style.shown(c.licence) + ("" if c.permissive else " (opt-in)"),
+            "–" if c.parameters is None else f"{c.parameters / 1e6:.1f} M",
+            "–" if c.latency_ms is None else f"{c.latency_ms:.1f}",
+            str(c.images or "–"),
+            "–" if c.accuracy is None else f"{c.accuracy:.1%}",
+            "–" if c.log_loss is None else f"{c.log_loss:.3f}",
+            f"{'in' if c.standing == 'chosen' else 'out'}: {style.shown(c.why)}",
+            style="bold green" if c.standing == "chosen" else None,
+        )
+    out.print("\n[italic]backbones, each image left out once; ms: one image alone[/]")
+    out.print(table)
+    out.print()
 
 
 def show_fetched(found: Fetched) -> None:

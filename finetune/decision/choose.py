@@ -50,6 +50,17 @@ def decide(
     Raises:
         UsageError: the strategy that the user named does not fit the budget that the user gave.
     """
+    found = _decided(analysis, probes, measured, clock, trials=trials)
+    if analysis.choice is None:
+        return found
+    reasons = (Reason("backbone", analysis.choice.reason), *found.advice.reasons)
+    return replace(found, advice=replace(found.advice, reasons=reasons))
+
+
+def _decided(
+    analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
+) -> Decision:
+    """The choice without what came before it."""
     asked = analysis.options.decision
     size: SizeProfile | Size = asked.size or measured.size
     similarity = asked.similarity or measured.similarity

@@ -36,7 +36,7 @@ def forecast(
     if known is not None and set(names) <= {f.strategy for f in known}:
         return known
     asked, overrides = analysis.options.decision, analysis.options.training.overrides
-    budget = asked.budget_s or DEFAULT_BUDGET_S
+    budget = _budget(analysis)
     free = asked.strategy == "auto" and "side_px" not in overrides
     sides = BUDGET_SIDES_PX if free else ()
     test = len(analysis.splits.test) * analysis.seconds_per_image
@@ -78,6 +78,8 @@ def _forecast_of(  # noqa: PLR0913 - all of it is needed for one figure
         known = (analysis, measured, probes, name, most_side_px, budget, test)
         return _forecast_of(*known, refit=False)
     limit = f"the budget is {durations.in_words(budget)}" if given else "no budget was given"
+    if given and analysis.choice is not None:
+        limit += ", less what choosing the backbone took"
     text = f"about {durations.in_words(seconds)}: {text}; {limit}"
     return Forecast(
         strategy=name,
@@ -99,8 +101,13 @@ def proved(cost: Forecast, analysis: Analysis) -> float | None:
     if trials.judged_on_split(analysis, cost.strategy):
         return None
     seconds = (1 + timing.PROOF) * cost.seconds
+    return seconds if seconds > _budget(analysis) else None
+
+
+def _budget(analysis: Analysis) -> float:
+    """Seconds there are, less those that choosing the backbone took."""
     budget = analysis.options.decision.budget_s or DEFAULT_BUDGET_S
-    return seconds if seconds > budget else None
+    return budget if analysis.choice is None else max(1.0, budget - analysis.choice.seconds)
 
 
 def of(forecasts: Sequence[Forecast], name: Strategy) -> Forecast:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from finetune.records.analysis import DatasetProfile, StageScore
+from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, Strategy
 from finetune.records.dataset import Check, Finding
 from finetune.records.decision import Recommendation
@@ -68,6 +69,8 @@ class Advice:
     counts: dict[str, int]
     findings: tuple[Finding, ...]
     seconds: dict[str, float]
+    backbone: str = ""
+    backbone_choice: BackboneChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Comparison:
     findings: tuple[Finding, ...]
     verdict: str
     seconds: dict[str, float]
+    backbone: str = ""
+    backbone_choice: BackboneChoice | None = None
     schema_version: int = SCHEMA_VERSION
 
 

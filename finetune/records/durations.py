@@ -12,6 +12,7 @@ _UNITS = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
 # A last number without a unit is of the next smaller one: half past one is 1h30.
 _SHORT = re.compile(r"([0-9]+)([hm])([0-9]{1,2})")
 _CLOCK = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9])")
+_LATENCY = re.compile(rf"{_NUMBER} ?(ms|s)")
 _SECONDS = {"h": 3600, "m": 60}
 _FINE = 120  # fewer seconds, or minutes, are told as they are
 _EXAMPLES = "Give a time such as 90s, 10m, 1h30 or 1:30:00."
@@ -52,6 +53,20 @@ def in_words(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < _FINE else f"{minutes // 60} h {minutes % 60} min"
+
+
+def latency(text: str) -> float:
+    """Seconds of a short time with its unit: `20ms`, `0.5s`.
+
+    Raises:
+        UsageError: it is none, or has no unit.
+    """
+    found = _LATENCY.fullmatch(text.strip().lower())
+    if found is None or not float(found[1]):
+        raise UsageError(
+            f"--max-latency is '{text}'", hint="Give a time with its unit, such as 20ms or 0.5s."
+        )
+    return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
 def _seconds(word: str) -> float | None:

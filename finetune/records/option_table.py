@@ -12,6 +12,7 @@ from typing import Any
 from finetune.records.augmentation_options import AUGMENTATION
 from finetune.records.errors import UsageError
 from finetune.records.option import Group, Option
+from finetune.records.option_backbone import BACKBONE_OPTIONS
 
 DATA = "train recommend compare check"
 DECIDING = "train recommend compare"
@@ -140,8 +141,9 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             commands=DECIDING,
             metavar="NAME",
             unset="tf_efficientnet_lite0, or the run's that --weights names",
-            help="Any timm model, alexnet or lenet5.",
+            help="Any timm model, alexnet or lenet5; auto chooses among those on this machine.",
         ),
+        *BACKBONE_OPTIONS,
         Option(
             name="weights",
             commands=DECIDING,

@@ -33,11 +33,18 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions:
-    """Which network, with which weights, on which device."""
+    """Which network, with which weights, on which device.
+
+    The rest is of the choice of a network: seconds that one image may take, licences (`permissive`
+    or `any`), and whether more networks are fetched first.
+    """
 
     name: str = "tf_efficientnet_lite0"
     weights: str | None = _D["weights"]
     device: str = _D["device"]
+    max_latency_s: float | None = _D["max_latency_s"]
+    licence: Literal["permissive", "any"] = _D["licence"]
+    fetch: bool = _D["fetch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +99,9 @@ class Request:
     similarity: Similarity | None = _D["similarity"]
     backbone: str = BackboneOptions.name
     weights: str | None = _D["weights"]
+    max_latency_s: float | None = _D["max_latency_s"]
+    licence: Literal["permissive", "any"] = _D["licence"]
+    fetch: bool = _D["fetch"]
     seed: int = _D["seed"]
     device: str = _D["device"]
     val_fraction: float = _D["val_fraction"]

@@ -9,6 +9,7 @@ import msgspec
 
 from finetune.records.analysis import StageScore
 from finetune.records.backbone import BackboneFacts, Preprocess
+from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import MOST_CLASSES, SCHEMA_VERSION, Strategy
 from finetune.records.dataset import Finding
 from finetune.records.decision import Plan, Recommendation
@@ -33,7 +34,8 @@ class RunResult:
     images, the most confident first (in `result.json` no more than it may hold).
     `better_than_commonest` is None in runs of older versions and where all images are of one class;
     `verdict` says it in words. `failed` is what went wrong after the training,
-    where the model was kept nevertheless.
+    where the model was kept nevertheless. `backbone` is the network's name, empty in runs of older
+    versions; `backbone_choice` what it was chosen of, where the program was to choose.
     """
 
     run: str
@@ -54,6 +56,8 @@ class RunResult:
     errors: tuple[WrongAnswer, ...] = ()
     better_than_commonest: bool | None = None
     verdict: str = ""
+    backbone: str = ""
+    backbone_choice: BackboneChoice | None = None
     schema_version: int = SCHEMA_VERSION
 
 
@@ -70,7 +74,8 @@ class RunFacts:
     """What is needed to rebuild and trust the model; written as `run.json`.
 
     `inference` has the SHA-256 of each file of the network ready to predict; empty without one.
-    `request` is what to ask for again; runs of older versions have none.
+    `request` is what to ask for again; runs of older versions have none. `backbone_choice` is what
+    the backbone was chosen of, where none was named.
     """
 
     created: str
@@ -89,6 +94,7 @@ class RunFacts:
     accuracy_source: str
     inference: dict[str, str] = field(default_factory=dict)
     request: Request | None = None
+    backbone_choice: BackboneChoice | None = None
     schema_version: int = SCHEMA_VERSION
 
 

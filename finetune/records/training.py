@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.decision import Forecast
 from finetune.records.options import Request
 
@@ -29,7 +30,8 @@ class Begun:
     """What a training that is under way set out to do; kept beside the place of its run.
 
     `images` and `backbone` are digests, empty until they are known; `forecasts` what its decision
-    rests on; `run` the place of a run that was written, or is about to be.
+    rests on; `run` the place of a run that was written, or is about to be; `backbone_choice` the
+    backbone, where the program was to choose it.
     """
 
     request: Request
@@ -38,6 +40,7 @@ class Begun:
     versions: dict[str, str] = field(default_factory=dict)
     forecasts: tuple[Forecast, ...] | None = None
     run: str | None = None
+    backbone_choice: BackboneChoice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,7 @@ def to_html(
         _standing(result),
         _stopped(result),
         _why(result, profile, actions),
+        _backbones(result),
         _stages(result),
         _history(history),
         _classes(metrics),
@@ -129,6 +130,33 @@ def says(part: Part) -> str:
 
 def _bound(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+def _backbones(result: RunResult) -> str:
+    """What the backbone was chosen of, where it was not named."""
+    choice = result.backbone_choice
+    if choice is None:
+        return ""
+    rows = [
+        [
+            printable(c.name),
+            printable(c.licence) + ("" if c.permissive else " (opt-in)"),
+            "–" if c.parameters is None else f"{c.parameters / 1e6:.1f} M",
+            "–" if c.latency_ms is None else f"{c.latency_ms:.1f} ms",
+            c.images or "–",
+            "–" if c.accuracy is None else f"{c.accuracy:.1%}",
+            "–" if c.log_loss is None else f"{c.log_loss:.3f}",
+            ("in: " if c.standing == "chosen" else "out: ") + printable(c.why),
+        ]
+        for c in choice.candidates
+    ]
+    head = ["backbone", "license", "parameters", "one image", "images", "accuracy", "log loss"]
+    table = _table([*head, "why"], rows)
+    return (
+        f"<h2>Which backbone</h2><p>{escape(printable(choice.reason))}.</p>{table}"
+        '<p class="soft">accuracy and log loss of the best linear classifier, each image left out '
+        "once</p>"
+    )
 
 
 def _stages(result: RunResult) -> str:

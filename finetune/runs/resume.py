@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.codec import to_json
 from finetune.records.dataset import Splits
 from finetune.records.decision import Forecast
@@ -104,6 +105,10 @@ class Progress:
     def keep_forecasts(self, forecasts: tuple[Forecast, ...]) -> None:
         """Remember the timing that a decision rests on: another day it would be another."""
         self._write(replace(self.begun, forecasts=forecasts))
+
+    def keep_choice(self, choice: BackboneChoice) -> None:
+        """Remember the backbone that was chosen: another day's timing could lead to another."""
+        self._write(replace(self.begun, backbone_choice=choice))
 
     def keep_place(self, run: Path) -> None:
         """Remember where the run goes, so that one which is there is known to be ours."""
@@ -248,7 +253,7 @@ def _once_more(out: str, old: Request, new: Request) -> str:
         if isinstance(now, bool):
             words.append(flag if now else flag.replace("--", "--no-", 1))
         else:
-            words += [flag, str(now)]
+            words += [flag, f"{now}s" if flag == "--max-latency" else str(now)]
     place, number = f"{out}-2", 3
     while os.path.lexists(place):
         place, number = f"{out}-{number}", number + 1

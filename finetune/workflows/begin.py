@@ -7,13 +7,16 @@ import platform
 from dataclasses import replace
 
 from finetune import __version__
-from finetune.analysis import analyze, axes
+from finetune.analysis import analyze, axes, look
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import prepared, registry
+from finetune.decision import choose_backbone
+from finetune.records import option_table
 from finetune.records import options as options_of
 from finetune.records.analysis import DatasetProfile
+from finetune.records.backbone_choice import AUTO, OF_A_CHOICE, BackboneChoice
 from finetune.records.dataset import Splits
 from finetune.records.errors import UsageError
 from finetune.records.events import Listener
@@ -29,6 +32,7 @@ def check_options(options: Options) -> None:
     """
     options_of.check(options)
     asked = options.backbone
+    _check_choice(options)
     prepared.require_device(asked.device)
     if start.as_start(asked.weights, asked.name) is None:
         registry.require(asked.weights)
@@ -45,6 +49,29 @@ def check_options(options: Options) -> None:
         )
 
 
+def _check_choice(options: Options) -> None:
+    """Refuse what does not go with a backbone that is chosen, or that is named."""
+    asked = options.backbone
+    if asked.name != AUTO:
+        for name in OF_A_CHOICE:
+            if getattr(asked, name) != option_table.DEFAULTS[name]:
+                raise UsageError(
+                    f"{option_table.flag(name)} is for a choice, and --backbone is {asked.name}",
+                    hint=f"Leave it out, or give --backbone {AUTO}.",
+                )
+        return
+    if asked.weights is not None:
+        raise UsageError(
+            f"--backbone {AUTO} chooses among pretrained weights, and --weights is {asked.weights}",
+            hint="Leave out --weights, or name the backbone that these are of.",
+        )
+    if options.decision.strategy == "scratch":
+        raise UsageError(
+            f"--strategy scratch has no pretrained weights for --backbone {AUTO} to choose by",
+            hint="Name a backbone, or choose another --strategy.",
+        )
+
+
 def analyzed(
     options: Options,
     listener: Listener,
@@ -52,9 +79,17 @@ def analyzed(
     *,
     all_stages: bool,
     most: int | None = None,
+    known: BackboneChoice | None = None,
 ) -> tuple[Analysis, Probes, DatasetProfile]:
-    """Analyze the data: features, probes of each stage, size and similarity."""
-    analysis = analyze.analyze(options, listener, clock, most)
+    """Analyze the data: features, probes of each stage, size and similarity.
+
+    Where the program is to choose the backbone, `known` is a choice that is taken over.
+    """
+    seen, choice = None, None
+    if options.backbone.name == AUTO:
+        seen = look.look(options, listener, clock, kept=most is None)
+        choice = known or choose_backbone.choose(seen, options, listener, clock)
+    analysis = analyze.analyze(options, listener, clock, most, seen=seen, choice=choice)
     probes = fit_probes(analysis, clock, all_stages=all_stages)
     measured = axes.measure(analysis, probes, clock)
     return replace(analysis, findings=analysis.findings + axes.overlap(analysis)), probes, measured

@@ -70,6 +70,8 @@ def run_comparison(options: Options, listener: Listener) -> Comparison:
         findings=analysis.findings,
         verdict=_verdict(rows, advice),
         seconds=clock.total(),
+        backbone=analysis.facts.name,
+        backbone_choice=analysis.choice,
     )
 
 

@@ -277,6 +277,8 @@ class Keeper:
             errors=errors or (),
             better_than_commonest=standing.better,
             verdict=standing.text,
+            backbone=analysis.facts.name,
+            backbone_choice=analysis.choice,
         )
 
     def _failed(self, run: str) -> Stop | None:

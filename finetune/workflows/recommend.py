@@ -34,6 +34,8 @@ def run_recommendation(options: Options, listener: Listener) -> Advice:
         counts=begin.counts(analysis.splits),
         findings=analysis.findings,
         seconds=clock.total(),
+        backbone=analysis.facts.name,
+        backbone_choice=analysis.choice,
     )
 
 

@@ -84,4 +84,5 @@ def facts(
         accuracy=known.accuracy,
         accuracy_source=source if result.stopped is None else f"{source}; stopped early",
         request=asked,
+        backbone_choice=analysis.choice,
     )

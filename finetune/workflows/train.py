@@ -14,6 +14,7 @@ from finetune.data import files
 from finetune.decision import choose, fitted
 from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
+from finetune.records.backbone_choice import AUTO, OF_A_CHOICE, BackboneChoice
 from finetune.records.choices import TUNED
 from finetune.records.decision import Recommendation
 from finetune.records.errors import INTERRUPTED, RunError, TrainingError, cause
@@ -88,11 +89,12 @@ def repetition(run: Path, options: Options, given: Collection[str] = ()) -> Opti
         )
     request = flat(options)
     known = {f.name for f in fields(Request)} - {"root", "out", "resume", "command", "options"}
+    free = () if request.backbone == AUTO or "backbone" not in given else OF_A_CHOICE
     overrides = {name: value for name, value in request.options.items() if name in given}
     return resolved(
         replace(
             facts.request,
-            **{name: getattr(request, name) for name in given if name in known},
+            **{name: getattr(request, name) for name in {*given, *free} & known},
             root=request.root or facts.request.root,
             out=request.out,
             resume=request.resume,
@@ -134,11 +136,17 @@ def _trained(
     keep.place(options, progress, strategy, now)
     try:
         analysis, probes, measured = begin.analyzed(
-            options, listener, clock, all_stages=strategy not in ("linear-probe", "scratch")
+            options,
+            listener,
+            clock,
+            all_stages=strategy not in ("linear-probe", "scratch"),
+            known=progress.begun.backbone_choice or _choice_of(like, options),
         )
     except KeyboardInterrupt:
         listener.note("interrupted before there was anything to keep, or to resume")
         raise
+    if analysis.choice is not None:
+        progress.keep_choice(analysis.choice)
     progress.settle(analysis.splits, analysis.facts.digest, begin.versions())
     repeated = like is not None and _follow(like, analysis, progress)
     analysis = replace(analysis, progress=progress)
@@ -218,6 +226,18 @@ def _follow(like: Path, analysis: Analysis, progress: Progress) -> bool:
             f"not as for {like}, so the numbers may differ: {'; '.join(differing)}"
         )
     return not other
+
+
+def _choice_of(like: Path | None, options: Options) -> BackboneChoice | None:
+    """The backbone that a run had chosen, where the same is to be chosen among."""
+    facts = None if like is None else run_folder.load_facts(like)
+    if facts is None or facts.request is None:
+        return None
+    asked = flat(options)
+    same = ("backbone", "weights", *OF_A_CHOICE)
+    if any(getattr(facts.request, name) != getattr(asked, name) for name in same):
+        return None
+    return facts.backbone_choice
 
 
 def _tell_whether_same(like: Path, run: Path, listener: Listener) -> None:

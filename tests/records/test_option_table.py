@@ -29,9 +29,19 @@ CHOICES = [option for option in option_table.ALL if option.choices]
 
 KEPT = [
     *("root", "out", "strategy", "policy", "budget_s", "size", "similarity", "backbone"),
-    *("weights", "seed", "device", "val_fraction", "test_fraction", "max_per_class"),
-    *("on_bad_image", "group", "label_from", "near_copies", "strict", "options", "command"),
-    "resume",
+    *(
+        "weights",
+        "max_latency_s",
+        "licence",
+        "fetch",
+        "seed",
+        "device",
+        "val_fraction",
+        "test_fraction",
+        "max_per_class",
+    ),
+    *("on_bad_image", "group", "label_from", "near_copies", "strict", "fit", "options"),
+    *("command", "resume"),
 ]
 
 

@@ -31,6 +31,7 @@ from finetune.records import (
     analysis,
     answers,
     backbone,
+    backbone_choice,
     dataset,
     decision,
     metrics,
@@ -43,14 +44,17 @@ from finetune.records.codec import from_json, to_builtins, to_json
 from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
-    *(analysis, answers, backbone, dataset, decision, metrics),
+    *(analysis, answers, backbone, backbone_choice, dataset, decision, metrics),
     *(options, run, training),
 )
 KINDS = [
     kind
     for module in TOPICS
     for kind in vars(module).values()
-    if is_dataclass(kind) and kind.__module__ == module.__name__ and kind is not FindingKind
+    if isinstance(kind, type)
+    and is_dataclass(kind)
+    and kind.__module__ == module.__name__
+    and kind is not FindingKind
 ]
 
 

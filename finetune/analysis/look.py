@@ -1,0 +1,100 @@
+"""The data before any network has seen it: read, checked, split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune.analysis.clock import Clock
+from finetune.data import examination, findings, scales
+from finetune.records.choices import TUNED
+from finetune.records.dataset import Sample, Scale, Splits
+from finetune.records.errors import DataError, UsageError
+from finetune.records.events import Listener
+from finetune.records.options import Options
+from finetune.runs import run_folder
+from finetune.training import recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A data set before any network has seen it: its parts, and how deep pictures are scaled."""
+
+    examined: examination.Examination
+    scaled: tuple[Scale, ...]
+
+    @property
+    def fitting(self) -> tuple[Sample, ...]:
+        """The images that are not test."""
+        return self.examined.splits.fitting
+
+
+def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> Seen:
+    """Scan and split.
+
+    Args:
+        options: What the user wants.
+        listener: Hears of progress.
+        clock: Times the steps.
+        kept: Whether a run will be written.
+
+    Raises:
+        DataError: unreadable images where these are an error, or a class without any.
+    """
+    root = Path(options.data.root)
+    with clock.step("scan", f"reading and checking {root}"):
+        examined = examination.examine(options.data, options.training.seed, listener.progress)
+        splits = examined.splits
+        _require_readable(examined, root)
+        _require_validation(options, splits)
+        scaled = scales.decide(root, splits.fitting, examined.looked.glances)
+        if kept:
+            run_folder.require_room(splits)
+    for finding in examined.findings:
+        if finding.severity != "note" or finding.code in (
+            findings.LAYOUT.code,
+            findings.SPLIT_CLASS.code,
+        ):
+            listener.note(f"{finding.code} {finding.title}")
+    for scale in scaled:
+        listener.detail(scale.reason)
+    return Seen(examined=examined, scaled=scaled)
+
+
+def _require_readable(examined: examination.Examination, root: Path) -> None:
+    """Where no image can be read, or none of a class, the reason is what helps."""
+    faults = examined.subject.faults
+    whole = examined.subject.dataset
+    left = {s.label for s in examined.dataset.pool}
+    lost = [s for s in whole.pool if s.label not in left]
+    if not lost:
+        return
+    counted = Counter(faults[s.path] for s in lost).most_common(3)
+    why = ", ".join(f"{reason} ({count} of {len(lost)})" for reason, count in counted)
+    classes = list(dict.fromkeys(whole.classes[s.label] for s in lost))
+    all_of = "" if not left else f" of {', '.join(classes[:5])}"
+    raise DataError(
+        f"none of the {len(lost)} training images{all_of} in {root} can be read: {why}",
+        hint="Fix that, or remove the class folder; `finetune check` names every file.",
+    )
+
+
+def _require_validation(options: Options, splits: Splits) -> None:
+    """Options about validation images are refused where too few of them can have an effect."""
+    strategy, images = options.decision.strategy, len(splits.val)
+    least = 1 if strategy == "scratch" else recipe.TELLING_IMAGES
+    if strategy not in ("auto", *TUNED) or images >= least:
+        return
+    if "patience" in options.training.overrides:
+        raise UsageError(
+            f"--patience needs at least {least} validation images, here are {images}: by fewer "
+            "no training is ended early",
+            hint="Leave it out, which trains all --epochs, or give more to --val-fraction.",
+        )
+    if options.training.overrides.get("refit") is False:
+        raise UsageError(
+            f"--no-refit needs at least {least} validation images, here are {images}: with fewer "
+            "the model that is returned is trained on all images anyway",
+            hint="Leave it out, or give more to --val-fraction.",
+        )

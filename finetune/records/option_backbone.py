@@ -1,0 +1,31 @@
+"""The options of `--backbone auto`."""
+
+from __future__ import annotations
+
+from finetune.records.option import Option
+
+_DECIDING = "train recommend compare"
+BACKBONE_OPTIONS = (
+    Option(
+        name="max_latency_s",
+        typed="--max-latency",
+        commands=_DECIDING,
+        ends=(1e-6, 1e6),
+        metavar="TIME",
+        unset="none",
+        help="Of --backbone auto: one image may take the network so long on this machine: 20ms.",
+    ),
+    Option(
+        name="licence",
+        commands=_DECIDING,
+        choices=("permissive", "any"),
+        default="permissive",
+        help="Of --backbone auto: any takes weights whose license does not allow every use, too.",
+    ),
+    Option(
+        name="fetch",
+        kind="flag",
+        commands=_DECIDING,
+        help="Of --backbone auto: fetch a short list of networks first, under these licenses.",
+    ),
+)
