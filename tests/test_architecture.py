@@ -28,7 +28,13 @@ FILES = {
 # These wait for torch only inside a function that needs it.
 HEAVY = {
     *("backbones.architectures", "backbones.engine", "backbones.load", "backbones.stages"),
-    *("backbones.tensors", "training.augment", "training.checkpoint", "training.holdout"),
+    *(
+        "backbones.tensors",
+        "backbones.precision",
+        "training.augment",
+        "training.checkpoint",
+        "training.holdout",
+    ),
     *("training.loop", "training.setup", "training.state", "training.losses"),
     *("decision.baseline", "decision.refit", "decision.timing", "decision.trials"),
 }

@@ -85,12 +85,6 @@ def half(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if native else torch.float16
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision for the steps of a training on a GPU, in what `half` says."""
-    kind = half(device)
-    return contextlib.nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)
-
-
 def memory_format(device: torch.device) -> torch.memory_format:
     """How pictures lie in memory: channels last on a CPU, where that is faster.
 

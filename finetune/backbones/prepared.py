@@ -158,6 +158,18 @@ def require_device(asked: str) -> None:
         choose_device(asked)
 
 
+def require_precision(asked: str | None, device: str) -> None:
+    """Refuse a precision that the device lacks before any image is read.
+
+    Raises:
+        DeviceError: from `precision.require`.
+    """
+    if asked == "bf16":
+        from finetune.backbones import precision  # noqa: PLC0415 - see `_kept`
+
+        precision.require(asked, device)
+
+
 def _on_cpu(asked: str) -> str:
     """Why the CPU, where that goes without asking torch."""
     if asked == "auto":

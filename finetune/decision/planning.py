@@ -53,6 +53,18 @@ def plan_for(
         classes=len(analysis.dataset.classes),
         validation=len(analysis.splits.val),
         refit=refit,
+        precision=_precision(analysis, wanted),
     )
     taps = (TOP,) if wanted in TUNED else probes.of(wanted).score.taps
     return recipe.resolve(wanted, facts, overrides, taps)
+
+
+def _precision(analysis: Analysis, wanted: Strategy) -> tuple[str, str]:
+    """What tuning computes in on this device, and why."""
+    if wanted not in TUNED:
+        return "auto", "not used"
+    import torch  # noqa: PLC0415 - seconds, and only tuning needs it
+
+    from finetune.backbones import precision  # noqa: PLC0415
+
+    return precision.resolved("auto", torch.device(analysis.body.device))

@@ -35,7 +35,8 @@ class Plan:
 
     `lr` is the rate of the last tuned stage, `head_lr` of the head, per step; `stage_decay`
     multiplies the rate once per stage toward the stem. `refit`: where validation images have judged
-    the model, one is trained with them, too, and returned.
+    the model, one is trained with them, too, and returned. `precision` is what steps compute in:
+    fp32, bf16, fp16 or, where nothing is known of the device, auto.
     """
 
     strategy: Strategy
@@ -57,6 +58,7 @@ class Plan:
     augment: Augment
     why: dict[str, str]
     refit: bool = False
+    precision: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,6 +208,13 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Stop after so many epochs without a better one.",
         ),
         Option(
+            name="precision",
+            commands=TRAIN,
+            choices=("auto", "fp32", "bf16"),
+            by_rule=True,
+            help="What training steps compute in; auto: mixed on a GPU, fp32 on a CPU.",
+        ),
+        Option(
             name="refit",
             kind="switch",
             commands=TRAIN,

@@ -100,7 +100,8 @@ class Facts:
 
     `most_side_px` is the resolution that the budget allows, where it allows less than the rule's;
     `upright` is None where it was not measured. `validation` images are kept from training, and
-    `refit` says whether the budget allows to train with them afterwards.
+    `refit` says whether the budget allows to train with them afterwards. `precision` is what the
+    device computes in, and why.
     """
 
     images: int
@@ -119,6 +120,7 @@ class Facts:
     classes: int = 1
     validation: int = 0
     refit: bool = True
+    precision: tuple[str, str] = ("auto", "by the device")
 
 
 def resolve(
@@ -136,6 +138,8 @@ def resolve(
         UsageError: an option out of range.
     """
     option_table.check(user)
+    # what it says has become a fact
+    user = {name: value for name, value in user.items() if (name, value) != ("precision", "auto")}
     if strategy not in TUNED:
         return _probe_plan(strategy, facts, taps)
     if facts.fixed_side and user.get("side_px", facts.side_px) != facts.side_px:
@@ -170,6 +174,7 @@ def resolve(
         "patience": "half of the epochs, at least 6: a cosine schedule gains most near its end",
         "label_smoothing": "as measured (docs/log.md)",
         "dropout": "on the top features",
+        "precision": facts.precision[1],
         "class_weights": _weights_why(imbalance),
     }
     plan = Plan(
@@ -192,6 +197,7 @@ def resolve(
         augment=augment,
         why={},
         refit=refit,
+        precision=facts.precision[0],
     )
     direct = {f.name for f in fields(Plan)} & set(user)
     known = direct | ({f.name for f in fields(Augment)} & set(user))

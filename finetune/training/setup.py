@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune.backbones import inference
-from finetune.backbones.engine import front, half, memory_format, seeded, to_device
+from finetune.backbones import inference, precision
+from finetune.backbones.engine import front, memory_format, seeded, to_device
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
 from finetune.records.analysis import Reason
@@ -72,7 +72,8 @@ def make_loop(
     weight = losses.class_weights(train.labels, classes).to(device) if plan.class_weights else None
     criterion = losses.Loss(weight, plan.label_smoothing)
     # float16 has no room for small gradients
-    scaler = torch.amp.GradScaler(device.type, enabled=half(device) == torch.float16)
+    small = precision.resolved(plan.precision, device)[0] == precision.FP16
+    scaler = torch.amp.GradScaler(device.type, enabled=small)
     generator = torch.Generator().manual_seed(seed)
     parts = (optimiser, base, criterion, scaler, device, generator)
     return Loop(plan, backbone, head, _features(backbone, run, last), *parts)

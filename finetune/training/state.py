@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from finetune.backbones.engine import autocast, to_device
+from finetune.backbones.engine import to_device
+from finetune.backbones.precision import autocast
 from finetune.backbones.stages import Backbone
 from finetune.heads import calibration
 from finetune.records.decision import Plan
@@ -168,7 +169,7 @@ class Loop:
         """Add up the gradients of the parts, each with its share in the mean of the batch."""
         total = 0.0
         for images, wanted in zip(*(t.tensor_split(self.parts) for t in (x, labels)), strict=True):
-            with autocast(self.device):
+            with autocast(self.device, self.plan.precision):
                 loss = self.criterion(self.logits(images), wanted) * (len(wanted) / len(labels))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
@@ -281,7 +282,7 @@ def forward(loop: Loop, pixels: npt.NDArray[np.uint8] | Some) -> npt.NDArray[np.
     loop.backbone.eval()
     loop.head.eval()
     rows = []
-    with torch.inference_mode(), autocast(loop.device):
+    with torch.inference_mode(), autocast(loop.device, loop.plan.precision):
         for start in range(0, len(pixels), 32):
             images = to_device(pixels[start : start + 32], loop.device)
             rows.append(loop.logits(loop.backbone.normalise(images)).float().cpu())

@@ -34,6 +34,7 @@ def check_options(options: Options) -> None:
     asked = options.backbone
     _check_choice(options)
     prepared.require_device(asked.device)
+    prepared.require_precision(options.training.overrides.get("precision"), asked.device)
     if start.as_start(asked.weights, asked.name) is None:
         registry.require(asked.weights)
     scratch = options.decision.strategy == "scratch"

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from finetune.backbones import engine, inference, load, registry
+from finetune.backbones import engine, inference, load, precision, registry
 from finetune.backbones.engine import CONVERT_FROM_IMAGES
 from finetune.backbones.inference import Engine
 from finetune.backbones.stages import Backbone
@@ -156,7 +156,7 @@ def test_cards_that_only_emulate_bfloat16_use_float16(monkeypatch: pytest.Monkey
 
     assert found == [torch.bfloat16, torch.float16]
     for i, kind in enumerate(found):
-        context = engine.autocast(torch.device(f"cuda:{i}"))
+        context = precision.autocast(torch.device(f"cuda:{i}"), "auto")
         assert isinstance(context, torch.autocast)
         assert (context.device, context.fast_dtype) == ("cuda", kind)
     assert engine.half(CPU) is None
@@ -233,11 +233,11 @@ def test_nonsense_device_is_a_fault(asked: str) -> None:
 
 def test_precision_is_full_on_a_cpu() -> None:
     """Mixed precision is for GPUs: on a CPU the context does nothing."""
-    with engine.autocast(CPU) as context:
+    with precision.autocast(CPU, "auto") as context:
         product = torch.ones(2, 2) @ torch.ones(2, 2)
 
     assert context is None
-    assert isinstance(engine.autocast(CPU), contextlib.nullcontext)
+    assert isinstance(precision.autocast(CPU, "auto"), contextlib.nullcontext)
     assert product.dtype == torch.float32
 
 
@@ -468,7 +468,7 @@ def test_mixed_precision_is_the_cards_own() -> None:
     device = torch.device("cuda")
     ampere = torch.cuda.get_device_properties(device).major >= 8
 
-    with engine.autocast(device):
+    with precision.autocast(device, "auto"):
         product = torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)
 
     assert product.dtype == engine.half(device)

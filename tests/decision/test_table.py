@@ -74,6 +74,7 @@ USER: dict[str, Any] = {
     "lr": 0.0123,
     "patience": 4,
     "refit": True,
+    "precision": "bf16",
     "label_smoothing": 0.07,
     "dropout": 0.33,
     "weight_decay": 0.044,

@@ -202,6 +202,19 @@ def test_same_seed_same_numbers_other_seed_others(tiny: Backbone) -> None:
     assert not np.array_equal(one.head.weight, other.head.weight)
 
 
+def test_bfloat16_gives_the_same_bytes_for_the_same_seed(tiny: Backbone) -> None:
+    """Mixed precision on a CPU repeats itself bit for bit, keeps float32 weights, and is used."""
+    plan = replace(plan_for("deep", tiny), precision="bf16")
+
+    one, two, full = (fit(p, tiny) for p in (plan, plan, replace(plan, precision="fp32")))
+
+    assert load.digest(one.backbone.state()) == load.digest(two.backbone.state())
+    assert np.array_equal(one.head.weight, two.head.weight)
+    assert load.digest(one.backbone.state()) != load.digest(full.backbone.state())
+    assert {t.dtype for t in one.backbone.net.parameters()} == {torch.float32}
+    assert one.history[-1].train_loss == pytest.approx(full.history[-1].train_loss, rel=0.1)
+
+
 def test_best_weights_are_kept(tiny: Backbone) -> None:
     """What comes back scores the validation images as the best epoch did."""
     val = pictures(10)
