@@ -23,6 +23,7 @@ from finetune.records.answers import (
     Contender,
     Evaluation,
     Expectation,
+    Exported,
     Health,
     Prediction,
 )
@@ -351,6 +352,19 @@ EXAMPLES: tuple[Any, ...] = (
     CHECK,
     Health("/data/trees", CLASSES, "ready", {"train": 4, "val": 1, "test": 2}, (CHECK,), 0.25),
     Evaluation("runs/one", "/data/new", METRICS, (), (WRONG,), True, "better"),
+    Exported(
+        path="one.onnx",
+        format="onnx",
+        run="runs/one",
+        files={"one.onnx": 1234, "one.md": 12},
+        checked=48,
+        labels_equal=True,
+        ties=1,
+        max_difference=0.001,
+        allowed_difference=0.05,
+        worst="ash/1.png",
+        pictures="40 pictures of /data/trees and 8 drawn ones",
+    ),
     RunRow("runs/one", error="damaged"),
 )
 

@@ -37,6 +37,7 @@ HEAVY = {
     ),
     *("training.loop", "training.setup", "training.state", "training.losses"),
     *("decision.baseline", "decision.refit", "decision.timing", "decision.trials"),
+    *("deploy.whole_network", "deploy.hub"),
 }
 LIGHT = sorted(FILES.keys() - HEAVY)
 STATEMENTS, LINES, FIELDS = 40, 400, 12

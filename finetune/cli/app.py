@@ -47,6 +47,10 @@ WORDS = DIR.replace(
         typer.Argument(metavar="[fetch NAME]", help="A network whose weights to fetch."),
     ],
 )
+RUN = DIR.replace(
+    name="run",
+    annotation=Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+)
 app = typer.Typer(
     name="finetune",
     help="Transfer learning on a folder of images: one folder per class in, a classifier you can "
@@ -226,6 +230,20 @@ def evaluate(asked: Asked) -> None:
     after.answer(found, show, json=asked.json)
     if asked.errors is not None:
         csv_files.write_errors(asked.errors, found.errors)
+
+
+@add(app, RUN)
+def export(asked: Asked) -> None:
+    """Write a run for other programs. Checked on pictures against predict, or not written."""
+    from finetune.cli import progress, render_export  # noqa: PLC0415
+    from finetune.workflows.export import run_export  # noqa: PLC0415
+
+    assert asked.run is not None  # an argument has a value
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
+        found = run_export(
+            asked.run, asked.format, asked.export_to, images=asked.images, listener=listener
+        )
+    after.answer(found, render_export.show_export, json=asked.json)
 
 
 @add(app, FOLDER)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from finetune.records import durations, option_table
+from finetune.records.choices import Format
 from finetune.records.errors import UsageError
 from finetune.records.option import Group, Option
 from finetune.records.options import Options, Request, resolved
@@ -58,6 +59,9 @@ class Asked:
     verbose: bool = False
     quiet: bool = False
     json: bool = False
+    format: Format = "onnx"
+    export_to: Path | None = None
+    images: Path | None = None
 
 
 def parameters(command: str) -> list[inspect.Parameter]:

@@ -8,6 +8,7 @@ from typing import Literal
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, Strategy
+from finetune.records.choices import SCHEMA_VERSION, Format, Strategy
 from finetune.records.dataset import Check, Finding
 from finetune.records.decision import Recommendation
 from finetune.records.metrics import Metrics, WrongAnswer
@@ -137,4 +138,28 @@ class Evaluation:
     errors: tuple[WrongAnswer, ...] = ()
     better_than_commonest: bool | None = None
     verdict: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The answer of `finetune export`: what was written, and how it compares with `predict`.
+
+    `files` has their bytes by name. `checked` pictures went through both, from the files' bytes;
+    `labels_equal` leaves out `ties`, pictures whose two likeliest classes are nearer to each other
+    than `allowed_difference`, the most that any probability may differ. `worst` is the file with
+    the largest difference; `pictures` says where they are from.
+    """
+
+    path: str
+    format: Format
+    run: str
+    files: dict[str, int]
+    checked: int
+    labels_equal: bool
+    ties: int
+    max_difference: float
+    allowed_difference: float
+    worst: str
+    pictures: str
     schema_version: int = SCHEMA_VERSION

@@ -68,6 +68,10 @@ class TakenError(RunError):
     """Something else stands where a run was to go."""
 
 
+class ExportError(FinetuneError):
+    """A model cannot be expressed, or answers otherwise, in a foreign format."""
+
+
 class CacheError(FinetuneError):
     """The cache cannot be emptied."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from finetune.records.augmentation_options import AUGMENTATION
 from finetune.records.errors import UsageError
+from finetune.records.export_options import EXPORT
 from finetune.records.option import Group, Option
 from finetune.records.option_backbone import BACKBONE_OPTIONS
 
@@ -323,14 +324,15 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="quiet",
             kind="flag",
-            commands=f"{DATA} predict evaluate",
+            commands=f"{DATA} predict evaluate export",
             help="Show no progress: the answer and faults alone.",
         ),
+        *EXPORT,
         Option(name="clear", kind="flag", commands="cache", help="Empty the cache."),
         Option(
             name="json",
             kind="flag",
-            commands=f"{DATA} predict evaluate runs backbones cache",
+            commands=f"{DATA} predict evaluate export runs backbones cache",
             help="Answer as JSON on stdout, nothing else.",
         ),
     ),

@@ -1,0 +1,197 @@
+"""What each format of an export consists of, and how others read it; torch only where it must."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from finetune.deploy import openvino_file, readmes
+from finetune.records.choices import Format
+from finetune.records.errors import ExportError, first_line
+from finetune.records.run import RunFacts
+from finetune.runs.run_folder import LoadedRun
+from finetune.storage.arrays import Array
+
+Answer = Callable[[Path], Array]
+# What a format is called where it lies beside its run, and whether it is one file.
+ENDS: dict[Format, tuple[str, bool]] = {
+    "onnx": (".onnx", True),
+    "openvino": ("-openvino", False),
+    "pt2": (".pt2", True),
+    "hub": ("-hub", False),
+    "triton": ("-triton", False),
+}
+# The optional packages of the extra `export`, by format.
+NEEDS: dict[Format, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript"),
+    "pt2": (),
+    "hub": (),
+    "triton": ("onnx", "onnxscript", "onnxruntime"),
+}
+OPSET = 18  # the first with an axes input for every reduction; what most runtimes of 2023 on read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """An export that was written, not checked yet.
+
+    `answer` reads a picture's file as the README says and gives probabilities float64[C] by what
+    lies on the disk.
+    """
+
+    main: Path
+    answer: Answer
+
+
+def require(kind: Format) -> None:
+    """Find out before the work whether the packages are there.
+
+    Raises:
+        ExportError: one is not.
+    """
+    missing = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"{kind} needs {', '.join(missing)}, which is not installed",
+            hint="pip install 'finetune-images[export]'",
+        )
+
+
+def write(kind: Format, run: LoadedRun, folder: Path, name: str) -> Export:
+    """Write an export into an empty folder.
+
+    Args:
+        kind: Its format.
+        run: From `run_folder.load`.
+        folder: Where.
+        name: What the model is called: its file, or its folder in a repository of models.
+
+    Raises:
+        ExportError: the format cannot express this model, and why.
+    """
+    writer = {
+        "onnx": _write_onnx,
+        "openvino": _write_openvino,
+        "pt2": _write_pt2,
+        "hub": _write_hub,
+        "triton": _write_triton,
+    }[kind]
+    try:
+        made = writer(run, folder, name)
+    except (ExportError, OSError):
+        raise
+    except Exception as error:  # exporters raise all sorts of things
+        raise ExportError(
+            f"{run.facts.backbone.name} cannot be exported as {kind}: {first_line(error)}",
+            hint="Try another --format, or train with another --backbone.",
+        ) from error
+    text = readmes.text(kind, run.facts, made.main.relative_to(folder))
+    readme = folder / (f"{name}.md" if ENDS[kind][1] else "README.md")
+    readme.write_text(text, encoding="utf-8")
+    return made
+
+
+def as_read(path: Path) -> npt.NDArray[np.uint8]:
+    """A picture uint8[H,W,3] as the programs in the READMEs read it."""
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    page = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(page, image).convert("RGB"))
+
+
+def _onnx(run: LoadedRun) -> bytes:
+    from finetune.deploy import onnx_file, whole_network  # noqa: PLC0415 - torch
+
+    program = whole_network.program(whole_network.of_run(run))
+    return onnx_file.content(program, OPSET, _facts(run.facts))
+
+
+def _write_onnx(run: LoadedRun, folder: Path, name: str) -> Export:
+    file = folder / f"{name}.onnx"
+    file.write_bytes(_onnx(run))
+    return Export(main=file, answer=_onnx_answer(file))
+
+
+def _write_triton(run: LoadedRun, folder: Path, name: str) -> Export:
+    place = folder / name / "1"
+    place.mkdir(parents=True)
+    made = _write_onnx(run, place, "model")
+    classes = run.facts.classes
+    (folder / name / "config.pbtxt").write_text(
+        readmes.triton_config(name, len(classes)), encoding="utf-8"
+    )
+    labels = "".join(f"{label}\n" for label in classes)
+    (folder / name / "labels.txt").write_text(labels, encoding="utf-8")
+    return made
+
+
+def _write_openvino(run: LoadedRun, folder: Path, name: str) -> Export:
+    file = folder / f"{name}.xml"
+    openvino_file.write(_onnx(run), file, run.facts, _facts(run.facts))
+    return Export(main=file, answer=openvino_file.answer(file, as_read))
+
+
+def _write_pt2(run: LoadedRun, folder: Path, name: str) -> Export:
+    import torch  # noqa: PLC0415
+
+    from finetune.deploy import whole_network  # noqa: PLC0415
+
+    file = folder / f"{name}.pt2"
+    program = whole_network.program(whole_network.of_run(run))
+    torch.export.save(program, file, extra_files={"about.json": json.dumps(_facts(run.facts))})
+    module = torch.export.load(file).module()
+
+    def answer(path: Path) -> Array:
+        with torch.inference_mode():
+            found = module(torch.from_numpy(as_read(path).copy())[None])
+        return np.asarray(found[0].numpy(), np.float64)
+
+    return Export(main=file, answer=answer)
+
+
+def _write_hub(run: LoadedRun, folder: Path, name: str) -> Export:
+    from finetune.deploy import hub  # noqa: PLC0415 - torch
+
+    del name
+    hub.write(run, folder)
+    return Export(main=folder / "config.json", answer=hub.answer(folder, as_read))
+
+
+def _onnx_answer(file: Path) -> Answer:
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    def answer(path: Path) -> Array:
+        found: Any = session.run(None, {"image": as_read(path)[None]})[0][0]
+        return np.asarray(found, np.float64)
+
+    return answer
+
+
+def _facts(facts: RunFacts) -> dict[str, str]:
+    """What is written into a file beside the network."""
+    about = facts.backbone
+    accuracy = "" if facts.accuracy is None else f"{facts.accuracy:.4f}"
+    return {
+        "classes": json.dumps(list(facts.classes), ensure_ascii=False),
+        "licence": about.licence,
+        "training_fingerprint": facts.data_fingerprint,
+        "backbone": about.name,
+        "weights": about.weights,
+        "strategy": facts.strategy,
+        "created": facts.created,
+        "finetune": facts.versions.get("finetune", ""),
+        "accuracy": accuracy,
+        "accuracy_source": facts.accuracy_source,
+        "fit": facts.preprocess.fit,
+        "side_px": str(facts.preprocess.side_px),
+    }

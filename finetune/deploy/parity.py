@@ -1,0 +1,95 @@
+"""An export against `predict` on files, from their bytes to labels and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from finetune.data import decoding
+from finetune.records.errors import ExportError, ImageError, safe_name
+from finetune.storage.arrays import Array
+
+# A JPEG that `predict` reduces while it decodes, and a tall picture whose sides Pillow resizes in
+# another order, are not the same pixels: up to 0.03 on photographs of 256 to 2,560 px with a head
+# of temperature 0.1 (docs/log.md, 2026-11-26). An export whose box, turning or channels are wrong
+# is off by tenths.
+ALLOWED = 0.05
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What `predict` says: `likely` float64[M,C] of the files `paths`."""
+
+    paths: tuple[Path, ...]
+    likely: Array
+
+
+def fair(path: Path) -> bool:
+    """Whether any program can read a picture as the README says: it decodes, and has 8 bits."""
+    try:
+        return decoding.values(path) is None
+    except ImageError:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How an export compares with `predict`: fields as in `records.answers.Exported`."""
+
+    checked: int
+    ties: int
+    max_difference: float
+    worst: str
+
+
+def check(
+    answer: Callable[[Path], Array],
+    expected: Expected,
+    classes: Sequence[str],
+    told: Callable[[int, int], None],
+) -> Agreement:
+    """Compare picture by picture.
+
+    Args:
+        answer: A file to probabilities float64[C], by the export.
+        expected: What `predict` says.
+        classes: Their names.
+        told: Hears how many are done, of how many.
+
+    Raises:
+        ExportError: a label differs, or a probability by more than `ALLOWED`; names the worst file.
+    """
+    found = []
+    for number, path in enumerate(expected.paths, start=1):
+        found.append(answer(path))
+        told(number, len(expected.paths))
+    likely = np.stack(found)
+    gaps = np.abs(likely - expected.likely).max(axis=1)
+    if not np.isfinite(gaps).all():
+        raise ExportError("the export's answers are not numbers", hint="Use another --format.")
+    ranked = np.sort(expected.likely, axis=1)
+    tie = (ranked[:, -1] - ranked[:, -2:-1].sum(axis=1)) < ALLOWED  # of one class there is none
+    other = (likely.argmax(axis=1) != expected.likely.argmax(axis=1)) & ~tie
+    worst = int(np.argmax(gaps + other))
+    if other.any() or gaps[worst] > ALLOWED:
+        raise ExportError(
+            f"the export does not answer as predict does: {safe_name(str(expected.paths[worst]))} "
+            f"is {_said(likely[worst], classes)}, predict says "
+            f"{_said(expected.likely[worst], classes)}; {int(other.sum())} of {len(gaps)} labels "
+            f"differ, probabilities by up to {gaps.max():.3f} (at most {ALLOWED} is allowed)",
+            hint="Nothing was written. Use another --format, or tell us: it should agree.",
+        )
+    return Agreement(
+        checked=len(gaps),
+        ties=int(tie.sum()),
+        max_difference=float(gaps.max()),
+        worst=safe_name(str(expected.paths[worst])),
+    )
+
+
+def _said(likely: Array, classes: Sequence[str]) -> str:
+    best = int(likely.argmax())
+    return f"'{classes[best]}' {likely[best]:.3f}"

@@ -1,0 +1,177 @@
+"""The README beside an export: what it is, how good, and a program of ten lines that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finetune.records.choices import Format
+from finetune.records.run import RunFacts
+
+_READ = """\
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+"""
+ONNX = (
+    """\
+import json, sys
+import numpy as np, onnxruntime
+from PIL import Image, ImageOps
+model = onnxruntime.InferenceSession("{main}")
+classes = json.loads(model.get_modelmeta().custom_metadata_map["classes"])
+for path in sys.argv[1:]:
+"""
+    + _READ
+    + """\
+    found = model.run(None, {{"image": np.asarray(image)[None]}})[0][0]
+    print(path, classes[found.argmax()], f"{{found.max():.6f}}", sep="\\t")
+"""
+)
+OPENVINO = (
+    """\
+import json, sys, numpy as np, openvino
+from PIL import Image, ImageOps
+graph = openvino.Core().read_model("{main}")
+model = openvino.compile_model(graph, "CPU")
+classes = json.loads(graph.get_rt_info(["finetune", "classes"]).value)
+for path in sys.argv[1:]:
+"""
+    + _READ
+    + """\
+    found = model(np.asarray(image)[None])[0][0]
+    print(path, classes[found.argmax()], f"{{found.max():.6f}}", sep="\\t")
+"""
+)
+PT2 = (
+    """\
+import json, sys, numpy as np, torch
+from PIL import Image, ImageOps
+more = {{"about.json": ""}}
+model = torch.export.load("{main}", extra_files=more).module()
+classes = json.loads(json.loads(more["about.json"])["classes"])
+for path in sys.argv[1:]:
+"""
+    + _READ
+    + """\
+    found = model(torch.from_numpy(np.array(image))[None])[0]
+    print(path, classes[found.argmax()], f"{{found.max():.6f}}", sep="\\t")
+"""
+)
+HUB = (
+    """\
+import sys, timm
+from PIL import Image, ImageOps
+model = timm.create_model("local-dir:.", pretrained=True).eval()
+ready = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+for path in sys.argv[1:]:
+"""
+    + _READ
+    + """\
+    found = model(ready(image)[None]).softmax(1)[0]
+    label = model.pretrained_cfg["label_names"][found.argmax()]
+    print(path, label, f"{{found.max():.6f}}", sep="\\t")
+"""
+)
+PROGRAMS: dict[Format, tuple[str, str]] = {
+    "onnx": ("numpy, onnxruntime and pillow", ONNX),
+    "openvino": ("numpy, openvino and pillow", OPENVINO),
+    "pt2": ("numpy, torch and pillow: the format is torch's own", PT2),
+    "hub": ("timm, torch and pillow: the layout is timm's", HUB),
+    "triton": ("numpy, onnxruntime and pillow, without a server", ONNX),
+}
+FITS = {
+    "half": "half squeezed and half cropped to a square",
+    "squash": "squeezed to a square",
+    "center": "cut to the middle square",
+    "letterbox": "laid on a square of the mean color",
+}
+
+
+def text(kind: Format, facts: RunFacts, main: Path) -> str:
+    """The README of an export; `main` is its first file as seen from there."""
+    about, where = facts.backbone, facts.preprocess
+    needs, program = PROGRAMS[kind]
+    accuracy = (
+        "not tested"
+        if facts.accuracy is None
+        else f"{facts.accuracy:.1%} ({facts.accuracy_source})"
+    )
+    inside = (
+        f"A picture is {FITS[where.fit]} of {where.side_px} px and normalised; `config.json` says "
+        "so in timm's words (`crop_mode`, `input_size`, `mean`, `std`)."
+        if kind == "hub"
+        else f"In it are: the picture {FITS[where.fit]} of {where.side_px} px, normalising, the "
+        "network, its classifier and the temperature of its probabilities."
+    )
+    head = _card(facts) if kind == "hub" else ""
+    return f"""{head}# {len(facts.classes)} classes of images, {kind}
+{_contract(kind)}{inside}
+Classes, in the order of the answer: {", ".join(facts.classes[:50])}{_more(facts)}
+
+* accuracy: {accuracy}
+* backbone: {about.name}, weights: {about.weights}, licence of the weights: {about.licence}
+* trained {facts.created[:10]} by finetune {facts.versions.get("finetune", "")}, {facts.strategy}; \
+fingerprint of the images: {facts.data_fingerprint}
+
+## Use it
+Needs {needs}. From this folder, `python program.py photo.jpg`:
+```python
+{program.format(main=main.as_posix())}```
+Pictures of more than 8 bits a value are to be brought to 8 first{_scales(facts)}. A JPEG that is
+reduced while it is decoded (Pillow's `draft`) gives answers that differ in the third digit.
+{_server(main) if kind == "triton" else ""}"""
+
+
+def triton_config(name: str, classes: int) -> str:
+    """Triton's `config.pbtxt`: one call has pictures of one size."""
+    return f"""name: "{name}"
+platform: "onnxruntime_onnx"
+max_batch_size: 0
+input [ {{ name: "image", data_type: TYPE_UINT8, dims: [ -1, -1, -1, 3 ] }} ]
+output [
+  {{
+    name: "probabilities", data_type: TYPE_FP32, dims: [ -1, {classes} ]
+    label_filename: "labels.txt"
+  }}
+]
+"""
+
+
+def _contract(kind: Format) -> str:
+    if kind == "hub":
+        return ""
+    first = "1" if kind == "openvino" else "N"
+    return (
+        f"Input `image` uint8 [{first},H,W,3]: RGB of any size, as decoded, turned as EXIF says, "
+        f"on white where it is transparent.\nOutput `probabilities` float32 [{first},C].\n"
+    )
+
+
+def _more(facts: RunFacts) -> str:
+    rest = len(facts.classes) - 50
+    return f" and {rest} more" if rest > 0 else ""
+
+
+def _scales(facts: RunFacts) -> str:
+    scales = facts.preprocess.scales or ()
+    known = [f"{s.kind}: {s.black:g} is black, {s.white:g} is white" for s in scales]
+    return f" ({'; '.join(known)})" if known else ""
+
+
+def _card(facts: RunFacts) -> str:
+    """What the hub reads of a README; nothing leaves a licence open."""
+    licence = facts.backbone.licence.lower()
+    known = licence if licence.startswith(("apache", "mit", "bsd", "cc-")) else "other"
+    return f"""---
+library_name: timm
+pipeline_tag: image-classification
+tags: [image-classification, timm]
+license: {known}
+---
+"""
+
+
+def _server(main: Path) -> str:
+    return f"""
+With a server: `tritonserver --model-repository=.`, then KServe's protocol,
+`POST /v2/models/{main.parts[0]}/infer`, with `image` and `probabilities` as above.
+"""

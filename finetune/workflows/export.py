@@ -1,0 +1,180 @@
+"""The story of `export`: write aside, check on pictures, put in place or leave nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from finetune.data import files
+from finetune.deploy import drawn_pictures, formats, parity, predictor
+from finetune.records.answers import Exported
+from finetune.records.choices import Format
+from finetune.records.errors import DataError, ExportError, TakenError, refusals, safe_name
+from finetune.records.events import Listener
+from finetune.records.run import RunFacts
+from finetune.runs import places, run_folder
+from finetune.storage import atomic_files
+
+OWN_PICTURES = 40  # of the run's data, or --images
+LEAST_PICTURES = 32
+DRAWN_PICTURES = 8  # one of each kind, always
+
+
+def run_export(
+    run: Path,
+    kind: Format,
+    out: Path | None,
+    *,
+    images: Path | None = None,
+    listener: Listener,
+) -> Exported:
+    """`finetune export RUN`: a run for other programs, checked against `predict`.
+
+    Args:
+        run: Its folder.
+        kind: The format.
+        out: Where to write; beside the run where None.
+        images: Pictures to check on; the run's own where None.
+        listener: Hears of progress.
+
+    Raises:
+        ExportError: the format cannot express the model, or the export answers otherwise; nothing
+            is written then.
+        TakenError: something stands in that place.
+    """
+    formats.require(kind)
+    loaded = run_folder.load(run)
+    end, single = formats.ENDS[kind]
+    place = out or run.resolve().with_name(f"{run.resolve().name}{end}")
+    name = place.name.removesuffix(end) if single else _model_name(run)
+    if single and (place.suffix != end or not name):
+        raise ExportError(
+            f"{place} is no name for {kind}", hint=f"Give one that ends in {end}: --out model{end}"
+        )
+    places.require_outside(loaded.facts.data_root, place)
+    taken = [place, place.with_suffix(".md")] if single else [place]
+    for path in taken:
+        if os.path.lexists(path):
+            raise TakenError(f"{path} exists already", hint="Give another --out, or remove it.")
+    with _aside(place) as folder, tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        listener.step(f"exporting {run} as {kind}")
+        made = formats.write(kind, loaded, folder, name)
+        expected, where = _expected(run, loaded.facts, images, Path(scratch), listener)
+        listener.step(f"checking {kind} on {len(expected.paths)} pictures")
+        found = parity.check(made.answer, expected, loaded.facts.classes, listener.progress)
+        written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in written}
+        _put(folder, place, name, single=single)
+    return Exported(
+        path=safe_name(str(place)),
+        format=kind,
+        run=safe_name(str(run)),
+        files=sizes,
+        checked=found.checked,
+        labels_equal=True,  # else it was refused
+        ties=found.ties,
+        max_difference=found.max_difference,
+        allowed_difference=parity.ALLOWED,
+        worst=found.worst,
+        pictures=where,
+    )
+
+
+def _model_name(run: Path) -> str:
+    """What the model is called in a folder: letters that every repository takes."""
+    name = "".join(
+        c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in run.resolve().name
+    )
+    return name or "model"
+
+
+@contextlib.contextmanager
+def _aside(place: Path) -> Iterator[Path]:
+    """An empty folder beside a place, which is gone afterwards unless it was moved."""
+    with refusals(
+        lambda error: ExportError(
+            f"cannot write {place}: {error.strerror}", hint="Give another --out, or make room."
+        )
+    ):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".finetune-export-", dir=place.parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(folder: Path, place: Path, name: str, *, single: bool) -> None:
+    """Flush what was written, and rename it to its place."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            atomic_files.flush(path)
+    if not single:
+        folder.chmod(0o777 & ~_umask(folder))
+        folder.rename(place)
+    else:
+        (folder / f"{name}.md").rename(place.with_suffix(".md"))
+        (folder / place.name).rename(place)
+    atomic_files.flush(place.parent)
+
+
+def _umask(folder: Path) -> int:
+    """What the system takes from a new folder's rights: asked of one, as it cannot be read."""
+    probe = folder / ".probe"
+    probe.mkdir()
+    mode = probe.stat().st_mode & 0o777
+    probe.rmdir()
+    return 0o777 ^ mode
+
+
+def _expected(
+    run: Path, facts: RunFacts, images: Path | None, scratch: Path, listener: Listener
+) -> tuple[parity.Expected, str]:
+    """What `predict` says of the pictures to check on, and where these are from."""
+    own, where = _own(run, facts, images)
+    drawn = drawn_pictures.draw(scratch, max(DRAWN_PICTURES, LEAST_PICTURES - len(own)))
+    if own:
+        where = f"{len(own)} pictures {where} and {len(drawn)} drawn ones"
+    else:
+        where = f"{len(drawn)} drawn pictures: {where}"
+        listener.note(f"checked on drawn pictures alone: {where}")
+    paths = [*own, *drawn]
+    found = predictor.run_logits(run, facts, paths, device="cpu", listener=listener)
+    likely = np.concatenate([some for _, some in found.probabilities()])
+    kept = tuple(paths[i] for i in found.kept.tolist())
+    return parity.Expected(kept, likely), where
+
+
+def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], str]:
+    """Pictures of `--images`, else of the run's data: some of each class, the unseen first."""
+    if images is not None:
+        listed = files.list_images([images])
+        readable = [p for i, p in enumerate(listed.files) if i not in listed.faults]
+        every = max(1, len(readable) // OWN_PICTURES)
+        chosen = [p for p in readable[::every] if parity.fair(p)][:OWN_PICTURES]
+        if not chosen:
+            raise DataError(
+                f"no picture of 8 bits that can be read in {images}",
+                hint=f"Give another folder: --images {shlex.quote('DIR')}",
+            )
+        return chosen, f"of {images}"
+    splits, root = run_folder.load_splits(run), Path(facts.data_root)
+    turn: dict[int, int] = {}
+    ranked: list[tuple[int, int, Path]] = []
+    for sample in (*splits.test, *splits.val, *splits.train):
+        turn[sample.label] = turn.get(sample.label, 0) + 1
+        ranked.append((turn[sample.label], len(ranked), root / sample.path))
+    chosen = []
+    for _, _, path in sorted(ranked):
+        if len(chosen) == OWN_PICTURES:
+            break
+        if path.is_file() and parity.fair(path):
+            chosen.append(path)
+    return chosen, f"of {root}" if chosen else f"no picture of the run lies in {root} any more"
