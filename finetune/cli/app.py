@@ -241,7 +241,11 @@ def export(asked: Asked) -> None:
     assert asked.run is not None  # an argument has a value
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         found = run_export(
-            asked.run, asked.format, asked.export_to, images=asked.images, listener=listener
+            asked.run,
+            asked.format,
+            None if asked.options.output.out is None else Path(asked.options.output.out),
+            images=asked.images,
+            listener=listener,
         )
     after.answer(found, render_export.show_export, json=asked.json)
 

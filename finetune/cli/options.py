@@ -60,7 +60,6 @@ class Asked:
     quiet: bool = False
     json: bool = False
     format: Format = "onnx"
-    export_to: Path | None = None
     images: Path | None = None
 
 

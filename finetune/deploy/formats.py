@@ -183,7 +183,7 @@ def _facts(facts: RunFacts) -> dict[str, str]:
     accuracy = "" if facts.accuracy is None else f"{facts.accuracy:.4f}"
     return {
         "classes": json.dumps(list(facts.classes), ensure_ascii=False),
-        "licence": about.licence,
+        "license": about.licence,
         "training_fingerprint": facts.data_fingerprint,
         "backbone": about.name,
         "weights": about.weights,

@@ -96,7 +96,7 @@ def answer(folder: Path, read: Callable[[Path], npt.NDArray[np.uint8]]) -> Calla
 def _require(facts: RunFacts) -> None:
     if facts.preprocess.fit not in CROP_MODES:
         raise ExportError(
-            "hub: timm has no word for the square of this run, half squeezed and half cropped, so "
+            "hub: timm has no word for --fit half, a square half squeezed and half cropped, so "
             "whoever reads the export would cut pictures otherwise and get other answers",
             hint="Train with --fit squash, or use --format onnx, which has the square inside.",
         )

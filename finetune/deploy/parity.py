@@ -69,7 +69,11 @@ def check(
     likely = np.stack(found)
     gaps = np.abs(likely - expected.likely).max(axis=1)
     if not np.isfinite(gaps).all():
-        raise ExportError("the export's answers are not numbers", hint="Use another --format.")
+        path = expected.paths[int(np.argmin(np.isfinite(gaps)))]
+        raise ExportError(
+            f"the export's answer for {safe_name(str(path))} is not a number",
+            hint="Use another --format.",
+        )
     ranked = np.sort(expected.likely, axis=1)
     tie = (ranked[:, -1] - ranked[:, -2:-1].sum(axis=1)) < ALLOWED  # of one class there is none
     other = (likely.argmax(axis=1) != expected.likely.argmax(axis=1)) & ~tie

@@ -96,10 +96,10 @@ def text(kind: Format, facts: RunFacts, main: Path) -> str:
         else f"{facts.accuracy:.1%} ({facts.accuracy_source})"
     )
     inside = (
-        f"A picture is {FITS[where.fit]} of {where.side_px} px and normalised; `config.json` says "
+        f"A picture is {FITS[where.fit]} of {where.side_px} px and normalized; `config.json` says "
         "so in timm's words (`crop_mode`, `input_size`, `mean`, `std`)."
         if kind == "hub"
-        else f"In it are: the picture {FITS[where.fit]} of {where.side_px} px, normalising, the "
+        else f"In it are: the picture {FITS[where.fit]} of {where.side_px} px, normalizing, the "
         "network, its classifier and the temperature of its probabilities."
     )
     head = _card(facts) if kind == "hub" else ""
@@ -108,7 +108,7 @@ def text(kind: Format, facts: RunFacts, main: Path) -> str:
 Classes, in the order of the answer: {", ".join(facts.classes[:50])}{_more(facts)}
 
 * accuracy: {accuracy}
-* backbone: {about.name}, weights: {about.weights}, licence of the weights: {about.licence}
+* backbone: {about.name}, weights: {about.weights}, license of the weights: {about.licence}
 * trained {facts.created[:10]} by finetune {facts.versions.get("finetune", "")}, {facts.strategy}; \
 fingerprint of the images: {facts.data_fingerprint}
 
@@ -158,7 +158,7 @@ def _scales(facts: RunFacts) -> str:
 
 
 def _card(facts: RunFacts) -> str:
-    """What the hub reads of a README; nothing leaves a licence open."""
+    """What the hub reads of a README; nothing leaves a license open."""
     licence = facts.backbone.licence.lower()
     known = licence if licence.startswith(("apache", "mit", "bsd", "cc-")) else "other"
     return f"""---

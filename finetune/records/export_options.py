@@ -13,15 +13,6 @@ EXPORT = (
         help="onnx, OpenVINO's, torch's (pt2), timm's hub layout, or a Triton folder.",
     ),
     Option(
-        name="export_to",
-        typed="--out",
-        kind="file",
-        commands="export",
-        metavar="PATH",
-        unset="beside the run",
-        help="Where to write: a file for onnx and pt2, a folder for the others.",
-    ),
-    Option(
         name="images",
         kind="folder",
         commands="export",

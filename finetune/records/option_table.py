@@ -281,9 +281,9 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="out",
             kind="folder",
-            commands=TRAIN,
-            unset="./runs/…",
-            help="The folder to write the run into.",
+            commands=f"{TRAIN} export",
+            unset="./runs/… for a run; beside the run for an export",
+            help="Where to write: the folder of a run, an export's file or folder.",
         ),
         Option(
             name="run",

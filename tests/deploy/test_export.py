@@ -146,7 +146,7 @@ def test_onnx_has_the_input_output_and_facts_that_others_rely_on(
     assert (probabilities.name, probabilities.type) == ("probabilities", "tensor(float)")
     assert probabilities.shape == ["N", len(CLASSES)]
     assert json.loads(about["classes"]) == list(CLASSES)
-    assert about["licence"] == facts.backbone.licence
+    assert about["license"] == facts.backbone.licence
     assert about["training_fingerprint"] == facts.data_fingerprint
     assert str(Path.cwd()).encode() not in exported[1].read_bytes()
 
@@ -244,7 +244,7 @@ def test_the_hubs_layout_is_read_by_timm(pictures: list[Path], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "taps", "fit", "reason"),
     [
-        ("test_resnet", ("top",), "half", "no word for the square"),
+        ("test_resnet", ("top",), "half", "no word for --fit half"),
         ("test_resnet", ("root of top",), "squash", "reads their square root"),
         ("test_resnet", ("1", "top"), "squash", "reads 1, top"),
         ("lenet5", ("top",), "squash", "not one of timm's"),

@@ -22,7 +22,7 @@ from finetune.records.options import Request, flat, resolved
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = (
     *("train", "recommend", "compare", "check", "predict", "evaluate", "runs", "backbones"),
-    "cache",
+    *("cache", "export"),
 )
 NUMBERS = [option for option in option_table.ALL if option.ends is not None]
 CHOICES = [option for option in option_table.ALL if option.choices]
@@ -40,6 +40,7 @@ KEPT = [
         "test_fraction",
         "max_per_class",
     ),
+    *("weights", "seed", "device", "val_fraction", "test_fraction", "max_per_class"),
     *("on_bad_image", "group", "label_from", "near_copies", "strict", "fit", "options"),
     *("command", "resume"),
 ]
