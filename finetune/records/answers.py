@@ -7,7 +7,6 @@ from typing import Literal
 
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.backbone_choice import BackboneChoice
-from finetune.records.choices import SCHEMA_VERSION, Strategy
 from finetune.records.choices import SCHEMA_VERSION, Format, Strategy
 from finetune.records.dataset import Check, Finding
 from finetune.records.decision import Recommendation
