@@ -28,11 +28,10 @@ from finetune.records.answers import (
     Prediction,
 )
 from finetune.records.backbone import (
-    HALF,
     BackboneFacts,
     BackboneRow,
-    Fetched,
     Box,
+    Fetched,
     NormLayer,
     Origin,
     PreparedFacts,
@@ -290,7 +289,6 @@ EXAMPLES: tuple[Any, ...] = (
     LAYER,
     PREPARED,
     CACHE,
-    HALF,
     Beyond(of="images", value=20_000, measured=2000, times=10.0, spread=0.02),
     FETCHED,
     CANDIDATE,

@@ -40,7 +40,6 @@ KEPT = [
         "test_fraction",
         "max_per_class",
     ),
-    *("weights", "seed", "device", "val_fraction", "test_fraction", "max_per_class"),
     *("on_bad_image", "group", "label_from", "near_copies", "strict", "fit", "options"),
     *("command", "resume"),
 ]
