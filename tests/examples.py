@@ -15,6 +15,7 @@ from finetune.records.analysis import (
     StageScore,
     Upright,
 )
+from finetune.records.anatomy import Anatomy, StageRow
 from finetune.records.answers import (
     Advice,
     CacheUsage,
@@ -261,6 +262,25 @@ FETCHED = Fetched(
     bytes=46_800_000,
     fresh=True,
 )
+STAGE = StageRow(
+    name="stem",
+    module="features.0",
+    output=(6, 14, 14),
+    parameters=456,
+    norms={"BatchNorm": 1},
+    receptive_px=6,
+    tuned_by=("scratch",),
+)
+ANATOMY = Anatomy(
+    name="lenet5",
+    licence="none published",
+    side_px=32,
+    parameters=456,
+    top=84,
+    family="plain-convnet",
+    stages=(STAGE,),
+    tuned={"linear-probe": 0, "scratch": 456},
+)
 CANDIDATE = Candidate(
     name="tf_efficientnet_lite0",
     licence="Apache-2.0",
@@ -290,6 +310,8 @@ EXAMPLES: tuple[Any, ...] = (
     PREPARED,
     CACHE,
     Beyond(of="images", value=20_000, measured=2000, times=10.0, spread=0.02),
+    STAGE,
+    ANATOMY,
     FETCHED,
     CANDIDATE,
     CHOICE,

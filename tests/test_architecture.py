@@ -27,6 +27,7 @@ FILES = {
 }
 # These wait for torch only inside a function that needs it.
 HEAVY = {
+    "backbones.anatomy",
     *("backbones.architectures", "backbones.engine", "backbones.load", "backbones.stages"),
     *(
         "backbones.tensors",

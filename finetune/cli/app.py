@@ -44,7 +44,7 @@ WORDS = DIR.replace(
     default=None,
     annotation=Annotated[
         list[str] | None,
-        typer.Argument(metavar="[fetch NAME]", help="A network whose weights to fetch."),
+        typer.Argument(metavar="[[fetch] NAME]", help="A network: its stages, or its weights."),
     ],
 )
 RUN = DIR.replace(
@@ -269,19 +269,22 @@ def runs(asked: Asked) -> None:
 
 @add(app, WORDS)
 def backbones(asked: Asked) -> None:
-    """List the backbones whose weights are on this machine; `fetch NAME` gets others' there."""
+    """List the backbones whose weights are here; NAME: its stages; fetch NAME: get its weights."""
     from finetune.backbones import fetching, load  # noqa: PLC0415
     from finetune.cli import render_backbones  # noqa: PLC0415
+    from finetune.workflows import anatomy  # noqa: PLC0415
 
     match asked.words:
         case ():
             after.answer(load.ready(), render_backbones.show_backbones, json=asked.json)
+        case (name,) if name != "fetch":
+            after.answer(anatomy.describe(name), render_backbones.show_anatomy, json=asked.json)
         case ("fetch", name):
             after.answer(fetching.fetch(name), render_backbones.show_fetched, json=asked.json)
         case _:
             raise UsageError(
                 f"backbones: cannot read '{' '.join(asked.words)}'",
-                hint="Give nothing for the list, or: finetune backbones fetch NAME.",
+                hint="Give nothing, a NAME, or: finetune backbones fetch NAME.",
             )
 
 

@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from finetune.cli import style
+from finetune.records.anatomy import Anatomy
 from finetune.records.backbone import BackboneRow, Fetched
 from finetune.records.backbone_choice import BackboneChoice
+from finetune.records.choices import FAMILY_NAMES
 
 
 def show_backbones(rows: Sequence[BackboneRow]) -> None:
@@ -78,3 +80,48 @@ def show_fetched(found: Fetched) -> None:
     )
     command = f"finetune train DIR --backbone {found.name}"
     out.print(f"Next: {style.shown(command)}", style="dim", soft_wrap=True)
+
+
+def show_anatomy(found: Anatomy) -> None:
+    """The answer of `backbones NAME`: the stages from the stem on, and what each strategy tunes."""
+    out = style.out()
+    kind = "" if found.family is None else f", {FAMILY_NAMES[found.family]}"
+    out.print(
+        f"[bold]{style.shown(found.name)}[/]: {found.parameters / 1e6:.2f} M parameters without a "
+        f"classifier, input {found.side_px} px{kind}. License of its weights: "
+        f"{style.shown(found.licence)}"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("ends in", overflow="fold")
+    for name in ("output", "parameters", "sees"):
+        table.add_column(name, justify="right")
+    for name in ("normalization layers", "tuned by"):
+        table.add_column(name, overflow="fold")
+    for row in found.stages:
+        table.add_row(
+            row.name,
+            row.module,
+            " × ".join(map(str, row.output)),
+            f"{row.parameters:,}",
+            "all" if row.receptive_px is None else f"{row.receptive_px} px",
+            ", ".join(f"{count} {kind}" for kind, count in row.norms.items()) or "none",
+            " ".join(row.tuned_by) or "none",
+        )
+    out.print(table)
+    out.print(
+        "sees: side of the part of the picture that the central output depends on; what a strategy "
+        "does not tune it freezes",
+        style="dim",
+    )
+    for strategy, count in found.tuned.items():
+        what = f"{count:,} parameters" if count else "no parameter"
+        share = f" ({count / max(1, found.parameters):.0%})" if count else ""
+        head = (
+            "a head on features of the stages"
+            if strategy == "stage-probe"
+            else (f"a head on {found.top} top features")
+        )
+        style.row(out, "", f"{strategy} trains {what} of the backbone{share}, and {head}")
+    if any("BatchNorm" in row.norms for row in found.stages):
+        out.print("BatchNorm keeps its stored statistics in all of them but scratch.", style="dim")

@@ -124,7 +124,8 @@ def _survivors(left: list[Racer], images: int, *, last: bool) -> list[Racer]:
     """Those that are not clearly behind; of many the better half, and the fastest."""
     best = min(left, key=lambda r: r.log_loss)
     for racer in left:
-        racer.behind, racer.noise = paired(racer.probe.losses - best.probe.losses)
+        differences = racer.probe.losses - best.probe.losses
+        racer.behind, racer.noise = paired(differences, best.probe.groups)
         if racer is not best and racer.behind > CLEARLY * racer.noise:
             racer.standing, racer.why = "worse", _more(racer, best, images)
     good = sorted((r for r in left if r.standing != "worse"), key=lambda r: r.log_loss)

@@ -180,7 +180,7 @@ def resolve(
     plan = Plan(
         strategy=strategy,
         taps=taps,
-        tuned_stages=_stages(strategy, facts.stages),
+        tuned_stages=tuned(strategy, facts.stages),
         side_px=side,
         epochs=epochs,
         batch_size=batch,
@@ -242,7 +242,8 @@ def _probe_plan(strategy: Strategy, facts: Facts, taps: tuple[str, ...]) -> Plan
     )
 
 
-def _stages(strategy: Strategy, stages: tuple[str, ...]) -> tuple[str, ...]:
+def tuned(strategy: Strategy, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """The stages whose parameters a strategy trains; the probes train none."""
     if strategy == "partial":
         return stages[-1:]
     if strategy == "deep":

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 
 from finetune.records import (
     analysis,
+    anatomy,
     answers,
     backbone,
     backbone_choice,
@@ -44,7 +45,7 @@ from finetune.records.codec import from_json, to_builtins, to_json
 from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
-    *(analysis, answers, backbone, backbone_choice, dataset, decision, metrics),
+    *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision, metrics),
     *(options, run, training),
 )
 KINDS = [
