@@ -244,6 +244,33 @@ def test_a_budget_too_small_for_all_pixels_takes_fewer(
     assert "would not fit the budget" in plan.why["side_px"]
 
 
+def test_a_second_training_is_the_first_thing_that_a_budget_leaves_out(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before pixels are: the forecast counts it, and the plan says why there is none."""
+    data, probes, measured, listener = seen
+    monkeypatch.setattr(recipe, "TELLING_IMAGES", 10)
+    monkeypatch.setattr("finetune.training.setup.seconds_per_step", lambda *_: 10.0)
+    ask = {"strategy": "deep", "options": {"batch_size": 8}}
+    plain = replace(data, options=changed(data.options, **ask))
+    whole = forecast.forecast(plain, measured, probes, ("deep",), Clock(listener))[0]
+    tight = replace(data, options=changed(plain.options, budget_s=0.7 * whole.seconds))
+
+    found = choose.decide(tight, probes, measured, Clock(listener), trials=True).advice
+
+    assert whole.refit
+    assert "to train on all images" in whole.text
+    (less,) = found.forecasts
+    assert (less.refit, less.fits, less.side_px) == (False, True, whole.side_px)
+    assert not found.plan.refit
+    assert found.plan.why["refit"] == "a second training would not fit the budget"
+    wanted = replace(
+        tight, options=changed(tight.options, options={"refit": True, "batch_size": 8})
+    )
+    with pytest.raises(UsageError, match="does not fit --budget"):
+        choose.decide(wanted, probes, measured, Clock(listener), trials=True)
+
+
 def test_a_probe_is_taken_however_small_the_budget(seen: Seen) -> None:
     """Nothing costs less than a probe: no budget refuses or replaces it."""
     data, probes, measured, listener = seen
