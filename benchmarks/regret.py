@@ -1,11 +1,14 @@
 """How often the decision is right: every strategy on many small data sets, and what each rule gets.
 
     python benchmarks/regret.py --data FOLDER_OF_DATA_SETS [--part 0/2] [--seeds 0 1]
+        [--device cuda] [--rows FILE --evidence FILE --scores FOLDER]
     python benchmarks/regret.py --report [--plot docs/similarity-size.svg]
 
-The first form measures what is missing from regret.csv, one row at a time, and may be stopped and
-started again; `--part 0/2` and `--part 1/2` share the work between two processes (one thread each:
-set OMP_NUM_THREADS=1). The second form prints the tables from the rows alone.
+The first form measures what is missing from regret.csv (or `--rows`), one row at a time, and may be
+stopped and started again; `--part 0/2` and `--part 1/2` share the work between two processes (one
+thread each: set OMP_NUM_THREADS=1), on a GPU as well. `--scores` keeps the logits of every cell, on
+which blends can be tried without new training. The second form prints the tables from the rows
+alone.
 
 Regret is the accuracy of the best strategy less that of the chosen one, in points; which is best is
 decided on other seeds than the one that is scored. Whatever a policy has fitted, it has fitted on
@@ -73,12 +76,12 @@ class Known:
         return max(STRATEGIES, key=lambda k: sum(self.accuracy(c, k) for c in others))
 
 
-def load() -> Known:
+def load(rows_of: Path = truth.ROWS, evidence_of: Path = truth.EVIDENCE) -> Known:
     """Complete cells only."""
     rows: dict[Cell, dict[str, Row]] = {}
-    for row in truth.read(Row, truth.ROWS):
+    for row in truth.read(Row, rows_of):
         rows.setdefault(row.key[:3], {})[row.kind] = row
-    found = {e.key: e for e in truth.read(Evidence, truth.EVIDENCE)}
+    found = {e.key: e for e in truth.read(Evidence, evidence_of)}
     whole = {
         c: r for c, r in sorted(rows.items()) if c in found and {*STRATEGIES, "trial-1"} <= {*r}
     }
@@ -369,20 +372,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda")
+    parser.add_argument("--rows", type=Path, default=truth.ROWS)
+    parser.add_argument("--evidence", type=Path, default=truth.EVIDENCE)
+    parser.add_argument("--scores", type=Path, help="a folder for the logits of every cell")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     if options.plot:
-        plot(load(), options.plot)
+        plot(load(options.rows, options.evidence), options.plot)
     if options.report:
-        report(load())
+        report(load(options.rows, options.evidence))
     if options.plot or options.report:
         return
+    place = truth.Place(
+        root=options.data,
+        device=options.device,
+        rows=options.rows,
+        evidence=options.evidence,
+        scores=options.scores,
+    )
     part, parts = (int(v) for v in options.part.split("/"))
-    for number, cell in enumerate(truth.cells(options.seeds)):
-        if number % parts == part and cell[1] in options.sizes and cell[0] in options.sets:
-            for row in truth.fill(options.data, cell):
-                print(row, flush=True)
+    asked = [
+        cell
+        for cell in truth.cells(options.seeds)
+        if cell[1] in options.sizes and cell[0] in options.sets
+    ]
+    for cell in truth.dealt(asked, parts)[part]:
+        for row in truth.fill(place, cell):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

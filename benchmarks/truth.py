@@ -1,7 +1,7 @@
 """The rows behind `regret.py`: every strategy, and what the program measures, on many small sets.
 
 A row is one strategy or one trial of tuning on one cell (a data set, a size, a seed). Seconds are
-CPU seconds of one thread.
+CPU seconds of one thread, on a GPU those of the process that drives it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,12 +27,18 @@ from finetune.data import decoding
 from finetune.decision import trials
 from finetune.decision.planning import plan_for
 from finetune.decision.table import named
-from finetune.heads import calibration, cross_validation, ridge
-from finetune.metrics import classification
+from finetune.heads import blending, calibration, cross_validation, ridge
+from finetune.metrics import classification, paired
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import Similarity, Strategy
 from finetune.records.decision import Plan
-from finetune.records.options import DataOptions, DecisionOptions, Options, TrainingOptions
+from finetune.records.options import (
+    BackboneOptions,
+    DataOptions,
+    DecisionOptions,
+    Options,
+    TrainingOptions,
+)
 from finetune.records.training import EpochRecord
 from finetune.training import holdout
 
@@ -51,6 +58,9 @@ TRIALS = ("trial-1", "trial-2")
 # Of `partial`, which is believed in only where images are very few.
 PARTIAL_TRIALS = ("partial-trial-1", "partial-trial-2")
 PARTIAL_TRIALS_UP_TO = 5
+# What the blend of the deep row's model with the best probe does on the test images; and, with a
+# weight fitted on one part of the trials' held-out images and judged on the other, on these.
+BLEND, BLEND_TRIAL = "blend", "blend-trial"
 
 # An expert's word for each set: the hand-given label that one of the rivals uses, and what the
 # tuning recipe's rate is chosen by, so that it is honest whatever the program would measure.
@@ -78,6 +88,17 @@ MOST = {
     "wbc4": 40,
 }
 LARGE = ("flowers5", "clothing10", "sign_digits10", "mnist_5k", "spoken_digit_spec10")
+# How many classes a set has, where that is not ten.
+CLASSES = {
+    "flowers5": 5,
+    "fruit3_tiny": 3,
+    "clipart8": 8,
+    "edges16": 16,
+    "brain_mri2": 2,
+    "wbc4": 4,
+    "omniglot_greek24": 24,
+    "mathsym18": 18,
+}
 # (images a class, seed), the most telling for their cost first.
 ORDER = (
     *((5, 0), (20, 0), (5, 1), (20, 1), (40, 0), (200, 0), (40, 1), (5, 2), (20, 2)),
@@ -190,18 +211,66 @@ def cells(seeds: Sequence[int]) -> Iterator[Cell]:
                 yield name, size, seed
 
 
-def fill(root: Path, cell: Cell) -> Iterator[Row]:
+def dealt(found: Sequence[Cell], parts: int) -> list[list[Cell]]:
+    """The cells in so many parts that take about as long: the longest first, to the shortest part.
+
+    A cell takes the steps of its trainings, which grow with its images beyond a few hundred, and
+    some time whatever its size.
+    """
+    hands: list[list[Cell]] = [[] for _ in range(parts)]
+    spent = [0.0] * parts
+    for cell in sorted(found, key=lambda c: (-_steps(c), c)):
+        least = spent.index(min(spent))
+        hands[least].append(cell)
+        spent[least] += _steps(cell)
+    return hands
+
+
+def _steps(cell: Cell) -> float:
+    """About how many steps a cell takes: trials, and two trainings of ten epochs or 300 steps."""
+    images = cell[1] * CLASSES.get(cell[0], 10)
+    return 500 + 2 * max(300.0, 10 * images / 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the data lies, where to compute, and where what is measured is kept.
+
+    `scores` is a folder for the logits of every cell, from which blends can be tried without new
+    training; None keeps none.
+    """
+
+    root: Path
+    device: str = "cpu"
+    rows: Path = ROWS
+    evidence: Path = EVIDENCE
+    scores: Path | None = None
+
+
+def wanted(cell: Cell) -> set[str]:
+    """The kinds of row that a cell is to have."""
+    kinds = {*STRATEGIES, TRIALS[0], BLEND, BLEND_TRIAL}
+    kinds |= {TRIALS[1]} if cell[1] <= TRIALS_TWICE_UP_TO else set()
+    return kinds | ({*PARTIAL_TRIALS} if cell[1] <= PARTIAL_TRIALS_UP_TO else set())
+
+
+def fill(place: Place, cell: Cell) -> Iterator[Row]:
     """Measure and keep what is missing of one cell."""
-    done = {r.kind for r in read(Row, ROWS) if r.key[:3] == cell}
-    kinds = {*STRATEGIES, TRIALS[0]} | ({TRIALS[1]} if cell[1] <= TRIALS_TWICE_UP_TO else set())
-    kinds |= {*PARTIAL_TRIALS} if cell[1] <= PARTIAL_TRIALS_UP_TO else set()
-    if kinds <= done:
+    done = {r.kind for r in read(Row, place.rows) if r.key[:3] == cell}
+    missing = wanted(cell) - done
+    if not missing:
         return
-    part = Bench.of(root, cell)
-    append(part.evidence(), EVIDENCE)
-    for row in part.rows(kinds - done):
-        append(row, ROWS)
+    if missing & {BLEND, BLEND_TRIAL}:  # of the deep row's own model, which is not kept
+        missing |= wanted(cell) & {"deep", *TRIALS, BLEND, BLEND_TRIAL}
+    part = Bench.of(place, cell)
+    append(part.evidence(), place.evidence)
+    for row in part.rows(missing):
+        append(row, place.rows)
         yield row
+    if place.scores is not None:
+        place.scores.mkdir(parents=True, exist_ok=True)
+        name = "-".join(map(str, cell))
+        np.savez_compressed(place.scores / f"{name}.npz", **part.logits)
 
 
 @dataclass(frozen=True)
@@ -216,12 +285,15 @@ class Bench:
     test_paths: list[Path]
     test_table: features.Table
     test_labels: np.ndarray
+    logits: dict[str, np.ndarray] = field(default_factory=dict)
+    tried_on: dict[str, holdout.Trial] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, root: Path, cell: Cell) -> Bench:
+    def of(cls, place: Place, cell: Cell) -> Bench:
         """Look at a cell as the program does."""
         name, _, seed = cell
-        seen, clock = look(root, cell), Clock(Quiet())
+        root = place.root
+        seen, clock = look(place, cell), Clock(Quiet())
         probes = fit_probes(seen, clock, all_stages=True)
         measured = axes.measure(seen, probes, clock)
         rng = np.random.default_rng(seed)
@@ -271,6 +343,10 @@ class Bench:
         for kind in ("partial", "deep"):
             if kind in kinds:
                 yield self.tuned(named(kind))
+        if BLEND_TRIAL in kinds:
+            yield self.blend_tried()
+        if BLEND in kinds:
+            yield self.blend()
 
     def probed(self, kind: Strategy, chosen: cross_validation.LeftOut) -> Row:
         """A linear classifier on the test images."""
@@ -286,6 +362,8 @@ class Bench:
         tried = trials.run_trials(
             self.seen, self.probes, self.measured, self.clock, tuning, most=len(names)
         )
+        self.tried_on[tuning] = tried.trial
+        self.keep_trial(tuning, tried.trial)
         seconds = (time.process_time() - began) / len(tried.results)
         full = plan_for(self.seen, self.measured, self.probes, tuning)
         start = 0
@@ -299,18 +377,83 @@ class Bench:
             plan = trials.short(self.seen, full, len(learn))
             yield self._row(kind, scaled, plan, seconds, len(learn), labels, lead)
 
+    @cached_property
+    def made(self) -> tuple[holdout.Material, float]:
+        """Every training image at the resolution of tuning, the same for all ways; and seconds."""
+        began = time.process_time()
+        plan = plan_for(self.seen, self.measured, self.probes, "deep")
+        return trials.material(self.seen, plan, self.clock), time.process_time() - began
+
+    @cached_property
+    def test_pixels(self) -> np.ndarray:
+        """The test images at the resolution of tuning."""
+        return decoding.load(self.test_paths, [self.made[0].plain.shape[1]], 1)[0]
+
     def tuned(self, kind: Strategy) -> Row:
         """Tuned on every training image, for all epochs of the plan."""
         plan = plan_for(self.seen, self.measured, self.probes, kind)
+        made, seconds = self.made
         began = time.process_time()
-        made = trials.material(self.seen, plan, self.clock)
         outcome = holdout.on_everything(made, plan)
-        seconds = time.process_time() - began
-        pixels = decoding.load(self.test_paths, [plan.side_px], 1)[0]
-        top = holdout.top_features(outcome.backbone, torch.device("cpu"), pixels)
+        seconds += time.process_time() - began
+        device = torch.device(self.seen.body.device)
+        top = holdout.top_features(outcome.backbone, device, self.test_pixels)
         scores = ridge.score(outcome.head, top)
+        self.logits[f"test-{kind}"] = scores
         temperature = calibration.fit_temperature(scores, self.test_labels)
         return self._row(kind, calibration.probabilities(scores, temperature), plan, seconds)
+
+    def keep_trial(self, tuning: Strategy, trial: holdout.Trial) -> None:
+        """The logits of a trial's held-out images, of both sides, and what is known of them."""
+        best, held = self.probes.best, trial.held
+        self.logits.update(
+            {
+                f"trial-{tuning}": trial.logits,
+                f"trial-{tuning}-probe": trials._rival_logits(self.seen, best, trial),
+                f"trial-{tuning}-labels": self.seen.labels[held],
+                f"trial-{tuning}-groups": np.array([self.seen.samples[i].unit for i in held]),
+                "test-labels": self.test_labels,
+                "test-probe": self.probe_logits(),
+                "probe-temperature": np.array(best.temperature),
+            }
+        )
+
+    def probe_logits(self) -> np.ndarray:
+        """Of the best probe, on the test images, before temperature."""
+        best = self.probes.best
+        return ridge.score(self.seen.head(best), self.test_table.columns(best.score.taps))
+
+    def blend_tried(self) -> Row:
+        """A blend on the trials' held-out images, and its lead over the better of the two there."""
+        known = [self.logits[f"trial-deep{end}"] for end in ("", "-probe", "-labels")]
+        groups = self.logits["trial-deep-groups"].tolist()
+        tuned, probed, labels = known
+        likely = blending.cross_fitted(tuned, probed, labels, groups)
+        alone = [
+            calibration.probabilities(z, calibration.fit_temperature(z, labels))
+            for z in (tuned, probed)
+        ]
+        better = min(alone, key=lambda p: classification.log_losses(p, labels).mean())
+        lead = paired.accuracy_gain(likely, better, labels)
+        full = plan_for(self.seen, self.measured, self.probes, "deep")
+        learnt = len(self.tried_on["deep"].parts[0][0])
+        plan = trials.short(self.seen, full, learnt)
+        return self._row(BLEND_TRIAL, likely, plan, 0.0, learnt, labels, lead)
+
+    def blend(self) -> Row:
+        """The deep row's model and the best probe together, by a weight from the trials.
+
+        `lr` is the tuned model's weight.
+        """
+        tuned, probed, labels = (
+            self.logits[f"trial-deep{end}"] for end in ("", "-probe", "-labels")
+        )
+        found = blending.fit(tuned, probed, labels)
+        found = replace(found, temperatures=(found.temperatures[0], self.probes.best.temperature))
+        tested = self.logits["test-deep"], self.logits["test-probe"]
+        likely = blending.probabilities(found, *tested)
+        plan = plan_for(self.seen, self.measured, self.probes, "deep")
+        return self._row(BLEND, likely, replace(plan, lr=found.weight), 0.0)
 
     def _row(
         self,
@@ -347,14 +490,15 @@ class Bench:
         )
 
 
-def look(root: Path, cell: Cell) -> Analysis:
+def look(place: Place, cell: Cell) -> Analysis:
     """A survey of one cell; the program's cache holds features that another cell has needed."""
     name, per_class, seed = cell
     side = NEAR_SIDE_PX if SETS[name] == "similar" else FAR_SIDE_PX
     options = Options(
         data=DataOptions(
-            root=str(root / name), test_fraction=TEST_FRACTION, max_per_class=per_class
+            root=str(place.root / name), test_fraction=TEST_FRACTION, max_per_class=per_class
         ),
+        backbone=BackboneOptions(device=place.device),
         decision=DecisionOptions(similarity=SETS[name]),
         training=TrainingOptions(seed=seed, overrides={"side_px": side}),
     )

@@ -51,7 +51,7 @@ from finetune.records.decision import (
 )
 from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
 from finetune.records.options import Request, resolved
-from finetune.records.run import HeadFacts, RunFacts, RunResult, RunRow, Stop
+from finetune.records.run import BlendPart, HeadFacts, RunFacts, RunResult, RunRow, Stop
 from finetune.records.training import Begun, EpochRecord, FitProgress
 
 CLASSES = ("ash", "bäy & co")
@@ -304,6 +304,7 @@ CHOICE = BackboneChoice(
     candidates=(CANDIDATE,),
     seconds=4.5,
 )
+BLEND_PART = BlendPart(strategy="deep", weight=0.6, temperature=1.25, taps=("top",), side_px=128)
 
 EXAMPLES: tuple[Any, ...] = (
     LAYER,
@@ -346,6 +347,7 @@ EXAMPLES: tuple[Any, ...] = (
     FLOOR,
     RESULT,
     FACTS.head,
+    BLEND_PART,
     FACTS,
     ClassProbability("ash", 0.75),
     Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),

@@ -37,8 +37,8 @@ HEAVY = {
         "training.holdout",
     ),
     *("training.loop", "training.setup", "training.state", "training.losses"),
-    *("decision.baseline", "decision.refit", "decision.timing", "decision.trials"),
-    *("deploy.whole_network", "deploy.hub"),
+    *("decision.baseline", "decision.blend", "decision.refit"),
+    *("decision.timing", "decision.trials", "deploy.whole_network", "deploy.hub"),
 }
 LIGHT = sorted(FILES.keys() - HEAVY)
 STATEMENTS, LINES, FIELDS = 40, 400, 12

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from finetune.backbones import families, hub
 from finetune.backbones.architectures import AlexNet, LeNet5
-from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, RANDOM, require
+from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, ORIGINAL, RANDOM, require
 from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
 from finetune.backbones.tensors import RUN_FILE, check_match, without_classifier
 from finetune.records.backbone import BackboneFacts, BackboneRow, Origin, Preprocess
@@ -188,9 +188,13 @@ def _of_run(name: str, origin: Origin) -> nn.Module:
 
 
 def _body(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A run's tensors without its head, under the backbone's names; others as they are."""
+    """A run's tensors without its head, under the backbone's names; others as they are.
+
+    Of a blend they are those of the tuned network.
+    """
     inside = {n.removeprefix(BODY): t for n, t in tensors.items() if n.startswith(BODY)}
-    return inside if set(tensors) - {f"{BODY}{n}" for n in inside} == set(HEAD) else tensors
+    others = {n for n in tensors if not n.startswith((BODY, ORIGINAL))}
+    return inside if others == set(HEAD) else tensors
 
 
 def _require_fit(name: str, tensors: dict[str, Tensor], source: str) -> None:

@@ -355,10 +355,18 @@ def _drop(key: str, folder: Path, error: Exception, listener: Listener) -> None:
 
 def _key(name: str, identity: str) -> str:
     """All that features depend on beside the image and the runtime."""
-    versions = [importlib.metadata.version(package) for package in PACKAGES]
+    versions = [_version(package) for package in PACKAGES]
     return cache_place.key(
         *(name, identity, *versions), versions=(decoding.PIXELS_VERSION, FEATURES_VERSION)
     )
+
+
+def _version(package: str) -> str:
+    """Of a package; on a machine with a GPU OpenVINO need not be there."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def _example(paths: Sequence[Path], scales: Sequence[Scale] | None, side_px: int) -> Pixels | None:

@@ -17,6 +17,8 @@ DEFAULT = "tf_efficientnet_lite0"
 RANDOM = "random"
 # In a run's file the backbone's tensors have this before their names, and the head's are called so.
 BODY, HEAD = "backbone.", ("head.weight", "head.bias")
+# Of a blend also the tensors of the network that the probe reads, where tuning has changed them.
+ORIGINAL = "original."
 
 
 @dataclass(frozen=True)

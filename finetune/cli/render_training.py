@@ -28,6 +28,8 @@ def show_result(result: RunResult, *, verbose: bool = False) -> None:
         f"[bold]{result.strategy}[/]: [bold green4]{metrics.accuracy:.1%}[/] "
         f"{escape(summary.accuracy(metrics, source))}"
     )
+    if result.parts:
+        out.print(escape(summary.together(result.parts)))
     render_findings.print_standing(out, result)
     print_choice(out, summary.reasons(result))
     render_backbones.print_backbones(out, result.backbone_choice)

@@ -13,7 +13,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.backbones import engine
 from finetune.backbones.inference import TOP
-from finetune.decision import fitted, prior, refit, trials
+from finetune.decision import blend, fitted, prior, refit, trials
 from finetune.decision.fitted import FittedModel
 from finetune.heads import calibration
 from finetune.metrics import classification, paired
@@ -82,9 +82,11 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     made: holdout.Material | None = None,
     proof: holdout.Trial | None = None,
     allowed: float = 0.0,
-    guarded: bool = True,
+    blends: blend.Blends = "never",
 ) -> FittedModel:
     """Tune as planned; where the result does not beat the best probe, that is returned instead.
+
+    Where held-out images say that it pays, both are returned as a blend.
 
     Args:
         analysis: The data.
@@ -94,7 +96,7 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
         made: The images at the plan's resolution, where they are at hand already.
         proof: Short trials by which it was chosen; they stand for a proof where images are few.
         allowed: How far behind the probe these may be, in accuracy.
-        guarded: Whether the probe may be returned instead; `compare` wants the tuned model.
+        blends: Whether both may be returned, or have to be.
     """
     images = made or trials.material(analysis, plan, clock)
     split = trials.judged_on_split(analysis, plan.strategy)
@@ -102,9 +104,11 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     trial = trial or _prove(analysis, probes, images, plan, clock, split=split)
     # `scratch` is for comparison only: there is no probe under it
     floor = None
-    if plan.strategy != "scratch" and guarded:
+    if plan.strategy != "scratch":
         floor = against_probe(analysis, probes, trial, allowed if trial is proof else None)
-    if floor is not None:
+        if blends != "never":
+            found = blend.verdict(analysis, probes, trial, blends)
+            floor = blend.judge(floor, found, trial.how, blends)
         analysis.listener.detail(floor.reason)
         if floor.kept == "probe":
             kept = fitted.probed(analysis, probes.best, probes.name)
@@ -112,7 +116,22 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
                 kept = replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
             return replace(kept, floor=floor)
     outcome = refit.outcome(analysis, images, plan, trial, clock)
-    return _model(analysis, plan, trial, outcome, floor)
+    model = _model(analysis, plan, trial, outcome, floor)
+    if floor is not None and floor.kept == "blend":
+        return blend.together(analysis, probes, model, trial, blends)
+    return model
+
+
+def to_the_letter(
+    analysis: Analysis, probes: Probes, plan: Plan, clock: Clock
+) -> tuple[FittedModel, FittedModel]:
+    """The tuned model, whatever it is worth, and its blend with the best probe: for `compare`."""
+    images = trials.material(analysis, plan, clock)
+    split = trials.judged_on_split(analysis, plan.strategy)
+    trial = _prove(analysis, probes, images, plan, clock, split=split)
+    outcome = refit.outcome(analysis, images, plan, trial, clock)
+    model = _model(analysis, plan, trial, outcome, None)
+    return model, blend.together(analysis, probes, model, trial, "always")
 
 
 def against_probe(

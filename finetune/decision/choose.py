@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,9 @@ def _decided(
     forced = None if asked.strategy == "auto" else table.named(asked.strategy)
     by_table = forced is not None or asked.policy == "table"
     wanted = forced or rule.strategy
+    blended = wanted == "blend"
+    if blended:  # its plan is that of the tuned part
+        wanted = candidate(analysis, probes, measured, clock)
     if forced is None and (blank := _blank(analysis)):
         return _untuned(analysis, measured, probes, f"{blank}, which leaves nothing to tune on")
     if not by_table:
@@ -76,10 +79,31 @@ def _decided(
     forecasts = forecast.forecast(analysis, measured, probes, names, clock)
     instead = None
     if wanted in TUNED and not forecast.of(forecasts, wanted).fits:
-        wanted, instead = _cheaper(analysis, wanted, probes, forecasts, forced=forced is not None)
+        wanted, instead = _cheaper(analysis, wanted, probes, forecasts, forced=forced)
     plan = _planned(analysis, measured, probes, wanted, forecasts)
     advice = explain.recommend(size, similarity, plan, forced=forced, instead=instead)
-    return Decision(replace(advice, forecasts=forecasts))
+    strategy = "blend" if blended else advice.strategy
+    return Decision(replace(advice, strategy=strategy, forecasts=forecasts))
+
+
+def candidate(
+    analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock
+) -> Strategy:
+    """The way of tuning that is expected to do best; a blend has it for a part."""
+    return prior.candidate(*_believed(analysis, probes, measured, clock))
+
+
+def _believed(
+    analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock
+) -> tuple[Mapping[Strategy, prior.Belief], prior.Setting]:
+    """What other data sets have shown of such data, and what is asked of that."""
+    column = analysis.options.decision.similarity or measured.similarity.column
+    beliefs = transfer.beliefs_for(prior.BELIEFS[column], analysis.facts)
+    with clock.step("headroom", "the best probe's error with all images"):
+        error = full_size.probe_error(analysis, probes)
+    classes = len(analysis.dataset.classes)
+    setting = prior.Setting(images=analysis.images, classes=classes, probe_error=error)
+    return beliefs, setting
 
 
 def _planned(
@@ -134,19 +158,15 @@ def _by_evidence(
 ) -> Decision:
     """Try tuning where it may win and the budget allows it; choose by all that is known then."""
     asked = analysis.options.decision
-    column = asked.similarity or measured.similarity.column
-    beliefs = transfer.beliefs_for(prior.BELIEFS[column], analysis.facts)
-    with clock.step("headroom", "the best probe's error with all images"):
-        error = full_size.probe_error(analysis, probes)
-    classes = len(analysis.dataset.classes)
-    setting = prior.Setting(images=analysis.images, classes=classes, probe_error=error)
+    beliefs, setting = _believed(analysis, probes, measured, clock)
+    error = setting.probe_error
     tuning = prior.candidate(beliefs, setting)
     belief = beliefs[tuning]
     lead = prior.weigh(belief, setting, ())
     worth = prior.worth_trying(lead, error)
     names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
     forecasts = forecast.forecast(analysis, measured, probes, names if trials else TRANSFERS, clock)
-    attempt, untried, needs_s = None, None, None
+    attempt, untried, needs_s, together = None, None, None, None
     name = spoken(tuning)
     if not worth:
         untried = f"No trial: {name} hardly ever beats the probe on such data"
@@ -158,7 +178,8 @@ def _by_evidence(
     elif not trials:
         untried = "No trial here: `finetune train` settles it by a short one"
     else:
-        from finetune.decision.trials import run_trials  # noqa: PLC0415 - torch, which takes seconds
+        from finetune.decision import blend  # noqa: PLC0415 - torch, which takes seconds
+        from finetune.decision.trials import run_trials  # noqa: PLC0415
 
         def enough(results: Sequence[TrialResult]) -> bool:
             return prior.settled(prior.weigh(belief, setting, results))
@@ -167,7 +188,10 @@ def _by_evidence(
         lead = prior.weigh(belief, setting, attempt.results)
         if lead.contradicted and (dearer := forecast.proved(cost, analysis)) is not None:
             needs_s = dearer
-    chosen = tuning if worth and needs_s is None and prior.wins(lead) else probes.name
+        together = blend.paying(analysis, probes, attempt.trial)
+    affordable = worth and needs_s is None
+    together = together if affordable else None
+    chosen = tuning if affordable and (prior.wins(lead) or together) else probes.name
     plan = _planned(analysis, measured, probes, chosen, forecasts)
     advice = explain.by_evidence(
         asked.size or measured.size,
@@ -179,6 +203,7 @@ def _by_evidence(
         trials=attempt.results if attempt else (),
         untried=untried,
         needs_s=needs_s,
+        together=None if together is None else together.text,
     )
     advice = transfer.told(replace(advice, forecasts=forecasts), analysis.facts)
     if attempt is None or chosen != tuning:
@@ -196,19 +221,19 @@ def _cheaper(
     probes: Probes,
     forecasts: Sequence[Forecast],
     *,
-    forced: bool,
+    forced: Strategy | None,
 ) -> tuple[Strategy, str | None]:
     """What is done instead of a strategy that does not fit the budget.
 
     The user's own word, a named strategy, outweighs a budget that nobody gave.
     """
     text = forecast.of(forecasts, wanted).text
-    if forced and analysis.options.decision.budget_s is None:
+    if forced is not None and analysis.options.decision.budget_s is None:
         analysis.listener.note(f"{spoken(wanted)} takes {text}: started because you asked for it")
         return wanted, None
-    if forced:
+    if forced is not None:
         raise UsageError(
-            f"--strategy {wanted} does not fit --budget: {text}",
+            f"--strategy {forced} does not fit --budget: {text}",
             hint="Give a larger --budget, fewer --epochs or a smaller --image-size.",
         )
     taken, left = spoken(probes.name), spoken(wanted)

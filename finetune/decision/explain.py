@@ -86,6 +86,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     trials: Sequence[TrialResult],
     untried: str | None,
     needs_s: float | None = None,
+    together: str | None = None,
 ) -> Recommendation:
     """Choose between the best probe and tuning by what is believed of tuning's lead, and say why.
 
@@ -99,6 +100,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
         trials: What was tried.
         untried: Why no trial was run, where none was.
         needs_s: Seconds that tuning takes, where the budget has fewer.
+        together: What the tuned model and the probe did together in the trial, where that pays.
     """
     rule = table.placed(size, similarity)
     said = Reason(rule.id, f"The classic table says {spoken(rule.strategy)} ({rule.action})")
@@ -115,24 +117,35 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     taken = plan.strategy in TUNED
     if taken and lead.contradicted:
         evidence.append(Reason("proof", _UNPROVED.format(tuning=spoken(tuning))))
-    verdict, flip = _taken(tuning, probed, lead) if taken else _left(tuning, lead, needs_s)
-    if plan.strategy == rule.strategy:
+    strategy: Strategy = "blend" if together is not None else plan.strategy
+    if together is not None:
+        verdict, flip = _together(tuning, probed, together)
+    else:
+        verdict, flip = _taken(tuning, probed, lead) if taken else _left(tuning, lead, needs_s)
+    if strategy == rule.strategy:
         verdict += ". The classic table agrees"
     else:
         verdict += f". This overrules the classic table, which says {spoken(rule.strategy)}"
     by_table = recommend(size, similarity, plan)
     return replace(
         by_table,
+        strategy=strategy,
         policy="measured",
         reasons=(
             *(*_axes(size, similarity), said, before, *evidence),
-            Reason("evidence", f"Chosen: {spoken(plan.strategy)}, because {verdict}"),
+            Reason("evidence", f"Chosen: {spoken(strategy)}, because {verdict}"),
         ),
         flips=(flip, *by_table.flips),
         warning=None if taken else rule.warning,
         lead=lead,
         trials=tuple(trials),
     )
+
+
+def _together(tuning: Strategy, probed: Strategy, figures: str) -> tuple[str, str]:
+    """Why a blend is taken, and what would have it otherwise."""
+    verdict = f"of {spoken(tuning)} and {spoken(probed)}, on the trial's held-out images, {figures}"
+    return verdict, "if --single were given: one network"
 
 
 def _taken(tuning: Strategy, probed: Strategy, lead: Gain) -> tuple[str, str]:

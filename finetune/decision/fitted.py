@@ -18,6 +18,7 @@ from finetune.records.choices import Strategy
 from finetune.records.dataset import Scale
 from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline, Metrics
+from finetune.records.run import BlendPart
 from finetune.records.training import EpochRecord
 
 
@@ -27,7 +28,8 @@ class FittedModel:
 
     `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had;
     `plan` is that of a tuned model as it was carried out; `stopped` is what ended its training
-    before its time.
+    before its time. Of a blend, `parts` are its two networks, of which `tensors` are the tuned
+    one's and `original` gives the other's.
     """
 
     strategy: Strategy
@@ -43,6 +45,8 @@ class FittedModel:
     floor: Baseline | None = None
     plan: Plan | None = None
     stopped: BaseException | None = None
+    parts: tuple[BlendPart, ...] = ()
+    original: Callable[[], Mapping[str, npt.NDArray[Any]]] | None = None
 
     def predictor(self, scales: Sequence[Scale], box: Box = HALF) -> Predictor:
         """What answers with this model, as its run will.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from finetune.backbones import inference
+from finetune.backbones import inference, joined
 from finetune.backbones.inference import PARITY
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration, ridge
@@ -23,7 +23,7 @@ def inference_file(
     """The whole network, head included, as the bytes of `NETWORK`.
 
     Args:
-        graph: Gives the network as `engine.convert` makes it.
+        graph: Gives the network as `engine.convert` makes it, of a blend as `joined.join_graphs`.
         model: What the run was tested with; the file must agree with it.
         scratch: A folder for files that are removed again; None for the system's.
 
@@ -64,13 +64,10 @@ def _with_head(graph: Any, head: ridge.Head, spans: Sequence[tuple[int, int]]) -
     from openvino import opset13 as ops  # noqa: PLC0415 - a quarter of a second to import
 
     copy = graph.clone()
-    row = copy.output(0).get_node().input_value(0).get_node()
-    if row.get_type_name() != "Concat":
-        raise ValueError("the stages cannot be found in the converted model")
-    parts = [row.input_value(i) for i in range(row.get_input_size())]
-    stops = np.cumsum([part.get_shape()[1] for part in parts])
-    wanted = [np.flatnonzero((start < stops) & (stops <= stop)) for start, stop in spans]
-    features = ops.concat([parts[i] for i in np.concatenate(wanted)], 1)
+    features = ops.concat(joined.parts(copy, spans), 1)
     weight, bias = (ops.constant(x.astype(np.float32)) for x in (head.weight, head.bias[None]))
     logits = ops.add(ops.matmul(features, weight, False, True), bias)
-    return inference.openvino().Model([logits], copy.get_parameters(), "finetune")
+    logits.output(0).get_tensor().set_names({"logits"})
+    whole = inference.openvino().Model([logits], copy.get_parameters(), "finetune")
+    joined.number(whole)
+    return whole

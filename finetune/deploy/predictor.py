@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.backbones import features, inference
+from finetune.backbones import features, inference, joined
 from finetune.backbones.inference import Engine, Pixels
 from finetune.data import decoding, scales
 from finetune.heads import calibration, ridge
@@ -177,10 +177,14 @@ def _rebuilt(run: run_folder.LoadedRun, device: str, images: int) -> Engine:
     from finetune.backbones import engine, load  # noqa: PLC0415
 
     chosen, _ = engine.choose_device(device)
-    about, side = run.facts.backbone, run.facts.preprocess.side_px
-    tensors = {name: torch.from_numpy(t) for name, t in run.backbone.items()}
+    about, side, parts = run.facts.backbone, run.facts.preprocess.side_px, run.facts.parts
+    sides = [part.side_px for part in parts] or [side]
+    made = []
     try:
-        ready = engine.make(load.rebuild(about, tensors), chosen, side, images)
+        for network, side_px in zip(run.networks, sides, strict=True):
+            tensors = {name: torch.from_numpy(t) for name, t in network.items()}
+            made.append(engine.make(load.rebuild(about, tensors), chosen, side_px, images))
+        ready = joined.join(joined.halves(parts, made)) if parts else made[0]
         spans = [ready.layout[tap] for tap in run.facts.head.taps]
     except FinetuneError:
         raise

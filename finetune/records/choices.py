@@ -9,7 +9,7 @@ SCHEMA_VERSION = 1
 # the classes, a batch of images the square of the side.
 MOST_CLASSES = 10_000
 MOST_SIDE_PX = 2048
-Strategy = Literal["linear-probe", "stage-probe", "partial", "deep", "scratch"]
+Strategy = Literal["linear-probe", "stage-probe", "partial", "deep", "scratch", "blend"]
 Size = Literal["small", "large"]
 Similarity = Literal["similar", "different"]
 Verdict = Literal["similar", "different", "uncertain"]
@@ -22,8 +22,10 @@ Format = Literal["onnx", "openvino", "pt2", "hub", "triton"]
 NearCopies = Literal["together", "ignore"]
 Metric = Literal["accuracy", "balanced-accuracy", "macro-f1", "log-loss"]
 Family = Literal["batchnorm-convnet", "layernorm-convnet", "plain-convnet", "vit", "hybrid"]
-STRATEGIES: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
-TRANSFERS = STRATEGIES[:4]  # those of the table; `scratch` is for comparison only
+# Each of these is one network, with a plan of its own.
+SINGLE: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
+STRATEGIES: tuple[Strategy, ...] = (*SINGLE, "blend")
+TRANSFERS = SINGLE[:4]  # those of the table; `scratch` is for comparison only
 TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")
 SPOKEN: dict[Strategy, str] = {
     "linear-probe": "the linear probe",
@@ -31,6 +33,7 @@ SPOKEN: dict[Strategy, str] = {
     "partial": "partial fine-tuning",
     "deep": "deep fine-tuning",
     "scratch": "training from scratch",
+    "blend": "a blend of tuned network and probe",
 }
 FAMILY_NAMES: dict[Family, str] = {
     "batchnorm-convnet": "a convolutional network with BatchNorm",

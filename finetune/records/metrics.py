@@ -69,12 +69,18 @@ class Standing:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The tuned model against the best probe on the validation images."""
+    """The tuned model against the best probe on the validation images.
 
-    kept: Literal["tuned", "probe"]
+    `blend_accuracy` and `blend_log_loss` are those of both together, its weight fitted on other
+    images than these; None where no blend was tried, as in runs of older versions.
+    """
+
+    kept: Literal["tuned", "probe", "blend"]
     n: int
     tuned_accuracy: float
     probe_accuracy: float
     tuned_log_loss: float
     probe_log_loss: float
     reason: str
+    blend_accuracy: float | None = None
+    blend_log_loss: float | None = None

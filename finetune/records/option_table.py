@@ -14,6 +14,7 @@ from finetune.records.errors import UsageError
 from finetune.records.export_options import EXPORT
 from finetune.records.option import Group, Option
 from finetune.records.option_backbone import BACKBONE_OPTIONS
+from finetune.records.option_decision import DECISION
 
 DATA = "train recommend compare check"
 DECIDING = "train recommend compare"
@@ -96,46 +97,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Leave out images the run was trained on.",
         ),
     ),
-    "decision": (
-        Option(
-            name="strategy",
-            commands=TRAIN,
-            choices=("auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"),
-            default="auto",
-            help="How far to fine-tune; auto decides by --policy.",
-        ),
-        Option(
-            name="policy",
-            commands="train recommend",
-            choices=("measured", "table"),
-            default="measured",
-            help="measured: short trials of tuning may overrule the classic table; table: its "
-            "letter.",
-        ),
-        Option(
-            name="budget_s",
-            typed="--budget",
-            commands=DECIDING,
-            ends=(0.001, 1e9),
-            metavar="TIME",
-            unset="15m; none for compare, or where you name the strategy",
-            help="What does not fit is not started: 90s, 10m, 1h30.",
-        ),
-        Option(
-            name="size",
-            commands=DECIDING,
-            choices=("small", "large"),
-            unset="measured",
-            help="Amount of data.",
-        ),
-        Option(
-            name="similarity",
-            commands=DECIDING,
-            choices=("similar", "different"),
-            unset="measured",
-            help="Similarity to ImageNet.",
-        ),
-    ),
+    "decision": DECISION,
     "training": (
         Option(
             name="backbone",

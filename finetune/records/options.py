@@ -49,13 +49,17 @@ class BackboneOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionOptions:
-    """How far to tune, or what decides it; `size` and `similarity` stand for what is measured."""
+    """How far to tune, or what decides it; `size` and `similarity` stand for what is measured.
+
+    `single` forbids that two networks answer together.
+    """
 
     strategy: str = _D["strategy"]
     policy: Policy = _D["policy"]
     budget_s: float | None = _D["budget_s"]
     size: Size | None = _D["size"]
     similarity: Similarity | None = _D["similarity"]
+    single: bool = _D["single"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,7 @@ class Request:
     budget_s: float | None = _D["budget_s"]
     size: Size | None = _D["size"]
     similarity: Similarity | None = _D["similarity"]
+    single: bool = _D["single"]
     backbone: str = BackboneOptions.name
     weights: str | None = _D["weights"]
     max_latency_s: float | None = _D["max_latency_s"]

@@ -10,7 +10,7 @@ import msgspec
 from finetune.records.analysis import StageScore
 from finetune.records.backbone import BackboneFacts, Preprocess
 from finetune.records.backbone_choice import BackboneChoice
-from finetune.records.choices import MOST_CLASSES, SCHEMA_VERSION, Strategy
+from finetune.records.choices import MOST_CLASSES, MOST_SIDE_PX, SCHEMA_VERSION, Strategy
 from finetune.records.dataset import Finding
 from finetune.records.decision import Plan, Recommendation
 from finetune.records.metrics import Baseline, Metrics, WrongAnswer
@@ -26,6 +26,21 @@ class Stop:
     exit_code: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BlendPart:
+    """One of the two networks of a blend; the first is the tuned one, the second the probe's.
+
+    `weight` is its share in the mean of logits, a fraction of 1; `temperature` that of its own
+    logits before they are weighed. It reads the features `taps` of pictures of `side_px`.
+    """
+
+    strategy: Strategy
+    weight: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    temperature: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
+    taps: tuple[str, ...]
+    side_px: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIDE_PX)]
+
+
 @dataclass(frozen=True)
 class RunResult:
     """The answer of `finetune train`; written as `result.json`.
@@ -35,7 +50,8 @@ class RunResult:
     `better_than_commonest` is None in runs of older versions and where all images are of one class;
     `verdict` says it in words. `failed` is what went wrong after the training,
     where the model was kept nevertheless. `backbone` is the network's name, empty in runs of older
-    versions; `backbone_choice` what it was chosen of, where the program was to choose.
+    versions; `backbone_choice` what it was chosen of, where the program was to choose. `parts` are
+    the two networks of a blend, empty for one network.
     """
 
     run: str
@@ -58,6 +74,7 @@ class RunResult:
     verdict: str = ""
     backbone: str = ""
     backbone_choice: BackboneChoice | None = None
+    parts: tuple[BlendPart, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
@@ -75,7 +92,8 @@ class RunFacts:
 
     `inference` has the SHA-256 of each file of the network ready to predict; empty without one.
     `request` is what to ask for again; runs of older versions have none. `backbone_choice` is what
-    the backbone was chosen of, where none was named.
+    the backbone was chosen of, where none was named. `parts` are as in the result; the head of a
+    blend reads both, and its logits are the weighted mean (docs/decisions/0015-blend.md).
     """
 
     created: str
@@ -95,6 +113,7 @@ class RunFacts:
     inference: dict[str, str] = field(default_factory=dict)
     request: Request | None = None
     backbone_choice: BackboneChoice | None = None
+    parts: tuple[BlendPart, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 

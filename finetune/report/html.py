@@ -13,6 +13,7 @@ from finetune.records.errors import printable
 from finetune.records.metrics import Metrics
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
+from finetune.report.summary import together
 
 _MATRIX_CLASSES = 50  # a larger matrix is no longer read, and grows with the square
 _PAIRS, _ERRORS = 50, 200
@@ -49,6 +50,7 @@ def to_html(
         f'<p class="soft">accuracy on {escape(source)}, {classification.interval_text(metrics)}; '
         f"always answering the commonest class gives {metrics.majority_baseline:.1%}</p>",
         _standing(result),
+        _blended(result),
         _stopped(result),
         _why(result, profile, actions),
         _backbones(result),
@@ -78,6 +80,13 @@ def _standing(result: RunResult) -> str:
     advice = "".join(f" {escape(f.hint)}" for f in result.findings if f.code in verdict.CODES)
     told = escape(printable(result.verdict[0].upper() + result.verdict[1:]))
     return f"<p><b>{told}.</b>{advice}</p>"
+
+
+def _blended(result: RunResult) -> str:
+    """Which networks answer together."""
+    if not result.parts:
+        return ""
+    return f"<p>{escape(together(result.parts))}</p>"
 
 
 def _stopped(result: RunResult) -> str:

@@ -8,7 +8,7 @@ from finetune.metrics import classification, mistakes
 from finetune.records.dataset import Finding
 from finetune.records.decision import Recommendation
 from finetune.records.metrics import Baseline, Metrics
-from finetune.records.run import RunResult
+from finetune.records.run import BlendPart, RunResult
 
 _WEAKEST = 3
 _SEVERITIES = ("error", "warning", "note")
@@ -28,6 +28,12 @@ def reasons(result: RunResult) -> list[str]:
     return told if result.floor is None else [*told, against_probe(result.floor)]
 
 
+def together(parts: Sequence[BlendPart]) -> str:
+    """The parts of a blend with their weights."""
+    shares = " and ".join(f"{part.strategy} ({part.weight:.0%})" for part in parts)
+    return f"Two networks answer together, by a weighted mean of their logits: {shares}"
+
+
 def choice(advice: Recommendation, *, trials: bool = True) -> list[str]:
     """The choice with its reason, and what the trials have shown or why there was none."""
     tried = [r.text for r in advice.reasons[:-1] if r.rule == "trial"] if trials else []
@@ -39,6 +45,11 @@ def against_probe(floor: Baseline) -> str:
     tuned, probe = f"{floor.tuned_accuracy:.1%}", f"{floor.probe_accuracy:.1%}"
     if floor.kept == "tuned":
         return f"Before the test: {tuned} on {floor.n} held-out images, the best probe {probe}"
+    if floor.kept == "blend" and floor.blend_accuracy is not None:
+        return (
+            f"Before the test: {floor.blend_accuracy:.1%} together on {floor.n} held-out images, "
+            f"the tuned model alone {tuned}, the best probe {probe}"
+        )
     behind = floor.tuned_accuracy < floor.probe_accuracy
     return (
         f"The best probe is kept: {probe} on {floor.n} held-out images, the tuned model {tuned}"

@@ -1,7 +1,8 @@
 """The run folder: written whole or not at all, read and checked; torch-free.
 
 `run.json` and `result.json` are records, `model.safetensors` holds the backbone (`backbone.…`) and
-the head (`head.weight`, `head.bias`); `inference.xml` and `inference.bin`, where they are, hold the
+the head (`head.weight`, `head.bias`), of a blend also what the probe's network has otherwise
+(`original.…`); `inference.xml` and `inference.bin`, where they are, hold the
 whole network as OpenVINO reads it. No file of a run can hold code.
 """
 
@@ -24,7 +25,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
 from finetune.backbones import inference
-from finetune.backbones.registry import BODY, HEAD
+from finetune.backbones.registry import BODY, HEAD, ORIGINAL
 from finetune.records.choices import SCHEMA_VERSION
 from finetune.records.codec import T, from_json, to_json
 from finetune.records.dataset import Splits
@@ -44,13 +45,23 @@ SAMPLE_BYTES = 60  # of a sample in `splits.json` beside its texts
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run read back: `backbone` holds its tensors, `weight` float32[C,D] and `bias` its head."""
+    """A run read back: `backbone` holds its tensors, `weight` float32[C,D] and `bias` its head.
+
+    Of a blend, `original` holds the tensors of the network that the probe reads, all of them; the
+    head's columns are first those of `backbone`, then those of `original`, as in `facts.parts`.
+    """
 
     path: Path
     facts: RunFacts
     backbone: dict[str, npt.NDArray[Any]]
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
+    original: dict[str, npt.NDArray[Any]] | None = None
+
+    @property
+    def networks(self) -> tuple[dict[str, npt.NDArray[Any]], ...]:
+        """The tensors of each network, those of a blend in the order of `facts.parts`."""
+        return (self.backbone,) if self.original is None else (self.backbone, self.original)
 
 
 def choose_folder(out: str | None, data_root: Path, strategy: str, now: datetime) -> Path:
@@ -214,8 +225,11 @@ def load(path: Path) -> LoadedRun:
             f"{file} has no usable head for {count} classes",
             hint="The run is damaged; train again.",
         )
+    other = [name for name in tensors if facts.parts and name.startswith(ORIGINAL)]
+    changed = {name.removeprefix(ORIGINAL): tensors.pop(name) for name in other}
     backbone = {name.removeprefix(BODY): t for name, t in tensors.items()}
-    return LoadedRun(path, facts, backbone, weight, bias)
+    original = backbone | changed if facts.parts else None
+    return LoadedRun(path, facts, backbone, weight, bias, original)
 
 
 def load_facts(path: Path) -> RunFacts:
@@ -232,6 +246,11 @@ def load_facts(path: Path) -> RunFacts:
             f"{file} has schema version {facts.schema_version}, this program reads "
             f"{SCHEMA_VERSION}",
             hint="Use the version of finetune that wrote it, or train again.",
+        )
+    if len(facts.parts) not in (0, 2) or (facts.strategy == "blend") != bool(facts.parts):
+        raise RunError(
+            f"{file} has {len(facts.parts)} networks that answer together, not two",
+            hint="The run is damaged; train again.",
         )
     if len(set(facts.classes)) < len(facts.classes):
         raise RunError(
@@ -288,10 +307,24 @@ def pack(
     backbone: Mapping[str, npt.NDArray[Any]],
     weight: npt.NDArray[np.float32],
     bias: npt.NDArray[np.float32],
+    original: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """All tensors of a run under their names in `model.safetensors`."""
+    """All tensors of a run under their names in `model.safetensors`.
+
+    Args:
+        backbone: The network's.
+        weight: The head's, float32[C,D].
+        bias: The head's, float32[C].
+        original: Of a blend, those of the network that the probe reads: what is the same in both
+            is kept once.
+    """
     # not ascontiguousarray, which turns a scalar into a vector
     named = {f"{BODY}{name}": t.copy(order="C") for name, t in backbone.items()}
+    named |= {
+        f"{ORIGINAL}{name}": t.copy(order="C")
+        for name, t in (original or {}).items()
+        if t.tobytes() != backbone[name].tobytes()
+    }
     return named | dict(zip(HEAD, (weight.copy(order="C"), bias), strict=True))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
@@ -14,7 +14,7 @@ from finetune.metrics import clusters, paired
 from finetune.records import durations
 from finetune.records.analysis import DatasetProfile
 from finetune.records.answers import Comparison, Contender
-from finetune.records.choices import TRANSFERS, TUNED, Strategy
+from finetune.records.choices import TRANSFERS, TUNED, Strategy, spoken
 from finetune.records.decision import Recommendation
 from finetune.records.errors import DataError, TrainingError, UsageError, safe_name
 from finetune.records.events import Listener
@@ -32,31 +32,30 @@ def run_comparison(options: Options, listener: Listener) -> Comparison:
             "nothing to compare on: --test-fraction is 0", hint="Leave out --test-fraction."
         )
     advice = choose.decide(analysis, probes, measured, clock, trials=True).advice
-    tests: dict[Strategy, final_test.Test] = {}
-    seconds: dict[Strategy, float] = {}
-    untried: dict[Strategy, str] = {}
+    found = _Found({}, {}, {})
+    single = options.decision.single
+    blended = None if single else choose.candidate(analysis, probes, measured, clock)
     for name in TRANSFERS:
         why = _too_long(analysis, probes, measured, name, clock)
         if why is not None:
             listener.note(f"{name}: not started, {why}")
-            untried[name] = why
+            found.untried[name] = why
             continue
         part = Clock(listener)
         try:
-            model = _plainly(analysis, probes, measured, name, part)
+            model, blend = _plainly(analysis, probes, measured, name, part)
             if model.stopped is not None:
                 raise model.stopped  # half a training says nothing about its strategy
         except TrainingError as fault:
-            untried[name] = f"its training failed: {fault.message}"
-            listener.note(f"{name}: {untried[name]}")
+            found.untried[name] = f"its training failed: {fault.message}"
+            listener.note(f"{name}: {found.untried[name]}")
             continue
-        tests[name] = final_test.examine(analysis, model, part)
-        if not len(tests[name].labels):
-            raise DataError(
-                f"none of the {len(analysis.splits.test)} test images of {root} can be read",
-                hint="Repair them, or let `finetune check` name what is wrong.",
-            )
-        seconds[name] = part.total()["total"]
+        found.test(analysis, name, model, part)
+        if name == blended and blend is not None:
+            found.test(analysis, "blend", blend, part)  # what was tuned for the one serves both
+    if blended in found.untried:
+        found.untried["blend"] = f"{spoken(blended)}, a part of it, has no figures"
+    tests, seconds, untried = found.tests, found.seconds, found.untried
     rows = _contenders(analysis, advice, tests, seconds, untried)
     return Comparison(
         data=safe_name(root),
@@ -73,6 +72,32 @@ def run_comparison(options: Options, listener: Listener) -> Comparison:
         backbone=analysis.facts.name,
         backbone_choice=analysis.choice,
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of each strategy: its test, its seconds, or why it was not tried."""
+
+    tests: dict[Strategy, final_test.Test]
+    seconds: dict[Strategy, float]
+    untried: dict[Strategy, str]
+
+    def test(
+        self, analysis: Analysis, name: Strategy, model: fitted.FittedModel, clock: Clock
+    ) -> None:
+        """Test a model.
+
+        Raises:
+            DataError: no test image can be read.
+        """
+        test = self.tests[name] = final_test.examine(analysis, model, clock)
+        if not len(test.labels):
+            raise DataError(
+                f"none of the {len(analysis.splits.test)} test images of "
+                f"{analysis.options.data.root} can be read",
+                hint="Repair them, or let `finetune check` name what is wrong.",
+            )
+        self.seconds[name] = clock.total()["total"]
 
 
 def _too_long(
@@ -100,14 +125,14 @@ def _too_long(
 
 def _plainly(
     analysis: Analysis, probes: Probes, measured: DatasetProfile, name: Strategy, clock: Clock
-) -> fitted.FittedModel:
-    """A strategy to the letter: no floor under it."""
+) -> tuple[fitted.FittedModel, fitted.FittedModel | None]:
+    """A strategy to the letter, no floor under it; a tuned model also as a part of a blend."""
     if name in TUNED:
         from finetune.decision import baseline  # noqa: PLC0415 - torch, which takes seconds
 
         plan = plan_for(analysis, measured, probes, name)
-        return baseline.tuned(analysis, probes, plan, clock, guarded=False)
-    return fitted.probed(analysis, probes.of(name), name)
+        return baseline.to_the_letter(analysis, probes, plan, clock)
+    return fitted.probed(analysis, probes.of(name), name), None
 
 
 def _contenders(
@@ -120,7 +145,9 @@ def _contenders(
     """Accuracies with paired differences to the table's choice, where that was tried."""
     rows = []
     base = tests.get(advice.table)
-    for name in TRANSFERS:
+    for name in (*TRANSFERS, "blend"):
+        if name not in tests and name not in untried:  # a blend that is forbidden
+            continue
         if name in untried:
             rows.append(Contender(name, untried=untried[name]))
             continue

@@ -238,6 +238,7 @@ class Keeper:
                 model.tensors(),
                 draft.head.weight.astype(np.float32),
                 draft.head.bias.astype(np.float32),
+                None if model.original is None else model.original(),
             ),
             history=model.history,
             splits=analysis.splits,
@@ -279,6 +280,7 @@ class Keeper:
             verdict=standing.text,
             backbone=analysis.facts.name,
             backbone_choice=analysis.choice,
+            parts=model.parts,
         )
 
     def _failed(self, run: str) -> Stop | None:

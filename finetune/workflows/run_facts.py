@@ -85,4 +85,5 @@ def facts(
         accuracy_source=source if result.stopped is None else f"{source}; stopped early",
         request=asked,
         backbone_choice=analysis.choice,
+        parts=model.parts,
     )

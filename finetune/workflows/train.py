@@ -111,7 +111,7 @@ def _carried_out(
     plan = decision.advice.plan
     if plan.strategy in TUNED:
         lead = decision.advice.lead
-        from finetune.decision import baseline  # noqa: PLC0415 - torch, which takes seconds
+        from finetune.decision import baseline, blend  # noqa: PLC0415 - torch, which takes seconds
 
         return baseline.tuned(
             analysis,
@@ -121,6 +121,7 @@ def _carried_out(
             made=decision.made,
             proof=decision.proof,
             allowed=0.0 if lead is None else lead.allowed,
+            blends=blend.allowed(analysis.options.decision),
         )
     return fitted.probed(analysis, probes.of(plan.strategy), plan.strategy)
 
@@ -255,7 +256,7 @@ def _announce(options: Options, advice: Recommendation, listener: Listener) -> N
     for reason in advice.reasons:
         listener.detail(reason.text)
     for forecast in advice.forecasts:
-        if forecast.strategy == advice.strategy:
+        if forecast.strategy == advice.plan.strategy:  # of a blend that of its tuned part
             listener.detail(f"{forecast.strategy}: {forecast.text}")
     if advice.warning and options.decision.strategy == "auto":
         listener.detail(advice.warning)

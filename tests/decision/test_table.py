@@ -29,6 +29,7 @@ from finetune.decision.table import RULES, rule_for
 from finetune.records import option_table
 from finetune.records.analysis import Part, Reason, SimilarityProfile, SizeProfile, Upright
 from finetune.records.choices import (
+    SINGLE,
     STRATEGIES,
     TUNED,
     Family,
@@ -134,7 +135,8 @@ def test_the_table_has_no_rule_beside_its_four_cells() -> None:
 def test_the_strategies_are_those_of_the_record() -> None:
     """The module's list of strategies equals the type in `records`, and tuned ones are in it."""
     assert set(STRATEGIES) == set(get_args(Strategy))
-    assert set(TUNED) == set(STRATEGIES) - set(PROBES)
+    assert set(TUNED) == set(SINGLE) - set(PROBES)
+    assert set(STRATEGIES) == {*SINGLE, "blend"}  # of two of the others, without a plan of its own
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -531,7 +533,7 @@ def test_a_strategy_is_found_by_its_name_or_refused() -> None:
 
 
 @given(
-    name=st.sampled_from(STRATEGIES),
+    name=st.sampled_from(SINGLE),
     look=st.builds(
         Facts,
         images=st.integers(1, 200_000),
@@ -553,7 +555,7 @@ def test_no_plan_leaves_anything_open_or_unexplained(name: Strategy, look: Facts
     assert "user" not in plan.why.values()
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_plan_names_its_strategy_and_taps(name: Strategy) -> None:
     """Strategy and taps of the plan are those asked for."""
     plan = resolve(name, facts(), {}, taps=("3", "top"))
@@ -754,7 +756,7 @@ def test_options_of_tuning_are_not_taken_silently_by_a_probe(
     assert resolve(name, facts(), options) == resolve(name, facts(), {})
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_plan_for_no_training_image_is_no_crash(name: Strategy) -> None:
     """Every image of train/ unreadable: a plan comes out for whoever tells the user."""
     assert resolve(name, facts(images=0, rarest=0, commonest=0), {}).strategy == name
@@ -772,7 +774,7 @@ def test_a_side_that_the_backbone_does_not_take_is_refused() -> None:
 @pytest.mark.parametrize("stages", [("stem", "1", "2", "3", "4", "5"), ("stem", "1")])
 def test_each_strategy_tunes_its_share_of_the_stages(stages: tuple[str, ...]) -> None:
     """Partial tunes the last stage, deep all but the stem, scratch all, probes none."""
-    tuned = {s: resolve(s, facts(stages=stages), {}).tuned_stages for s in STRATEGIES}
+    tuned = {s: resolve(s, facts(stages=stages), {}).tuned_stages for s in SINGLE}
 
     assert tuned == {
         "linear-probe": (),
@@ -896,7 +898,7 @@ def test_a_value_that_is_no_number_is_refused(name: str) -> None:
         resolve("deep", facts(), {name: math.nan})
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_an_unknown_optimiser_is_refused_with_the_known_ones(name: Strategy) -> None:
     """The error names the value, the hint every optimiser there is."""
     with pytest.raises(UsageError, match="'rmsprop'") as caught:

@@ -1,0 +1,107 @@
+"""Two classifiers answer together: a weighted mean of their calibrated logits.
+
+A mean of logarithms (a product of experts, "logarithmic opinion pool"; Genest & Zidek 1986):
+
+    z = w · z_first / T_first  +  (1 − w) · z_second / T_second,      p = softmax(z / T)
+
+It is again a vector of logits with a temperature, and of two linear heads it is one linear head
+(`joined`), so all that takes a head takes a blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from finetune.heads import calibration, cross_validation
+from finetune.heads.ridge import Head
+from finetune.storage.arrays import Array, Labels
+
+# Coarse: the log loss is flat around its least (docs/log.md, 2026-11-26).
+WEIGHTS = tuple(i / 10 for i in range(11))
+INNER = WEIGHTS[1:-1]  # both are heard
+PARTS = 2  # of the held-out images: the weight is fitted on one, judged on the other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """How two classifiers answer together.
+
+    `weight` is the first one's share in 0..1, `temperatures` are those of the two, each by itself,
+    `temperature` is that of their mean.
+    """
+
+    weight: float
+    temperatures: tuple[float, float]
+    temperature: float
+
+
+def mixed(first: Array, second: Array, weight: float, temperatures: tuple[float, float]) -> Array:
+    """The weighted mean of calibrated logits, float64[N, C], from raw logits float64[N, C]."""
+    out: Array = weight * first / temperatures[0] + (1 - weight) * second / temperatures[1]
+    return out
+
+
+def fit(first: Array, second: Array, labels: Labels, weights: Sequence[float] = WEIGHTS) -> Blend:
+    """The weight and the temperatures with the least log loss on held-out logits.
+
+    Args:
+        first: Raw logits float64[N, C] of images that neither has learnt from.
+        second: The same of the other, on the same images.
+        labels: int64[N].
+        weights: What is tried; of equal ones the first.
+    """
+    own = (calibration.fit_temperature(first, labels), calibration.fit_temperature(second, labels))
+    tried = []
+    for weight in weights:
+        logits = mixed(first, second, weight, own)
+        temperature = calibration.fit_temperature(logits, labels)
+        tried.append((calibration.log_loss(logits / temperature, labels), weight, temperature))
+    _, weight, temperature = min(tried, key=lambda t: t[0])
+    return Blend(weight=weight, temperatures=own, temperature=temperature)
+
+
+def probabilities(blend: Blend, first: Array, second: Array) -> Array:
+    """What a blend says, float64[N, C], of raw logits float64[N, C]."""
+    logits = mixed(first, second, blend.weight, blend.temperatures)
+    return calibration.probabilities(logits, blend.temperature)
+
+
+def cross_fitted(
+    first: Array,
+    second: Array,
+    labels: Labels,
+    groups: Sequence[str],
+    weights: Sequence[float] = WEIGHTS,
+) -> Array:
+    """Probabilities float64[N, C] of a blend whose weight was fitted without the image they are of.
+
+    Args:
+        first: As for `fit`.
+        second: As for `fit`.
+        labels: int64[N].
+        groups: Images with equal ones are judged together.
+        weights: As for `fit`.
+    """
+    out = np.empty_like(first)
+    part = cross_validation.folds(labels, groups, PARTS)
+    for number in range(PARTS):
+        inside, outside = (np.flatnonzero(part == n) for n in (number, 1 - number))
+        blend = fit(first[outside], second[outside], labels[outside], weights)
+        out[inside] = probabilities(blend, first[inside], second[inside])
+    return out
+
+
+def joined(first: Head, second: Head, blend: Blend) -> Head:
+    """The one head of a blend: it reads the features of both side by side, the first one's first.
+
+    Its temperature is that of the mean.
+    """
+    shares = blend.weight / blend.temperatures[0], (1 - blend.weight) / blend.temperatures[1]
+    return Head(
+        weight=np.concatenate([shares[0] * first.weight, shares[1] * second.weight], axis=1),
+        bias=shares[0] * first.bias + shares[1] * second.bias,
+        temperature=blend.temperature,
+    )
