@@ -14,6 +14,12 @@ from finetune.records.errors import BackboneError, first_line
 
 # Repository and file on the Hub → the file on this machine.
 Get = Callable[[str, str], str]
+UNREACHABLE = "the Hub cannot be reached from here"
+_AWAY = (
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "ConnectError",
+)  # of the Hub
 # What `--fetch` adds to the networks on disk: small ones that people choose, each of another kind
 # (docs/decisions/0018-backbone-auto.md). The licence is timm's word; a test compares.
 SHORT_LIST = {
@@ -85,8 +91,9 @@ def _got(name: str, get: Get) -> Path:
         path = Path(get(f"{hub.OWNER}/{name}", hub.FILE))
         path.stat()
     except Exception as error:  # the network, the Hub, the disk: all sorts of things
+        away = isinstance(error, ConnectionError) or type(error).__name__ in _AWAY
         raise BackboneError(
-            f"cannot fetch the weights of {name} from the Hub: {first_line(error)}",
+            f"cannot fetch the weights of {name}: {UNREACHABLE if away else first_line(error)}",
             hint="Fetch it where there is a network, and copy the folder "
             f"models--{hub.OWNER}--{name} to {hub.cache_folder()} on this machine.",
         ) from error

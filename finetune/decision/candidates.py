@@ -55,8 +55,9 @@ def fetched(
     """
     if not asked.fetch:
         return []
+    listener.step("fetching backbones from the Hub")
     left: list[Candidate] = []
-    unreachable = ""
+    unreachable = False
     for name, licence in fetching.SHORT_LIST.items():
         free = hub.permissive(licence)
         why = "" if free or asked.licence == "any" else f"not fetched: {not_allowed(licence)}"
@@ -68,9 +69,10 @@ def fetched(
                 listener.note(f"fetched {name} ({found.licence}, {found.bytes / 1e6:.0f} MB)")
                 continue
             except BackboneError as error:
-                unreachable = error.message
-                listener.note(f"{unreachable}; choosing among the backbones on this machine")
-        why = why or f"not fetched: {unreachable}"
+                unreachable = fetching.UNREACHABLE in error.message
+                listener.note(f"{error.message}; choosing among the backbones on this machine")
+                why = f"not fetched: {error.message.partition(': ')[2]}"
+        why = why or f"not fetched: {fetching.UNREACHABLE}"
         left.append(Candidate(name=name, licence=licence, permissive=free, standing="out", why=why))
     return left
 

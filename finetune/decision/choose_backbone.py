@@ -146,8 +146,10 @@ def _decided(racers: list[Racer], images: int) -> tuple[Racer, str]:
     left = [r for r in racers if r.standing != "worse"]
     if images == 0:
         only = left[0]
-        only.why = "the only backbone on this machine that is allowed"
-        return only, f"Backbone: {only.name}, {only.why}"
+        only.why = "the only one on this machine that is allowed"
+        return only, (
+            f"Backbone: {only.name}, {only.why} (`finetune backbones fetch NAME` gets others)"
+        )
     best = min(left, key=lambda r: r.log_loss)
     tied = [r for r in left if r is best or r.behind <= TIED * r.noise]
     quick = [r for r in tied if r.image_s < FASTER * best.image_s]

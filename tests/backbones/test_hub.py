@@ -127,7 +127,7 @@ def test_what_is_here_is_not_fetched(lay: Lay) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        (TINY, "Name or service not known"),
+        (TINY, f"cannot fetch the weights of {TINY}: the Hub cannot be reached from here"),
         ("no_such_net", "unknown backbone 'no_such_net'"),
         ("resnet18.no_such_tag", "resnet18.no_such_tag"),
         ("legacy_seresnet18", "timm has no weights of legacy_seresnet18 on the Hub"),
@@ -144,6 +144,17 @@ def test_what_cannot_be_fetched_is_told(
 
     assert says in caught.value.message
     assert caught.value.hint
+
+
+def test_another_fault_is_told_in_its_own_words(tmp_path: Path, monkeypatch) -> None:
+    """A full disk is not called a Hub that is away."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+
+    def full(*_: str) -> str:
+        raise OSError("No space left on device")
+
+    with pytest.raises(BackboneError, match="No space left on device"):
+        fetching.fetch(TINY, full)
 
 
 def test_licences_of_the_short_list_are_timms() -> None:

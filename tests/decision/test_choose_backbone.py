@@ -151,7 +151,7 @@ def test_a_license_that_does_not_allow_every_use_is_opt_in(image_folder, test_on
 
     left = strict.candidates[-1]
     assert strict.name == "test_resnet"
-    assert "only backbone" in strict.reason
+    assert "the only one on this machine" in strict.reason
     assert (left.standing, left.images, left.permissive) == ("out", 0, False)
     assert "cc-by-nc-4.0" in left.why
     assert "--licence any" in left.why
@@ -360,8 +360,29 @@ def test_a_hub_that_is_away_is_asked_once(tmp_path: Path, monkeypatch) -> None:
 
     assert len(asked) == 1
     assert {c.name for c in left} == set(fetching.SHORT_LIST)
-    assert all(c.standing == "out" and c.why.startswith("not fetched: ") for c in left)
+    whys = {c.why for c in left if c.permissive}
+    assert whys == {"not fetched: the Hub cannot be reached from here"}
+    assert {c.standing for c in left} == {"out"}
     assert "choosing among the backbones on this machine" in listener.notes[-1]
+
+
+def test_one_that_fails_for_itself_does_not_stop_the_others(tmp_path: Path, monkeypatch) -> None:
+    """Where the Hub is there but one network is not, the next is asked for."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    file, asked = tmp_path / "weights", []
+    file.write_bytes(b"0")
+
+    def get(repository: str, _: str) -> str:
+        asked.append(repository)
+        if len(asked) == 1:
+            raise ValueError("404: no such repository")
+        return str(file)
+
+    asked_for = BackboneOptions(name=AUTO, fetch=True, licence="any")
+    left = candidates.fetched(asked_for, Recorder(), get)
+
+    assert len(asked) == len(fetching.SHORT_LIST)
+    assert [c.why for c in left] == ["not fetched: 404: no such repository"]
 
 
 def test_only_allowed_licenses_are_fetched(tmp_path: Path, monkeypatch) -> None:
