@@ -44,8 +44,8 @@ RULES = (
         "linear classifiers from different stages",
         "the top features fit badly and there are too few images to change them: earlier stages "
         "are more general",
-        "You are in trouble: little data, and unlike ImageNet. Expect a modest accuracy; more "
-        "images help most.",
+        "You are in trouble, as the lectures say: little data, and unlike ImageNet. More images "
+        "help most.",
         "Measured on twelve data sets, tuning often wins in this cell all the same (docs/log.md): "
         "`finetune train DIR` tries it unless --policy table is given.",
     ),

@@ -36,8 +36,15 @@ def together(parts: Sequence[BlendPart]) -> str:
 
 def choice(advice: Recommendation, *, trials: bool = True) -> list[str]:
     """The choice with its reason, and what the trials have shown or why there was none."""
-    tried = [r.text for r in advice.reasons[:-1] if r.rule == "trial"] if trials else []
+    tried = [_short(r.text) for r in advice.reasons[:-1] if r.rule == "trial"] if trials else []
     return [advice.reasons[-1].text, *tried]
+
+
+def _short(reason: str) -> str:
+    """A reason without how it was found, which stands in brackets: of a forecast the time stays."""
+    told, _, how = reason.partition(" (")
+    time = how.partition(":")[0]
+    return f"{told} ({time})" if time.startswith("about ") else told
 
 
 def against_probe(floor: Baseline) -> str:

@@ -11,7 +11,8 @@ from finetune.records.metrics import ClassMetrics
 from finetune.report import summary
 
 CHOSEN = Reason("evidence", "Chosen: deep fine-tuning, because it wins")
-TRIAL = Reason("trial", "In a short trial it won")
+TRIAL = Reason("trial", "In a short trial it won by 9 points (17 epochs on 96 images, 93 s)")
+UNTRIED = Reason("trial", "No trial: it does not fit (about 11 min: 300 steps (two timed))")
 
 
 def test_accuracy_comes_with_its_interval_and_the_simplest_answer() -> None:
@@ -26,8 +27,13 @@ def test_a_choice_is_told_with_its_trial() -> None:
     advice = replace(RECOMMENDATION, reasons=(*RECOMMENDATION.reasons, TRIAL, CHOSEN))
     proved = replace(RESULT, recommendation=advice)
 
-    assert summary.choice(advice) == [CHOSEN.text, TRIAL.text]
-    assert summary.reasons(replace(proved, floor=None)) == [CHOSEN.text, TRIAL.text]
+    told = [CHOSEN.text, "In a short trial it won by 9 points"]
+    assert summary.choice(advice) == told
+    assert summary.choice(replace(advice, reasons=(UNTRIED, CHOSEN))) == [
+        CHOSEN.text,
+        "No trial: it does not fit (about 11 min)",
+    ]
+    assert summary.reasons(replace(proved, floor=None)) == told
     assert summary.reasons(proved) == [CHOSEN.text, summary.against_probe(FLOOR)]
 
 
