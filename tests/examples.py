@@ -51,6 +51,7 @@ from finetune.records.decision import (
 )
 from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
 from finetune.records.options import Request, resolved
+from finetune.records.robustness import Fall
 from finetune.records.run import BlendPart, HeadFacts, RunFacts, RunResult, RunRow, Stop
 from finetune.records.training import Begun, EpochRecord, FitProgress
 
@@ -306,6 +307,15 @@ CHOICE = BackboneChoice(
 )
 BLEND_PART = BlendPart(strategy="deep", weight=0.6, temperature=1.25, taps=("top",), side_px=128)
 
+FALL = Fall(
+    kind="blur",
+    strength=2,
+    what="out of focus",
+    images=8,
+    accuracy=0.75,
+    lost=0.125,
+    error=0.0625,
+)
 EXAMPLES: tuple[Any, ...] = (
     LAYER,
     PREPARED,
@@ -390,6 +400,7 @@ EXAMPLES: tuple[Any, ...] = (
         pictures="40 pictures of /data/trees and 8 drawn ones",
     ),
     RunRow("runs/one", error="damaged"),
+    FALL,
 )
 
 

@@ -225,6 +225,7 @@ def evaluate(asked: Asked) -> None:
             listener=listener,
             label_from=asked.options.data.label_from,
             group=asked.options.data.group,
+            robust=asked.robustness,
         )
     show = partial(render.show_evaluation, verbose=asked.verbose)
     after.answer(found, show, json=asked.json)

@@ -52,6 +52,7 @@ class Asked:
     run: Path | None = None
     from_run: Path | None = None
     unseen: bool = False
+    robustness: bool = False
     top: int | None = None
     csv_file: Path | None = None
     errors: Path | None = None

@@ -19,6 +19,7 @@ from finetune.records.answers import CacheUsage, Evaluation, Health, Prediction
 from finetune.records.dataset import Check
 from finetune.records.errors import printable
 from finetune.records.metrics import Metrics
+from finetune.records.robustness import Fall
 from finetune.records.run import RunRow
 from finetune.report import summary
 
@@ -100,6 +101,7 @@ def show_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> None:
         f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}",
     )
     render_findings.print_mistakes(out, metrics)
+    _print_robustness(out, evaluation.robustness)
     render_findings.print_findings(out, evaluation.findings, verbose=verbose)
     if verbose:
         _print_classes(out, metrics)
@@ -109,6 +111,23 @@ def show_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> None:
         # not broken over lines, so that it can be copied
         data, run = shlex.quote(evaluation.data), shlex.quote(evaluation.run)
         print_next(out, f"finetune evaluate {data} --run {run} --verbose --errors wrong.csv")
+
+
+def _print_robustness(out: Console, falls: Sequence[Fall]) -> None:
+    """Where it loses most, and the accuracy under each kind at each strength."""
+    fragile = summary.fragile(falls)
+    if fragile is None:
+        return
+    style.row(out, "Fragile:", fragile)
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"accuracy on {falls[0].images} images")
+    for name in ("slight", "medium", "strong"):
+        table.add_column(name, justify="right")
+    table.add_column("what strong is", style="dim")
+    for kind in dict.fromkeys(f.kind for f in falls):
+        mine = [f for f in falls if f.kind == kind]
+        table.add_row(kind, *(f"{f.accuracy:.1%}" for f in mine), mine[-1].what)
+    out.print(table)
 
 
 def _print_classes(out: Console, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from finetune.records.choices import SCHEMA_VERSION, Format, Strategy
 from finetune.records.dataset import Check, Finding
 from finetune.records.decision import Recommendation
 from finetune.records.metrics import Metrics, WrongAnswer
+from finetune.records.robustness import Fall
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,10 @@ class Health:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answer of `finetune evaluate`; `errors`: wrong answers, the most confident first."""
+    """The answer of `finetune evaluate`; `errors`: wrong answers, the most confident first.
+
+    `robustness` is empty unless it was asked for.
+    """
 
     run: str
     data: str
@@ -137,6 +141,7 @@ class Evaluation:
     errors: tuple[WrongAnswer, ...] = ()
     better_than_commonest: bool | None = None
     verdict: str = ""
+    robustness: tuple[Fall, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 

@@ -96,6 +96,12 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             commands="evaluate",
             help="Leave out images the run was trained on.",
         ),
+        Option(
+            name="robustness",
+            kind="flag",
+            commands="evaluate",
+            help="Classify at most 200 of them dark, blurred, covered, turned and so on, too.",
+        ),
     ),
     "decision": DECISION,
     "training": (

@@ -8,9 +8,11 @@ from finetune.metrics import classification, mistakes
 from finetune.records.dataset import Finding
 from finetune.records.decision import Recommendation
 from finetune.records.metrics import Baseline, Metrics
+from finetune.records.robustness import Fall
 from finetune.records.run import BlendPart, RunResult
 
 _WEAKEST = 3
+_MEDIUM = 2  # of three strengths
 _SEVERITIES = ("error", "warning", "note")
 
 
@@ -82,6 +84,21 @@ def weakest(metrics: Metrics) -> str | None:
         return None
     shown = ", ".join(f"'{c.name}' {c.recall:.0%} of {c.n}" for c in poor[:_WEAKEST])
     return f"least recognized: {shown}"
+
+
+def fragile(falls: Sequence[Fall]) -> str | None:
+    """Where it loses most, of each kind at medium strength; None where nothing was measured."""
+    medium = sorted((f for f in falls if f.strength == _MEDIUM), key=lambda f: -f.lost)
+    if not medium:
+        return None
+    shown = [
+        f"{100 * f.lost:.1f} ± {100 * f.error:.1f} points ({f.what})"
+        for f in medium
+        if f.lost > f.error
+    ]
+    if not shown:
+        return "no medium change costs more than its standard error"
+    return f"loses most by {', '.join(shown[:_WEAKEST])}"
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from finetune.backbones import prepared
 from finetune.data import examination, grouping, names, near_duplicates, scan
+from finetune.data.corruptions import CORRUPTIONS
 from finetune.data.findings import SEEN, leaks, unreadable
 from finetune.deploy import predictor
 from finetune.metrics import classification, clusters, mistakes, verdict
@@ -17,10 +18,12 @@ from finetune.records.answers import Evaluation
 from finetune.records.dataset import Sample
 from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
+from finetune.records.robustness import Fall
 from finetune.runs import listing, run_folder
+from finetune.workflows import robustness
 
 
-def run_evaluation(
+def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     root: Path,
     run: Path | None,
     *,
@@ -29,10 +32,12 @@ def run_evaluation(
     listener: Listener,
     label_from: str | None = None,
     group: str | None = None,
+    robust: bool = False,
 ) -> Evaluation:
     """`finetune evaluate DIR`: how a run does on labelled images.
 
-    Its interval is by groups where images are copies, near duplicates, or of one `group`.
+    Its interval is by groups where images are copies, near duplicates, or of one `group`. Where it
+    is asked for, the same images are also classified dark, blurred, covered and so on.
     """
     prepared.require_device(device)
     together = names.compiled("--group", group, "^(patient[0-9]+)_")
@@ -68,6 +73,11 @@ def run_evaluation(
     metrics = classification.summary(answers, facts.classes, groups)
     standing = verdict.against_commonest(metrics, f"{metrics.n} images")
     findings = dataset.findings + leaks(splits.fitting, good, SEEN)
+    falls: tuple[Fall, ...] = ()
+    if robust:
+        many = len(good) * (1 + 3 * len(CORRUPTIONS))
+        model = predictor.of_run(path, facts, device=device, images=many, listener=listener)
+        falls = robustness.measure(model, root, good, listener)
     return Evaluation(
         run=safe_name(str(path)),
         data=safe_name(str(root)),
@@ -82,6 +92,7 @@ def run_evaluation(
         ),
         better_than_commonest=standing.better,
         verdict=standing.text,
+        robustness=falls,
     )
 
 

@@ -37,6 +37,7 @@ from finetune.records import (
     decision,
     metrics,
     options,
+    robustness,
     run,
     training,
 )
@@ -46,7 +47,7 @@ from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
     *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision, metrics),
-    *(options, run, training),
+    *(options, robustness, run, training),
 )
 KINDS = [
     kind

@@ -8,6 +8,7 @@ from examples import FINDING, FLOOR, METRICS, RECOMMENDATION, RESULT
 
 from finetune.records.analysis import Reason
 from finetune.records.metrics import ClassMetrics
+from finetune.records.robustness import Fall
 from finetune.report import summary
 
 CHOSEN = Reason("evidence", "Chosen: deep fine-tuning, because it wins")
@@ -68,3 +69,18 @@ def test_the_worst_finding_comes_first() -> None:
     other = replace(FINDING, code="FT999")
 
     assert summary.worst_first([FINDING, warning, other, error]) == [error, warning, FINDING, other]
+
+
+def test_where_a_model_is_fragile_in_a_sentence() -> None:
+    """The three kinds that cost most at medium strength, less what may be chance."""
+    fall = Fall(kind="x", strength=2, what="x", images=8, accuracy=0.5, lost=0.01, error=0.02)
+    falls = [
+        replace(fall, kind=k, what=k, lost=points)
+        for k, points in zip("abcd", (0.1, 0.3, 0.2, 0.4), strict=True)
+    ]
+
+    assert summary.fragile(()) is None
+    assert summary.fragile([fall]) == "no medium change costs more than its standard error"
+    assert summary.fragile([*falls, replace(fall, strength=3, lost=0.9)]) == (
+        "loses most by 40.0 ± 2.0 points (d), 30.0 ± 2.0 points (b), 20.0 ± 2.0 points (c)"
+    )
