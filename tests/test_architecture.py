@@ -29,6 +29,7 @@ FILES = {
 HEAVY = {
     "backbones.anatomy",
     *("backbones.architectures", "backbones.engine", "backbones.load", "backbones.stages"),
+    "backbones.networks",
     *(
         "backbones.tensors",
         "backbones.precision",

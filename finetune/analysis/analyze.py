@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import look, similarity, size, upright
+from finetune.analysis import bodies, look, similarity, size, upright
 from finetune.analysis.clock import Clock
-from finetune.backbones import features, prepared, registry
+from finetune.backbones import features
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
 from finetune.data import decoding, examination, findings, scales
@@ -27,7 +27,6 @@ from finetune.records.dataset import Dataset, Finding, Sample, Scale, Splits
 from finetune.records.errors import DataError
 from finetune.records.events import Listener
 from finetune.records.options import Options
-from finetune.runs import start
 from finetune.runs.resume import Progress
 from finetune.storage import arrays
 
@@ -175,21 +174,9 @@ def analyze(
     seen = seen or look.look(options, listener, clock, kept=most is None)
     examined, scaled = seen.examined, seen.scaled
     dataset, splits = examined.dataset, examined.splits
-    wanted = options.backbone
-    if choice is not None:
-        wanted = replace(wanted, name=choice.name, weights=choice.weights)
-    if options.decision.strategy == "scratch":
-        wanted = replace(wanted, weights=registry.RANDOM)
-    with clock.step("backbone", f"loading {wanted.name}"):
-        body = prepared.prepare(
-            wanted,
-            seed=options.training.seed,
-            paths=[root / s.path for s in splits.fitting],
-            listener=listener,
-            scales=scaled,
-            origin=start.as_start(wanted.weights, wanted.name),
-        )
-        side = body.facts.backbone.preprocess.side_px
+    paths = [root / s.path for s in splits.fitting]
+    body = bodies.prepare(options, paths, scaled, listener, clock, choice)
+    side = body.facts.backbone.preprocess.side_px
     chosen = _chosen(splits.fitting, most, options.training.seed)
     if len(chosen) < len(splits.fitting):
         text = f"analyzing a stratified sample of {len(chosen)} of {len(splits.fitting)} images"

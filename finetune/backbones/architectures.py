@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from finetune.records.choices import Norm
+
 
 class LeNet5(nn.Module):
-    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: the from-scratch baseline."""
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: the from-scratch baseline.
+
+    With a `norm` each convolution is followed by that, learned scale and shift included.
+    """
 
     pretrained_cfg = {  # noqa: RUF012 - timm's own name and form for these facts
         "input_size": (3, 32, 32),
@@ -15,11 +20,11 @@ class LeNet5(nn.Module):
         "fixed_input_size": True,
     }
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Norm | None = None) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
-            nn.Sequential(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Sequential(nn.Conv2d(3, 6, 5), *_norm(norm, 6), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Sequential(nn.Conv2d(6, 16, 5), *_norm(norm, 16), nn.ReLU(), nn.MaxPool2d(2)),
         )
         self.pre_logits = nn.Sequential(
             nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU()
@@ -39,6 +44,17 @@ class LeNet5(nn.Module):
         assert pre_logits
         out: Tensor = self.pre_logits(x)
         return out
+
+
+def _norm(norm: Norm | None, channels: int) -> list[nn.Module]:
+    """One normalization of maps float32[N,C,H,W], by the names of Wu & He 2018, figure 2."""
+    if norm is None:
+        return []
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    # over one channel, half of them, or all of them of an image
+    groups = {"instance": channels, "group": 2, "layer": 1}[norm]
+    return [nn.GroupNorm(groups, channels)]
 
 
 class AlexNet(nn.Module):

@@ -120,7 +120,9 @@ def _scaled(scales: Sequence[Scale] | None) -> str:
 
 def _boxed(box: Box) -> str:
     """The same of the square; nothing for the one that there was alone in older versions."""
-    return "" if box == HALF else f" {box.fit} {box.fill}"
+    kernel = "" if box.interpolation == HALF.interpolation else f" {box.interpolation}"
+    same = box.fit == HALF.fit and box.fill == HALF.fill
+    return kernel if same else f" {box.fit} {box.fill}{kernel}"
 
 
 def _numbers(rows: npt.NDArray[np.float32], first: Path) -> npt.NDArray[np.float32]:

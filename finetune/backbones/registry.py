@@ -9,12 +9,21 @@ from pathlib import Path
 
 from finetune.backbones import hub
 from finetune.records.backbone import Origin
-from finetune.records.errors import BackboneError
+from finetune.records.choices import Norm
+from finetune.records.errors import BackboneError, UsageError
 from finetune.records.file_names import FACTS
 from finetune.storage import atomic_files
 
 DEFAULT = "tf_efficientnet_lite0"
 RANDOM = "random"
+# LeNet-5 with each normalization after its convolutions, by name; the course's comparison.
+LENETS: dict[str, Norm | None] = {
+    "lenet5": None,
+    "lenet5_batch": "batch",
+    "lenet5_instance": "instance",
+    "lenet5_group": "group",
+    "lenet5_layer": "layer",
+}
 # In a run's file the backbone's tensors have this before their names, and the head's are called so.
 BODY, HEAD = "backbone.", ("head.weight", "head.bias")
 # Of a blend also the tensors of the network that the probe reads, where tuning has changed them.
@@ -77,6 +86,22 @@ def ready() -> tuple[str, ...]:
 
 def _bytes(path: Path | None) -> int:
     return path.stat().st_size if path is not None and path.is_file() else 0
+
+
+def normed(name: str, norm: Norm | None) -> str:
+    """The name of a backbone with a normalization of its own.
+
+    Raises:
+        UsageError: it is not LeNet-5, or has another by its name already.
+    """
+    if norm is None:
+        return name
+    if name not in ("lenet5", f"lenet5_{norm}"):
+        raise UsageError(
+            f"--norm {norm} is for lenet5, not for {name}",
+            hint="Leave it out, or give --backbone lenet5 --strategy scratch.",
+        )
+    return f"lenet5_{norm}"
 
 
 def require(weights: str | None) -> None:

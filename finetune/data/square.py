@@ -9,6 +9,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from finetune.records.backbone import Box
+from finetune.records.choices import Interpolation
+
+KERNELS: dict[Interpolation, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
 
 
 def cut(upright: Image.Image, side_px: int, box: Box) -> npt.NDArray[np.uint8]:
@@ -23,10 +33,10 @@ def cut(upright: Image.Image, side_px: int, box: Box) -> npt.NDArray[np.uint8]:
         box: Which way.
     """
     width, height = upright.size
-    size = (side_px, side_px)
+    size, kernel = (side_px, side_px), KERNELS[box.interpolation]
     if box.fit == "letterbox":
         inner = _letterbox(width, height, side_px)
-        small = upright.resize(inner, Image.Resampling.BICUBIC)
+        small = upright.resize(inner, kernel)
         out = Image.new("RGB", size, box.fill)
         out.paste(small, ((side_px - inner[0]) // 2, (side_px - inner[1]) // 2))
         return np.asarray(out)
@@ -36,7 +46,7 @@ def cut(upright: Image.Image, side_px: int, box: Box) -> npt.NDArray[np.uint8]:
         part = _middle(width, height, side_px)
     else:
         part = (0.0, 0.0, float(width), float(height))
-    return np.asarray(upright.resize(size, Image.Resampling.BICUBIC, box=part))
+    return np.asarray(upright.resize(size, kernel, box=part))
 
 
 def half(width: int, height: int) -> tuple[float, float, float, float]:

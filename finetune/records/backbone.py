@@ -7,16 +7,17 @@ from typing import Annotated
 
 import msgspec
 
-from finetune.records.choices import MOST_SIDE_PX, Family, Fit
+from finetune.records.choices import MOST_SIDE_PX, Family, Fit, Interpolation
 from finetune.records.dataset import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """How a picture that is not square becomes one: `fill` is the color beside a letterbox."""
+    """How a picture becomes a small square: `fill` is the color beside a letterbox."""
 
     fit: Fit = "half"
     fill: tuple[int, int, int] = (0, 0, 0)
+    interpolation: Interpolation = "bicubic"
 
 
 HALF = Box()
@@ -24,11 +25,11 @@ HALF = Box()
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How an image becomes the backbone's input; belongs to the weights, the last two to the run.
+    """How an image becomes the backbone's input; belongs to the weights, scales and fit to the run.
 
     `scales` has one for each kind of picture of more than 8 bits that was trained on. None in runs
     of older versions, which scale each picture by its own values. `fit` is how a picture becomes a
-    square, as `Box` has it.
+    square, as `Box` has it, `interpolation` how it is made smaller or larger.
     """
 
     side_px: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIDE_PX)]
@@ -36,14 +37,33 @@ class Preprocess:
     std: tuple[float, float, float]
     scales: tuple[Scale, ...] | None = None
     fit: Fit = "half"
+    interpolation: Interpolation = "bicubic"
 
     @property
     def box(self) -> Box:
         """The square; beside a letterbox is the mean color, which the network sees as zero."""
         if self.fit != "letterbox":
-            return Box(fit=self.fit)
+            return Box(fit=self.fit, interpolation=self.interpolation)
         red, green, blue = (min(255, max(0, round(255 * value))) for value in self.mean)
-        return Box(fit=self.fit, fill=(red, green, blue))
+        fill = (red, green, blue)
+        return Box(fit=self.fit, fill=fill, interpolation=self.interpolation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What a backbone's input is to be; None where it is as its name has it.
+
+    `side_px` is the size that a network of one size is built for; `mean` and `std` are of values
+    from 0 to 1.
+    """
+
+    side_px: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    interpolation: Interpolation | None = None
+
+
+PLAIN = Variant()
 
 
 @dataclass(frozen=True)
@@ -66,12 +86,13 @@ class BackboneFacts:
 
 @dataclass(frozen=True)
 class Origin:
-    """A run whose backbone a training starts from: its file of tensors and what they are."""
+    """A run whose backbone a training starts from: its tensors, what they are, and their input."""
 
     file: str
     backbone: str
     weights: str
     licence: str
+    variant: Variant = PLAIN
 
 
 @dataclass(frozen=True)

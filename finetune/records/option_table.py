@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from finetune.records.augmentation_options import AUGMENTATION
+from finetune.records.backbone_options import BACKBONE
 from finetune.records.errors import UsageError
 from finetune.records.export_options import EXPORT
 from finetune.records.option import Group, Option
@@ -120,6 +121,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             unset="the backbone's pretrained ones",
             help="A local checkpoint, a run to start from, or `random`.",
         ),
+        *BACKBONE,
         Option(
             name="device",
             commands=f"{DECIDING} predict evaluate",
@@ -195,10 +197,10 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             typed="--image-size",
             old="--side-px",
             kind="int",
-            commands=TRAIN,
+            commands=DECIDING,
             ends=(16, 2048),
             by_rule=True,
-            help="Side in pixels of the images that tuning sees.",
+            help="Side in pixels of the images that tuning sees; a ViT is built for it.",
         ),
         Option(
             name="label_smoothing",

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from finetune.records import option_table
-from finetune.records.choices import Fit, NearCopies, Policy, Similarity, Size
+from finetune.records.choices import (
+    Fit,
+    Interpolation,
+    NearCopies,
+    Norm,
+    Policy,
+    Similarity,
+    Size,
+)
 
 _D = option_table.DEFAULTS
 
@@ -35,12 +43,18 @@ class DataOptions:
 class BackboneOptions:
     """Which network, with which weights, on which device.
 
+    `mean`, `std` (three numbers with commas) and `interpolation` are what a file of weights was
+    trained with, `norm` the normalization of a LeNet-5.
     The rest is of the choice of a network: seconds that one image may take, licences (`permissive`
     or `any`), and whether more networks are fetched first.
     """
 
     name: str = "tf_efficientnet_lite0"
     weights: str | None = _D["weights"]
+    mean: str | None = _D["mean"]
+    std: str | None = _D["std"]
+    interpolation: Interpolation | None = _D["interpolation"]
+    norm: Norm | None = _D["norm"]
     device: str = _D["device"]
     max_latency_s: float | None = _D["max_latency_s"]
     licence: Literal["permissive", "any"] = _D["licence"]
@@ -118,6 +132,10 @@ class Request:
     near_copies: NearCopies = _D["near_copies"]
     strict: bool = _D["strict"]
     fit: Fit = _D["fit"]
+    mean: str | None = _D["mean"]
+    std: str | None = _D["std"]
+    interpolation: Interpolation | None = _D["interpolation"]
+    norm: Norm | None = _D["norm"]
     options: dict[str, Any] = field(default_factory=dict)
     command: str = OutputOptions.command
     resume: bool = _D["resume"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from finetune.records.backbone import Origin
+from finetune.records.backbone import Origin, Variant
 from finetune.records.errors import BackboneError, safe_name
 from finetune.records.file_names import MODEL
 from finetune.runs import run_folder
@@ -40,4 +40,11 @@ def as_start(weights: str | None, backbone: str | None = None) -> Origin | None:
     name = safe_name(Path(os.path.realpath(file.parent)).name)
     source = safe_name(f"run {name} ({facts.strategy}), from {about.weights}")[:_MOST_SOURCE]
     licence = safe_name(about.licence)[:_MOST_SOURCE]
-    return Origin(str(file), about.name, source, licence)
+    known = about.preprocess
+    variant = Variant(
+        side_px=known.side_px,
+        mean=known.mean,
+        std=known.std,
+        interpolation=known.interpolation,
+    )
+    return Origin(str(file), about.name, source, licence, variant)

@@ -11,7 +11,7 @@ from finetune.analysis import analyze, axes, look
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
-from finetune.backbones import prepared, registry
+from finetune.backbones import prepared, registry, weights_input
 from finetune.decision import choose_backbone
 from finetune.records import option_table
 from finetune.records import options as options_of
@@ -43,11 +43,18 @@ def check_options(options: Options) -> None:
             f"--strategy scratch starts from random weights, not from {asked.weights}",
             hint="Leave out --weights, or choose another --strategy.",
         )
-    if asked.name == "lenet5" and not scratch and asked.weights is None:
+    name = registry.normed(asked.name, asked.norm)
+    if name in registry.LENETS and not scratch and asked.weights is None:
         raise UsageError(
-            "lenet5 has no pretrained weights",
+            f"{name} has no pretrained weights",
             hint="Use --strategy scratch, or --weights FILE with your own.",
         )
+    side = options.training.overrides.get("side_px")
+    weights_input.variant_of(asked, side)
+    if side is not None and name not in (AUTO, *registry.BACKBONES):
+        from finetune.backbones import networks  # noqa: PLC0415 - torch, which takes seconds
+
+        networks.require_size(name, side)
 
 
 def _check_choice(options: Options) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from finetune.backbones import fetching, hub, load, registry
+from finetune.backbones import fetching, hub, load, networks, registry
 from finetune.records.errors import BackboneError
 
 TINY = "test_resnet.r160_in1k"  # timm's own network for tests, under its whole name
@@ -31,7 +31,7 @@ def lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lay:
         (place / "snapshots" / "abc").mkdir(parents=True)
         file = place / "snapshots" / "abc" / hub.FILE
         torch.manual_seed(5)
-        net = load._create(name)
+        net = networks.create(name)
         save_file({n: t.clone() for n, t in net.state_dict().items()}, file)
         return file
 

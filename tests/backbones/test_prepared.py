@@ -16,7 +16,7 @@ import torch
 from helpers import Recorder
 from safetensors.torch import save_file
 
-from finetune.backbones import inference, load, prepared, registry
+from finetune.backbones import inference, load, networks, prepared, registry
 from finetune.backbones.prepared import (
     CONSTANTS,
     DIGESTS,
@@ -278,9 +278,9 @@ def test_a_hubs_weights_are_kept_by_their_bytes(
     """What is known only once it is fetched is looked up then; other bytes are another network."""
     seed = 1
 
-    def fetched(name: str) -> tuple[torch.nn.Module, str, str]:
+    def fetched(name: str, _side_px: int | None) -> tuple[torch.nn.Module, str, str]:
         torch.manual_seed(seed)
-        return load._create(name), "hub/x", "apache-2.0"
+        return networks.create(name), "hub/x", "apache-2.0"
 
     monkeypatch.setattr(load, "_from_hub", fetched)
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from finetune.analysis import analyze, look
 from finetune.analysis.clock import Clock
-from finetune.backbones import fetching, load, registry
+from finetune.backbones import fetching, networks, registry
 from finetune.decision import backbone_race, candidates, choose_backbone
 from finetune.decision.backbone_race import Racer
 from finetune.decision.candidates import Source
@@ -43,7 +43,7 @@ def test_only(tmp_path_factory: pytest.TempPathFactory) -> Lay:
     def lay(name: str, **changes: object) -> Source:
         if name not in made:
             torch.manual_seed(3)
-            net = load._create(name)
+            net = networks.create(name)
             made[name] = home / f"{name}-random.safetensors"
             save_file({n: t.clone() for n, t in net.state_dict().items()}, made[name])
         return dataclasses.replace(

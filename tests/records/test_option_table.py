@@ -40,8 +40,8 @@ KEPT = [
         "test_fraction",
         "max_per_class",
     ),
-    *("on_bad_image", "group", "label_from", "near_copies", "strict", "fit", "options"),
-    *("command", "resume"),
+    *("on_bad_image", "group", "label_from", "near_copies", "strict", "fit", "mean", "std"),
+    *("interpolation", "norm", "options", "command", "resume"),
 ]
 
 
