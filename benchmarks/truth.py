@@ -6,8 +6,10 @@ CPU seconds of one thread, on a GPU those of the process that drives it.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -196,9 +198,16 @@ def append(record: Row | Evidence, path: Path) -> None:
     line = io.StringIO()
     writer = csv.DictWriter(line, [f.name for f in fields(record)], lineterminator="\n")
     if not path.exists():
+        head = path.with_name(f"{path.name}.{os.getpid()}")
         writer.writeheader()
+        head.write_text(line.getvalue())
+        with contextlib.suppress(FileExistsError):  # of several that begin at once one is first
+            os.link(head, path)
+        head.unlink()
+        line.seek(0)
+        line.truncate()
     values = asdict(record).items()
-    writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
+    writer.writerow({k: round(float(v), 5) if isinstance(v, float) else v for k, v in values})
     with path.open("a") as file:
         file.write(line.getvalue())
 
