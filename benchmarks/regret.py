@@ -104,9 +104,10 @@ def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -
     slope, middle = np.polyfit(decades, lead, 1)
     around = float((lead - middle - slope * decades).std(ddof=2))
     tried = [i for i, r in enumerate(rows) if trials[0] in r]
-    seen = [known.evidence[c] for c in cells]
-    images = [e.images for e in seen]
-    measured = (min(images), max(images), max(e.classes for e in seen))
+    images = [known.evidence[c].images for c in cells]
+    # of both columns: what many classes do has not to do with what is on the pictures
+    classes = max(e.classes for e in known.evidence.values())
+    measured = (min(images), max(images), classes)
     if not tried:
         return prior.Belief(float(middle), float(slope), around, 0.0, around, *measured)
     pairs = [

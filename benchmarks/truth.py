@@ -502,13 +502,14 @@ class Bench:
 def look(place: Place, cell: Cell) -> Analysis:
     """A survey of one cell; the program's cache holds features that another cell has needed."""
     name, per_class, seed = cell
-    side = NEAR_SIDE_PX if SETS[name] == "similar" else FAR_SIDE_PX
+    label = SETS.get(name)  # None of the classes of several sets together: the program measures it
+    side = NEAR_SIDE_PX if label == "similar" else FAR_SIDE_PX
     options = Options(
         data=DataOptions(
             root=str(place.root / name), test_fraction=TEST_FRACTION, max_per_class=per_class
         ),
         backbone=BackboneOptions(device=place.device),
-        decision=DecisionOptions(similarity=SETS[name]),
+        decision=DecisionOptions(similarity=label),
         training=TrainingOptions(seed=seed, overrides={"side_px": side}),
     )
     torch.set_num_threads(1)

@@ -107,8 +107,8 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     before = Reason(
         "prior",
         f"On other data sets {spoken(tuning)} gained {_measured(lead.prior, lead.prior_spread)} "
-        f"over the best probe ({_NEARNESS[rule.similarity]} ImageNet, as many images, such a probe "
-        "error; docs/log.md)",
+        f"over the best probe ({_NEARNESS[rule.similarity]} ImageNet, as many images"
+        f"{' if their line goes on' if lead.beyond else ''}, such a probe error; docs/log.md)",
     )
     evidence = [Reason("beyond", _beyond(b)) for b in lead.beyond]
     evidence += [_trial_reason(t, probed) for t in trials]
@@ -192,9 +192,11 @@ def _beyond(b: Beyond) -> str:
     """How far the data lies outside of what was measured."""
     more = "more" if b.value > b.measured else "fewer"
     times = f"{b.times:.1f}" if b.times < 10 else f"{b.times:.0f}"
+    fewer = f"{100 * b.less:.1f} points are counted off, since many classes with few images each "
+    fewer += "are where tuning gains less; "
     return (
         f"This data has {times} times {more} {b.of} than the data sets on which that was measured "
-        f"({b.value} instead of {b.measured}), so it is less sure: a standard deviation of "
+        f"({b.value} instead of {b.measured}): {fewer if b.less else ''}a standard deviation of "
         f"{100 * b.spread:.1f} points is added, {100 * PER_DECADE:.0f} % of what tuning may gain "
         "for each factor of ten (by so much data sets differ; docs/log.md)"
     )

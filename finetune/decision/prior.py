@@ -46,8 +46,8 @@ class Setting:
 # Fitted by `python benchmarks/regret.py --report` on twelve data sets (docs/log.md).
 BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
     "similar": {
-        "partial": Belief(0.01, 0.09, 0.13, 0.14, 0.19, 15, 1420, 16),
-        "deep": Belief(0.08, 0.18, 0.13, 0.43, 0.18, 15, 1420, 16),
+        "partial": Belief(0.01, 0.09, 0.13, 0.14, 0.19, 15, 1420, 24),
+        "deep": Belief(0.08, 0.18, 0.13, 0.43, 0.18, 15, 1420, 24),
     },
     "different": {
         "partial": Belief(0.19, -0.37, 0.54, 0.14, 0.29, 10, 2000, 24),
@@ -64,6 +64,10 @@ EXPECTED = 0.5
 # adds: by so much data sets differ in how their lead changes with ten times as many images
 # (`regret.per_decade` has it from the rows; docs/log.md, 2026-11-26).
 PER_DECADE = 0.22
+# Share of the headroom by which the lead is less with ten times as many classes as the data sets of
+# the beliefs had (2 to 24, which is too few to tell images from images of a class): measured on
+# many classes with few images each (`regret.crowding`; docs/log.md, 2026-11-26).
+CROWDING = 0.3
 LEAST_HEADROOM = 0.03  # below this a share is a share of one or two images
 
 
@@ -71,8 +75,9 @@ def weigh(belief: Belief, setting: Setting, trials: Sequence[TrialResult]) -> Ga
     """What to believe of tuning's lead over the best probe: a prior, and trials counted in.
 
     Prior and trials are taken as normal, so the result is their mean weighted by precision. Beyond
-    the data sets that were measured the prior's line is not continued: its last value stands, and
-    both the prior and what a trial tells are the less sure the farther away the data is.
+    the data sets that were measured the prior's line goes on, up to all of the probe's error, less
+    what many classes cost; both the prior and what a trial tells are the less sure the farther away
+    the data is.
 
     Args:
         belief: What other data sets of this column have shown.
@@ -81,8 +86,8 @@ def weigh(belief: Belief, setting: Setting, trials: Sequence[TrialResult]) -> Ga
     """
     scale = headroom(setting.probe_error)
     beyond = outside(belief, setting, scale)
-    inside = min(max(setting.images, belief.least_images, 1), belief.most_images)
-    prior = (belief.lead + belief.slope * math.log10(inside / 100)) * scale
+    line = belief.lead + belief.slope * math.log10(max(setting.images, 1) / 100)
+    prior = min(line * scale - sum(b.less for b in beyond), max(setting.probe_error, scale))
     far = math.hypot(*(b.spread for b in beyond))
     spread = math.hypot(belief.spread * scale, far)
     known = Gain(
@@ -129,9 +134,11 @@ def outside(belief: Belief, setting: Setting, scale: float) -> tuple[Beyond, ...
         limit = min(max(value, least), most)
         if value > 0 and limit != value:
             times = max(value / limit, limit / value)
-            more = PER_DECADE * math.log10(times) * scale
+            decades = math.log10(times) * scale
+            less = CROWDING * decades if of == "classes" else 0.0
+            edge, more = round(limit), PER_DECADE * decades
             found.append(
-                Beyond(of=of, value=value, measured=round(limit), times=times, spread=more)
+                Beyond(of=of, value=value, measured=edge, times=times, spread=more, less=less)
             )
     return tuple(found)
 

@@ -99,7 +99,7 @@ class Beyond:
 
     There are `value` of something ("images" to learn from, or "classes") where the nearest that was
     measured is `measured`, `times` less or more; `spread` is the standard deviation of the accuracy
-    gain, a fraction of 1, that this adds.
+    gain, a fraction of 1, that this adds, `less` what it takes off the gain.
     """
 
     of: str
@@ -107,6 +107,7 @@ class Beyond:
     measured: int
     times: float
     spread: float
+    less: float = 0.0
 
 
 @dataclass(frozen=True)

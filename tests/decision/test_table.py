@@ -12,6 +12,7 @@ from finetune.decision import full_size, table
 from finetune.decision.explain import by_evidence, recommend
 from finetune.decision.prior import (
     BELIEFS,
+    CROWDING,
     EXPECTED,
     LEAST_HEADROOM,
     PER_DECADE,
@@ -393,7 +394,7 @@ RANGED = replace(BELIEF, least_images=10, most_images=2000, most_classes=24)
 def test_beyond_what_was_measured_less_is_sure(
     images: int, classes: int, of: str, times: float
 ) -> None:
-    """The last value stands, and its standard deviation grows by a share for each factor of ten."""
+    """The line goes on, less a share for classes; its standard deviation grows by a share."""
     edge = Setting(images=min(max(images, 10), 2000), classes=min(classes, 24), probe_error=0.2)
     there = replace(edge, images=images, classes=classes)
 
@@ -402,12 +403,32 @@ def test_beyond_what_was_measured_less_is_sure(
     (beyond,) = outside.beyond
     assert inside.beyond == ()
     assert (beyond.of, beyond.times) == (of, pytest.approx(times))
-    assert outside.prior == inside.prior
+    less = CROWDING * math.log10(times) * headroom(0.2) if of == "classes" else 0.0
+    assert beyond.less == pytest.approx(less)
+    further = RANGED.slope * math.log10(images / edge.images) * headroom(0.2)
+    assert outside.prior == pytest.approx(inside.prior + further - less)
     added = PER_DECADE * math.log10(times) * headroom(0.2)
     assert beyond.spread == pytest.approx(added)
     assert outside.prior_spread == pytest.approx(math.hypot(inside.prior_spread, added))
     tried = [trial(0.0, 0.001)]
     assert weigh(RANGED, there, tried).spread > weigh(RANGED, edge, tried).spread
+
+
+def test_tuning_mends_no_more_than_the_probes_errors() -> None:
+    """However many images, the gain expected before a trial is at most the probe's error."""
+    steep = replace(RANGED, slope=1.0)
+
+    assert weigh(steep, at(10**9, 0.3), ()).prior == 0.3
+
+
+def test_many_classes_with_few_images_are_probed_before_any_trial() -> None:
+    """104 classes of ten images (tuning lost 8 points there, measured) are not for tuning."""
+    crowd = Setting(images=1031, classes=104, probe_error=0.24)
+
+    lead = weigh(BELIEFS["similar"]["deep"], crowd, ())
+
+    assert not wins(lead)
+    assert wins(weigh(BELIEFS["similar"]["deep"], replace(crowd, classes=10), ()))
 
 
 def test_how_far_beyond_is_told() -> None:
