@@ -162,3 +162,47 @@ def test_thinned_classes_are_scored_by_how_frequent_they_are(
     assert np.bincount(thin.test_labels).tolist() == [3, 3]
     assert np.bincount(thin.labels[thin.held]).tolist() == [2, 1]
     assert figures[:5] == pytest.approx((0.75, 0.5, 1.0, 0.0, 0.25))
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What makes one data set out of many."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import joined as module  # noqa: PLC0415 - it lies beside the package
+
+    return module
+
+
+def test_classes_of_several_sets_lie_side_by_side(joined: ModuleType, tmp_path: Path) -> None:
+    """Each class is named after its set; at most so many images, or as many as asked for."""
+    rng = np.random.default_rng(0)
+    for name, count in (("one", 3), ("two", 12)):
+        (tmp_path / "sets" / name / "a").mkdir(parents=True)
+        for i in range(count):
+            noise = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "sets" / name / "a" / f"{i:03d}.png")
+
+    joined.join(tmp_path / "sets", tmp_path / "few", ("one", "two"), 5)
+    joined.enlarge(tmp_path / "sets", tmp_path / "many", 2, 16)
+
+    few, many = (
+        {d.name: sorted(d.iterdir()) for d in (tmp_path / made).iterdir()}
+        for made in ("few", "many")
+    )
+    assert {name: len(files) for name, files in few.items()} == {"one_a": 3, "two_a": 5}
+    assert {name: len(files) for name, files in many.items()} == {"one_a": 8, "two_a": 8}
+    pixels = [Image.open(f).convert("RGB").resize((32, 32)).tobytes() for f in many["one_a"]]
+    assert len(set(pixels)) == 8
+
+
+def test_what_many_classes_cost_is_fitted_on_the_committed_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The share that beliefs lose beyond the measured classes is that of the joined sets' rows."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import crowding  # noqa: PLC0415 - it lies beside the package
+
+    cells = crowding.load()
+
+    assert all(seen.classes >= 50 for seen, _ in cells.values())
+    assert crowding.crowding() == pytest.approx(prior.CROWDING, abs=0.0051)
