@@ -66,8 +66,8 @@ EXPECTED = 0.5
 PER_DECADE = 0.22
 # Share of the headroom by which the lead is less with ten times as many classes as the data sets of
 # the beliefs had (2 to 24, which is too few to tell images from images of a class): measured on
-# many classes with few images each (`regret.crowding`; docs/log.md, 2026-11-26).
-CROWDING = 0.3
+# many classes with few images each (`crowding.py --report`; docs/log.md, 2026-11-26).
+CROWDING = 0.33
 LEAST_HEADROOM = 0.03  # below this a share is a share of one or two images
 
 
