@@ -83,7 +83,7 @@ def main() -> None:
     for cell in CELLS:
         kinds = {*KINDS} - {r.kind for r in truth.read(Row, ROWS) if r.key[:3] == cell}
         if kinds:
-            part = truth.Bench.of(options.data, cell)
+            part = truth.Bench.of(truth.Place(options.data), cell)
             truth.append(part.evidence(), EVIDENCE)
             for row in part.rows(kinds):
                 truth.append(row, ROWS)
