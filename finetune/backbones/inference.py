@@ -160,6 +160,24 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
     return Engine(compiled(graph), {SCORES: (0, classes)}, "openvino", reason)
 
 
+def before_head(xml: bytes, weights: bytes) -> Forward:
+    """What the classifier of such a file reads: its logits are x @ weight.T + bias.
+
+    Raises:
+        ValueError: the file is none that finetune writes.
+        Exception: OpenVINO is not here or cannot read it; it raises all sorts of things.
+    """
+    untrusted_files.check_topology(xml, len(weights))
+    graph = openvino().Core().read_model(model=xml, weights=weights)
+    untrusted_files.check_work(graph)
+    added = graph.output(0).get_node().input_value(0).get_node()
+    product = added.input_value(0).get_node()
+    if (added.get_type_name(), product.get_type_name()) != ("Add", "MatMul"):
+        raise ValueError("the classifier is not its last layer")
+    features = openvino().Model([product.input_value(0)], graph.get_parameters(), "features")
+    return compiled(features)
+
+
 def gap(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
     """Largest difference between two arrays, relative to the largest value of the first."""
     return float(np.abs(one - two).max() / max(float(np.abs(one).max()), 1e-12))

@@ -21,7 +21,7 @@ from finetune.data.high_depth import Wide
 from finetune.data.opening import Source
 from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
-from finetune.records.errors import ImageError
+from finetune.records.errors import ImageError, cause
 from finetune.storage import arrays
 from finetune.storage.arrays import Index, Rows, View
 
@@ -104,6 +104,21 @@ def decode_sizes(
         return out
 
     return opening.read(path, work)
+
+
+def square_of(image: Image.Image, side_px: int, box: Box = HALF) -> Pixels:
+    """The same of an image in memory, of 8 bits; its own EXIF tag turns it."""
+    if image.mode.startswith(("I", "F")):
+        raise ImageError(
+            str(getattr(image, "filename", "") or "in memory"),
+            f"of mode {image.mode}, which has more than 8 bits: give the file, or 8 bits",
+        )
+    try:
+        return _square((image, _to_rgb(image), None), side_px, box)
+    except OSError as error:  # it is opened, and not read yet
+        raise ImageError(
+            str(getattr(image, "filename", "") or "in memory"), cause(error)
+        ) from error
 
 
 def glance(path: Path, side_px: int | None = None) -> Glance:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.backbones import features, inference, joined
-from finetune.backbones.inference import Engine, Pixels
+from finetune.backbones.inference import Engine, Forward, Pixels
 from finetune.data import decoding, scales
 from finetune.heads import calibration, ridge
 from finetune.records.backbone import HALF, Box
@@ -147,6 +147,24 @@ def of_run(
     return Predictor(
         ready, about.side_px, about.scales, head.temperature, head, facts.head.taps, about.box
     )
+
+
+def features_of_run(run: Path, facts: RunFacts, device: str, listener: Listener) -> Forward:
+    """Pixels uint8[B,S,S,3] → what the head of a run reads, float32[B,D]; raises as `of_run`."""
+    network = run_folder.load_network(run, facts) if device in QUICK_DEVICES else None
+    if network is not None:
+        try:
+            return inference.before_head(*network)
+        except Exception as error:  # as in `_quick`
+            listener.note(f"OpenVINO cannot use {run / NETWORK[0]} here ({first_line(error)})")
+    made = _rebuilt(run_folder.load(run), device, features.BATCH)
+    spans = [slice(*made.layout[tap]) for tap in facts.head.taps]
+
+    def forward(pixels: Pixels) -> npt.NDArray[np.float32]:
+        rows = made.forward(pixels)
+        return np.concatenate([rows[:, span] for span in spans], axis=1)
+
+    return forward
 
 
 def _quick(run: Path, facts: RunFacts, listener: Listener) -> Engine | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from finetune.records import tables
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, Format, Strategy
@@ -73,6 +74,8 @@ class Advice:
     backbone: str = ""
     backbone_choice: BackboneChoice | None = None
 
+    _repr_html_ = tables.as_html
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -113,6 +116,8 @@ class Comparison:
     backbone_choice: BackboneChoice | None = None
     schema_version: int = SCHEMA_VERSION
 
+    _repr_html_ = tables.as_html
+
 
 @dataclass(frozen=True)
 class Health:
@@ -125,6 +130,8 @@ class Health:
     checks: tuple[Check, ...]
     seconds: float
     schema_version: int = SCHEMA_VERSION
+
+    _repr_html_ = tables.as_html
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,8 @@ class Evaluation:
     verdict: str = ""
     robustness: tuple[Fall, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    _repr_html_ = tables.as_html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,3 +176,5 @@ class Exported:
     worst: str
     pictures: str
     schema_version: int = SCHEMA_VERSION
+
+    _repr_html_ = tables.as_html

@@ -24,3 +24,22 @@ class Listener(Protocol):
 
     def detail(self, text: str) -> None:
         """Something for those who want to know all."""
+
+
+class Silent:
+    """A listener that lets nobody hear."""
+
+    def step(self, name: str) -> None:
+        """Nothing."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def detail(self, text: str) -> None:
+        """Nothing."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from finetune.records import tables
 from finetune.records.analysis import StageScore
 from finetune.records.backbone import BackboneFacts, Preprocess
 from finetune.records.backbone_choice import BackboneChoice
@@ -76,6 +77,8 @@ class RunResult:
     backbone_choice: BackboneChoice | None = None
     parts: tuple[BlendPart, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    _repr_html_ = tables.as_html
 
 
 @dataclass(frozen=True)

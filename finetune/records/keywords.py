@@ -1,0 +1,85 @@
+"""The options of the command line as keywords of Python: typed, named as the flags are.
+
+A test compares them with the option table, which has the defaults and what each means.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Literal, TypedDict
+
+from finetune.records.choices import Fit, NearCopies, Policy, Similarity, Size
+
+Asked = Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"]
+
+
+class CheckKeywords(TypedDict, total=False):
+    """What `check` takes."""
+
+    label_from: str | None
+    group: str | None
+    near_duplicates: NearCopies
+    val_fraction: float
+    test_fraction: float
+    max_per_class: int | None
+    strict: bool
+    seed: int
+
+
+class CompareKeywords(TypedDict, total=False):
+    """What `compare` takes; a time is text such as `10m`, or seconds."""
+
+    label_from: str | None
+    group: str | None
+    near_duplicates: NearCopies
+    val_fraction: float
+    test_fraction: float
+    max_per_class: int | None
+    on_bad_image: Literal["skip", "error"]
+    fit: Fit
+    budget: str | float | None
+    size: Size | None
+    similarity: Similarity | None
+    backbone: str | None
+    max_latency: str | float | None
+    licence: Literal["permissive", "any"]
+    fetch: bool
+    weights: str | PathLike[str] | None
+    device: str
+    seed: int
+
+
+class RecommendKeywords(CompareKeywords, total=False):
+    """What `recommend` takes."""
+
+    strict: bool
+    policy: Policy
+
+
+class TrainKeywords(RecommendKeywords, total=False):
+    """What `train` takes; what a rule of the plan finds is left to it unless given."""
+
+    strategy: Asked
+    epochs: int
+    batch_size: int
+    optimizer: Literal["sgd", "adam", "adamw", "adadelta", "adagrad"]
+    lr: float
+    patience: int
+    precision: Literal["auto", "fp32", "bf16"]
+    refit: bool
+    image_size: int
+    label_smoothing: float
+    dropout: float
+    weight_decay: float
+    class_weights: bool
+    resume: bool
+    from_run: str | PathLike[str] | None
+    crop: float
+    flip: float
+    vflip: float
+    zoom_out: float
+    rotation: float
+    translation: float
+    aspect_ratio: float
+    color_jitter: float
+    out: str | PathLike[str] | None
