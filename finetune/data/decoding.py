@@ -108,17 +108,13 @@ def decode_sizes(
 
 def square_of(image: Image.Image, side_px: int, box: Box = HALF) -> Pixels:
     """The same of an image in memory, of 8 bits; its own EXIF tag turns it."""
+    name = str(getattr(image, "filename", "") or "in memory")
     if image.mode.startswith(("I", "F")):
-        raise ImageError(
-            str(getattr(image, "filename", "") or "in memory"),
-            f"of mode {image.mode}, which has more than 8 bits: give the file, or 8 bits",
-        )
+        raise ImageError(name, f"mode {image.mode} has more than 8 bits: give its file, or 8 bits")
     try:
         return _square((image, _to_rgb(image), None), side_px, box)
     except OSError as error:  # it is opened, and not read yet
-        raise ImageError(
-            str(getattr(image, "filename", "") or "in memory"), cause(error)
-        ) from error
+        raise ImageError(name, cause(error)) from error
 
 
 def glance(path: Path, side_px: int | None = None) -> Glance:

@@ -10,7 +10,7 @@ from typing import Literal, TypedDict
 
 from finetune.records.choices import Fit, NearCopies, Policy, Similarity, Size
 
-Asked = Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch"]
+Asked = Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch", "blend"]
 
 
 class CheckKeywords(TypedDict, total=False):
@@ -26,8 +26,8 @@ class CheckKeywords(TypedDict, total=False):
     seed: int
 
 
-class CompareKeywords(TypedDict, total=False):
-    """What `compare` takes; a time is text such as `10m`, or seconds."""
+class DecidingKeywords(TypedDict, total=False):
+    """What whatever decides takes; a time is text such as `10m`, or seconds."""
 
     label_from: str | None
     group: str | None
@@ -49,7 +49,13 @@ class CompareKeywords(TypedDict, total=False):
     seed: int
 
 
-class RecommendKeywords(CompareKeywords, total=False):
+class CompareKeywords(DecidingKeywords, total=False):
+    """What `compare` takes."""
+
+    single: bool
+
+
+class RecommendKeywords(DecidingKeywords, total=False):
     """What `recommend` takes."""
 
     strict: bool
@@ -60,6 +66,7 @@ class TrainKeywords(RecommendKeywords, total=False):
     """What `train` takes; what a rule of the plan finds is left to it unless given."""
 
     strategy: Asked
+    single: bool
     epochs: int
     batch_size: int
     optimizer: Literal["sgd", "adam", "adamw", "adadelta", "adagrad"]
