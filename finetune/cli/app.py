@@ -270,7 +270,7 @@ def runs(asked: Asked) -> None:
 
 @add(app, WORDS)
 def backbones(asked: Asked) -> None:
-    """List the backbones whose weights are here; NAME: its stages; fetch NAME: get its weights."""
+    """List the backbones whose weights are here. NAME: its stages; fetch NAME: get its weights."""
     from finetune.backbones import fetching, load  # noqa: PLC0415
     from finetune.cli import render_backbones  # noqa: PLC0415
     from finetune.workflows import anatomy  # noqa: PLC0415

@@ -14,6 +14,7 @@ _SHORT = re.compile(r"([0-9]+)([hm])([0-9]{1,2})")
 _CLOCK = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9])")
 _LATENCY = re.compile(rf"{_NUMBER} ?(ms|s)")
 _SECONDS = {"h": 3600, "m": 60}
+_TELLING = 10  # of fewer seconds a tenth counts
 _FINE = 120  # fewer seconds, or minutes, are told as they are
 _EXAMPLES = "Give a time such as 90s, 10m, 1h30 or 1:30:00."
 
@@ -50,7 +51,7 @@ def as_option(seconds: float) -> str:
 def in_words(seconds: float) -> str:
     """A time in a sentence: `95 s`, `17 min`, `2 h 30 min`."""
     if seconds < _FINE:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.2g} s" if seconds < _TELLING else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < _FINE else f"{minutes // 60} h {minutes % 60} min"
 

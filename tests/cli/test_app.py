@@ -275,7 +275,9 @@ def test_check_shows_people_what_to_do(run_cli, image_folder) -> None:
     assert done.code == 0
     assert r"a/line\nbreak.png (it is empty)" in done.out
     assert "Repair or remove them" in done.out
-    assert re.search(r"^\d+ passed, \d+ not applicable; --json lists them", done.out, re.MULTILINE)
+    assert re.search(
+        r"^\d+ passed, \d+ not applicable; --verbose and --json list them", done.out, re.MULTILINE
+    )
     assert "FT136" not in done.out
 
 
@@ -284,7 +286,7 @@ def test_every_command_has_a_short_help_that_is_not_cut(run_cli) -> None:
     done = run_cli("--help")
 
     commands = done.out.partition("Commands:\n")[2].splitlines()
-    assert len(commands) == 9
+    assert len(commands) == 10
     assert all(len(line) <= 80 and line.endswith(".") and "..." not in line for line in commands)
 
 
@@ -740,7 +742,7 @@ def training(out: Path, *options: str, until: str = "epoch   2") -> Iterator[sub
     """A process that trains for long, once a line of its progress has appeared."""
     small = ("--strategy", "scratch", "--backbone", "test_resnet", "--max-per-class", "8")
     command = [sys.executable, "-m", "finetune", "train", str(SAMPLE), *small, "--out", str(out)]
-    options = ("--epochs", "500", "--patience", "500", "--image-size", "64", *options)
+    options = ("--epochs", "500", "--image-size", "64", "--verbose", *options)
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
