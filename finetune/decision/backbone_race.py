@@ -37,7 +37,8 @@ TIMED, BATCH = 5, 8  # single images, and images of each of two batches
 class Racer:
     """A network in the race: `rows` are its features, `left_out` its best probe on them.
 
-    One that was dropped has no `engine` any more, whose memory the others may need.
+    One that was dropped has no `engine` any more, whose memory the others may need. `spare` says
+    that it may be taken where no other is left: it keeps to the limit that the user gave.
     """
 
     source: Source
@@ -52,6 +53,7 @@ class Racer:
     why: str = ""
     behind: float = 0.0
     noise: float = 0.0
+    spare: bool = False
 
     @property
     def name(self) -> str:
@@ -83,6 +85,7 @@ class Race:
     options: Options
     listener: Listener
     began: float = field(default_factory=time.perf_counter)
+    promised: float = 0.0
 
     def __post_init__(self) -> None:
         pool = self.seen.fitting
@@ -107,7 +110,10 @@ class Race:
         return self.options.decision.budget_s or DEFAULT_BUDGET_S
 
     def enter(self, source: Source, *, first: bool) -> Racer | str:
-        """Load a network and time it; or why it is left out.
+        """Load a network and time it; its standing is `out` where it takes too long.
+
+        Returns:
+            A text where there is no time left to load it: why.
 
         Raises:
             BackboneError: it cannot be loaded.
@@ -131,7 +137,9 @@ class Race:
             image_s=image,
             rows=np.empty((0, max(stop for _, stop in body.facts.layout.values())), np.float32),
         )
-        return self._too_slow(racer, first=first) or racer
+        racer.why = self._too_slow(racer, first=first)
+        racer.standing = "out" if racer.why else racer.standing
+        return racer
 
     def _too_slow(self, racer: Racer, *, first: bool) -> str:
         """Why it takes too long; empty where it does not."""
@@ -142,17 +150,19 @@ class Race:
         splits, budget = self.seen.examined.splits, self.budget
         count = len(splits.fitting) + len(splits.test)
         each = racer.image_s + self._reading_s(racer)
+        racer.spare = True  # the user has forbidden none of what follows
         if each * count > FEATURES_SHARE * budget:
             return (
                 f"features of {count} images would take {each * count:.0f} s of the budget of "
                 f"{budget:.0f} s"
             )
         few = self.steps[0]
-        if not first and self.spent + each * few > SHARE * budget:
+        if not first and self.spent + self.promised + each * few > SHARE * budget:
             return (
                 f"not measured: features of {few} images would take {each * few:.0f} s, more than "
                 "choosing may take"
             )
+        self.promised += each * few
         return ""
 
     def _reading_s(self, racer: Racer) -> float:

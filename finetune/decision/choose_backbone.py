@@ -51,14 +51,19 @@ def choose(
     sources = candidates.on_disk() if sources is None else sources
     with clock.step("choice", f"choosing among {len(sources)} backbones"):
         race = Race(seen=seen, options=options, listener=listener)
-        racers, out = _entered(race, sources)
-        if not racers:
-            raise _nothing_left([*out, *left])
-        images = _run(race, racers)
-        chosen, reason = _decided(racers, images)
+        entered, out = _entered(race, sources)
+        racers = [r for r in entered if r.standing != "out"]
+        spare = [r for r in entered if r.spare]
+        if not spare:
+            raise _nothing_left([*map(_row, entered), *out, *left])
+        if len(racers) > 1:
+            images = _run(race, racers)
+            chosen, reason = _decided(racers, images)
+        else:
+            chosen, reason = _only(racers or spare, len(sources))
         reason += f". Choosing took {race.spent:.0f} s, which the budget counts"
     listener.note(reason)
-    rows = sorted(racers, key=lambda r: (r is not chosen, -len(r.rows), r.behind))
+    rows = sorted(entered, key=lambda r: (r is not chosen, -len(r.rows), r.behind))
     return BackboneChoice(
         name=chosen.name,
         weights=chosen.source.weights,
@@ -69,7 +74,7 @@ def choose(
 
 
 def _entered(race: Race, sources: Sequence[Source]) -> tuple[list[Racer], list[Candidate]]:
-    """The networks that are measured, and the others with the reason."""
+    """The networks that were timed, and the others with the reason."""
     racers: list[Racer] = []
     out: list[Candidate] = []
     for source in sources:
@@ -84,11 +89,13 @@ def _entered(race: Race, sources: Sequence[Source]) -> tuple[list[Racer], list[C
             out.append(row)
             continue
         try:
-            found = race.enter(source, first=not racers)
+            found = race.enter(source, first=all(r.standing == "out" for r in racers))
         except BackboneError as error:
             found = error.message
+        why = found if isinstance(found, str) else found.why
+        if why:
+            race.listener.note(f"{source.name}: {why}")
         if isinstance(found, str):
-            race.listener.note(f"{source.name}: {found}")
             out.append(replace(row, why=found))
         else:
             racers.append(found)
@@ -99,7 +106,7 @@ def _run(race: Race, racers: list[Racer]) -> int:
     """Measure on more and more images while more than one is left.
 
     Returns:
-        On how many images those that were left were measured last; 0 where there is only one.
+        On how many images those that were left were measured last.
     """
     left, images = list(racers), 0
     for count in race.steps:
@@ -141,15 +148,26 @@ def _survivors(left: list[Racer], images: int, *, last: bool) -> list[Racer]:
     return kept
 
 
+def _only(left: list[Racer], count: int) -> tuple[Racer, str]:
+    """What is taken where nothing is to be compared, and why.
+
+    Args:
+        left: Those that may be taken; of several, all out for the budget, the fastest.
+        count: How many networks there are on this machine.
+    """
+    chosen = min(left, key=lambda r: r.image_s)
+    chosen.standing = "chosen"
+    chosen.why = "the only one on this machine (`finetune backbones fetch NAME` gets others)"
+    if len(left) > 1:
+        chosen.why = f"the fastest of {count}; the budget leaves no time to compare them"
+    elif count > 1:
+        chosen.why = f"of {count} the only one that is not out"
+    return chosen, f"Backbone: {chosen.name}, {chosen.why}"
+
+
 def _decided(racers: list[Racer], images: int) -> tuple[Racer, str]:
     """The network to take, and why; the others are told why not."""
     left = [r for r in racers if r.standing != "worse"]
-    if images == 0:
-        only = left[0]
-        only.why = "the only one on this machine that is allowed"
-        return only, (
-            f"Backbone: {only.name}, {only.why} (`finetune backbones fetch NAME` gets others)"
-        )
     best = min(left, key=lambda r: r.log_loss)
     tied = [r for r in left if r is best or r.behind <= TIED * r.noise]
     quick = [r for r in tied if r.image_s < FASTER * best.image_s]

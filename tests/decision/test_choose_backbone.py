@@ -151,7 +151,7 @@ def test_a_license_that_does_not_allow_every_use_is_opt_in(image_folder, test_on
 
     left = strict.candidates[-1]
     assert strict.name == "test_resnet"
-    assert "the only one on this machine" in strict.reason
+    assert "of 2 the only one that is not out" in strict.reason
     assert (left.standing, left.images, left.permissive) == ("out", 0, False)
     assert "cc-by-nc-4.0" in left.why
     assert "--licence any" in left.why
@@ -167,7 +167,9 @@ def test_a_network_slower_than_the_limit_is_out(image_folder, test_only: Lay, mo
     found = choose(image_folder(), sources, max_latency_s=0.02)
 
     assert found.name == "test_resnet"
-    assert found.candidates[-1].why == "30.0 ms for one image; --max-latency is 20 ms"
+    left = found.candidates[-1]
+    assert (left.standing, left.latency_ms) == ("out", 30.0)
+    assert left.why == "30.0 ms for one image; --max-latency is 20 ms"
 
 
 def test_where_none_is_left_each_reason_is_told(image_folder, test_only: Lay) -> None:
@@ -220,6 +222,31 @@ def test_a_network_whose_features_eat_the_budget_is_out(
     found = choose(image_folder(), sources, budget_s=60.0)
 
     assert "features of 20 images would take 60 s of the budget of 60 s" in found.candidates[1].why
+    assert found.candidates[1].image_ms == 3000
+
+
+def test_where_the_budget_is_too_small_for_all_the_fastest_is_taken(
+    image_folder, test_only: Lay, monkeypatch
+) -> None:
+    """A budget that nothing keeps ends no training: it leaves no time to compare, and says so."""
+    times = iter([(0.001, 4.0), (0.001, 3.0)])
+    monkeypatch.setattr(backbone_race, "_timed", lambda _: next(times))
+    sources = [test_only("test_resnet"), test_only("test_efficientnet")]
+
+    found = choose(image_folder(), sources, budget_s=60.0)
+
+    assert found.name == "test_efficientnet"
+    assert "the fastest of 2; the budget leaves no time to compare them" in found.reason
+    assert [c.standing for c in found.candidates] == ["chosen", "out"]
+
+
+def test_the_only_one_is_taken_without_measuring(image_folder, test_only: Lay) -> None:
+    """With one network on the machine nothing is computed for the choice, and others are named."""
+    found = choose(image_folder(), [test_only("test_resnet")])
+
+    assert (found.name, found.candidates[0].images) == ("test_resnet", 0)
+    assert "the only one on this machine" in found.reason
+    assert "finetune backbones fetch NAME" in found.reason
 
 
 @pytest.mark.slow
@@ -479,11 +506,15 @@ def test_a_run_names_what_was_asked_and_what_was_chosen(
 
 
 @pytest.mark.usefixtures("two")
-def test_recommend_and_compare_choose_too(image_folder, run_cli) -> None:
-    """The backbone and what it was chosen of are in the answer of recommend."""
+@pytest.mark.parametrize("command", ["recommend", "compare"])
+def test_recommend_and_compare_choose_too(
+    command: str, image_folder, run_cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backbone and what it was chosen of are in their answers."""
+    monkeypatch.setattr("finetune.workflows.compare.TRANSFERS", ("linear-probe", "stage-probe"))
     root = image_folder()
 
-    done = run_cli("recommend", root, "--backbone", "auto", "--max-latency", "10s", "--json")
+    done = run_cli(command, root, "--backbone", "auto", "--max-latency", "10s", "--json")
 
     told = json.loads(done.out)
     assert told["backbone"] == told["backbone_choice"]["name"]
