@@ -21,8 +21,8 @@ def outcome(
     """Tune on all images where the trial has left no model, or where the plan says so.
 
     A second training goes as the judged one did: at its rate, and for as many epochs as were best
-    there. Its history stays that of the judged one, whose validation figures are the proof; it is
-    returned where the second is stopped, too.
+    there. Its history stays that of the judged one, whose validation figures are the proof; that is
+    returned where the second is interrupted or fails.
     """
     judged = trial.tuned
     if judged is None:
@@ -34,9 +34,12 @@ def outcome(
     try:
         with clock.step("refit", _told(analysis, plan, best)):
             again = holdout.on_everything(images, judged.plan, best)
-    except (KeyboardInterrupt, TrainingError) as fault:
+    except KeyboardInterrupt as fault:
         analysis.listener.note("the model that was judged is kept")
         return replace(judged, stopped=fault)
+    except TrainingError as fault:
+        analysis.listener.note(f"the model that was judged is kept: {fault.message}")
+        return judged
     return replace(again, history=judged.history)
 
 

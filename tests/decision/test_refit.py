@@ -97,12 +97,15 @@ def test_a_judged_model_is_returned_as_it_is(
     assert asked == []
 
 
-@pytest.mark.parametrize("fault", [KeyboardInterrupt(), TrainingError("diverged", hint="")])
-def test_a_second_training_that_is_stopped_leaves_the_judged_model(
-    monkeypatch: pytest.MonkeyPatch, fault: BaseException
+@pytest.mark.parametrize(
+    ("fault", "stopped"),
+    [(KeyboardInterrupt(), True), (TrainingError("diverged", hint=""), False)],
+)
+def test_a_second_training_that_fails_leaves_the_judged_model(
+    monkeypatch: pytest.MonkeyPatch, fault: BaseException, stopped: bool
 ) -> None:
-    """What was proved is not lost, and that the work was stopped is told."""
+    """What was proved is not lost; interrupted work can be resumed, a failed one is over."""
     found, _ = outcome(monkeypatch, judged(True), fault=fault)
 
     assert str(found.backbone) == "judged"
-    assert found.stopped is fault
+    assert found.stopped is (fault if stopped else None)
