@@ -63,7 +63,7 @@ def write(run: LoadedRun, folder: Path) -> None:
             "num_classes": classes,
             "label_names": list(facts.classes),
             "input_size": [3, side, side],
-            "interpolation": "bicubic",
+            "interpolation": facts.preprocess.interpolation,
             "crop_pct": 1.0,
             "crop_mode": CROP_MODES[facts.preprocess.fit],
             "mean": list(facts.preprocess.mean),
@@ -99,6 +99,11 @@ def _require(facts: RunFacts) -> None:
             "hub: timm has no word for --fit half, a square half squeezed and half cropped, so "
             "whoever reads the export would cut pictures otherwise and get other answers",
             hint="Train with --fit squash, or use --format onnx, which has the square inside.",
+        )
+    if facts.parts:
+        raise ExportError(
+            f"hub: {facts.strategy} is two networks, and timm's layout holds one",
+            hint="Train with --strategy partial or deep, or use --format onnx.",
         )
     if facts.backbone.name in OURS:
         raise ExportError(

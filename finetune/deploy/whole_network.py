@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -9,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune.backbones import load
+from finetune.backbones import joined, load
 from finetune.backbones.inference import ROOT, TOP
 from finetune.backbones.stages import Backbone
 from finetune.heads.ridge import Head
 from finetune.records.backbone import Box
+from finetune.records.choices import Interpolation
 from finetune.runs.run_folder import LoadedRun
 
 
@@ -24,12 +26,9 @@ class WholeNetwork(nn.Module):
     inside. Pictures of one call have one size; those of the network's own side pass as they are.
     """
 
-    def __init__(
-        self, backbone: Backbone, head: Head, taps: Sequence[str], side_px: int, box: Box
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], head: Head, side_px: int, box: Box) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.taps = tuple(taps)
+        self.parts = nn.ModuleList(parts)
         self.square = Square(side_px, box)
         # the temperature is part of the classifier, so that no division is left
         self.weight = nn.Parameter(torch.from_numpy(head.weight / head.temperature).float(), False)
@@ -41,11 +40,26 @@ class WholeNetwork(nn.Module):
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Logits float32[N,C], divided by the temperature, of float32[N,3,S,S] in 0 to 255."""
-        features = self.features(self.backbone.normalise(pixels))
+        features = torch.cat([part(pixels) for part in self.parts], dim=1)
         return nn.functional.linear(features, self.weight, self.bias)
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the head reads, float32[N,D], of normalised pictures."""
+
+class Part(nn.Module):
+    """One network of a run, or of the two of a blend: pictures → the features that are read."""
+
+    def __init__(self, backbone: Backbone, taps: Sequence[str], from_px: int, side_px: int) -> None:
+        super().__init__()
+        self.backbone, self.taps = backbone, tuple(taps)
+        self.smaller: Tensor | None
+        weights = torch.from_numpy(joined.filter_weights(from_px, side_px).copy())
+        self.register_buffer("smaller", weights if side_px < from_px else None, persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """What the head reads, float32[N,D], of pictures float32[N,3,S,S] in 0 to 255."""
+        if self.smaller is not None:  # as `joined.shrunk`
+            across = _rounded(torch.matmul(pixels, self.smaller.t()))
+            pixels = _rounded(torch.matmul(self.smaller, across))
+        x = self.backbone.normalise(pixels)
         if self.taps == (TOP,):
             return self.backbone(x)  # type: ignore[no-any-return]
         if self.taps == (ROOT,):
@@ -58,7 +72,7 @@ class WholeNetwork(nn.Module):
 class Square(nn.Module):
     """Pictures uint8[N,H,W,3] → float32[N,3,S,S] in 0 to 255, whole numbers.
 
-    Each side is one product with a matrix of bicubic weights, rows first, rounded after each:
+    Each side is one product with a matrix of weights, rows first, rounded after each:
     what Pillow computes (libImaging/Resample.c), and the same in every runtime. The antialiased
     Resize of ONNX is not: it leaves out what lies outside the box, and is off by up to 42 of 255.
     """
@@ -78,8 +92,8 @@ class Square(nn.Module):
         x_at, x_inside = self._axis(wide, tall)
         y_at, y_inside = self._axis(tall, wide)
         x = image.permute(0, 3, 1, 2).float()
-        x = _rounded(torch.matmul(x, _weights(width, *x_at).t()))
-        x = _rounded(torch.matmul(_weights(height, *y_at), x))
+        x = _rounded(torch.matmul(x, _weights(width, *x_at, self.box.interpolation).t()))
+        x = _rounded(torch.matmul(_weights(height, *y_at, self.box.interpolation), x))
         if self.box.fit != "letterbox":
             return x
         inside = (y_inside[:, None] & x_inside[None, :])[None, None]
@@ -109,18 +123,34 @@ class Square(nn.Module):
         return ((number + 0.5) * step, step), inside
 
 
-def _weights(length: int, at: Tensor, step: Tensor) -> Tensor:
-    """Bicubic weights float32[S,length] for pixels centred at `at` float32[S]; each row sums to 1.
+def _weights(length: int, at: Tensor, step: Tensor, kind: Interpolation) -> Tensor:
+    """Weights float32[S,length] for pixels centered at `at` float32[S]; each row sums to 1.
 
-    Keys' kernel with a = -0.5, as wide as the step where the picture is made smaller.
+    A kernel is as wide as the step where the picture is made smaller.
     """
+    numbers = torch.arange(length, dtype=torch.float32)
+    if kind == "nearest":
+        return (numbers[None, :] == torch.floor(at)[:, None]).float()
     reach = torch.clamp(step, min=1.0)
-    x = ((torch.arange(length, dtype=torch.float32) + 0.5)[None, :] - at[:, None]) / reach
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
-    return weights / weights.sum(1, keepdim=True).clamp(min=1e-6)
+    weights = _kernel(((numbers + 0.5)[None, :] - at[:, None]) / reach, kind)
+    total = weights.sum(1, keepdim=True)
+    return weights / torch.where(total == 0, torch.ones_like(total), total)  # beside a letterbox
+
+
+def _kernel(x: Tensor, kind: Interpolation) -> Tensor:
+    """The filters of Pillow (libImaging/Resample.c); the bicubic is Keys' with a = -0.5."""
+    none, far = torch.zeros_like(x), x.abs()
+    if kind == "box":
+        return ((x > -0.5) & (x <= 0.5)).float()
+    if kind == "bilinear":
+        return (1 - far).clamp(min=0.0)
+    if kind == "hamming":
+        return torch.where(far < 1, torch.sinc(x) * (0.54 + 0.46 * torch.cos(math.pi * x)), none)
+    if kind == "lanczos":
+        return torch.where(far < 3, torch.sinc(x) * torch.sinc(x / 3), none)
+    near = (1.5 * far - 2.5) * far * far + 1
+    tail = ((-0.5 * far + 2.5) * far - 4) * far + 2
+    return torch.where(far < 1, near, torch.where(far < 2, tail, none))
 
 
 def _rounded(x: Tensor) -> Tensor:
@@ -135,11 +165,14 @@ def of_run(run: LoadedRun) -> WholeNetwork:
         BackboneError: the tensors are not the backbone's.
     """
     facts = run.facts
-    tensors = {name: torch.from_numpy(t) for name, t in run.backbone.items()}
     head = Head(run.weight.astype(np.float64), run.bias.astype(np.float64), facts.head.temperature)
-    about = facts.preprocess
-    backbone = load.rebuild(facts.backbone, tensors)
-    return WholeNetwork(backbone, head, facts.head.taps, about.side_px, about.box).eval()
+    side = facts.preprocess.side_px
+    wanted = [(part.taps, part.side_px) for part in facts.parts] or [(facts.head.taps, side)]
+    parts = []
+    for network, (taps, side_px) in zip(run.networks, wanted, strict=True):
+        tensors = {name: torch.from_numpy(t) for name, t in network.items()}
+        parts.append(Part(load.rebuild(facts.backbone, tensors), taps, side, side_px))
+    return WholeNetwork(parts, head, side, facts.preprocess.box).eval()
 
 
 def program(network: WholeNetwork) -> torch.export.ExportedProgram:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Literal, TypedDict
 
-from finetune.records.choices import Fit, NearCopies, Policy, Similarity, Size
+from finetune.records.choices import Fit, Interpolation, NearCopies, Policy, Similarity, Size
 
 Asked = Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch", "blend"]
 
@@ -41,6 +41,10 @@ class DecidingKeywords(TypedDict, total=False):
     size: Size | None
     similarity: Similarity | None
     backbone: str | None
+    image_size: int
+    mean: str | None
+    std: str | None
+    interpolation: Interpolation | None
     max_latency: str | float | None
     licence: Literal["permissive", "any"]
     fetch: bool
@@ -67,6 +71,7 @@ class TrainKeywords(RecommendKeywords, total=False):
 
     strategy: Asked
     single: bool
+    norm: Literal["batch", "instance", "group", "layer"] | None
     epochs: int
     batch_size: int
     optimizer: Literal["sgd", "adam", "adamw", "adadelta", "adagrad"]
@@ -74,7 +79,6 @@ class TrainKeywords(RecommendKeywords, total=False):
     patience: int
     precision: Literal["auto", "fp32", "bf16"]
     refit: bool
-    image_size: int
     label_smoothing: float
     dropout: float
     weight_decay: float
