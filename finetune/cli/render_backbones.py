@@ -34,8 +34,8 @@ def show_backbones(rows: Sequence[BackboneRow]) -> None:
     out = style.out()
     out.print(table)
     out.print(
-        "Any other timm name works with --weights FILE, or fetched by timm where there is a "
-        "network.",
+        "Any other timm name works with --weights FILE, or where there is a network; finetune "
+        "backbones fetch NAME gets its weights.",
         style="dim",
     )
 

@@ -24,10 +24,11 @@ from finetune.decision import backbone_race, candidates, choose_backbone
 from finetune.decision.backbone_race import Racer
 from finetune.decision.candidates import Source
 from finetune.heads.cross_validation import LeftOut
+from finetune.records import durations
 from finetune.records.analysis import StageScore
 from finetune.records.backbone_choice import AUTO, BackboneChoice
 from finetune.records.errors import BackboneError, UsageError
-from finetune.records.options import BackboneOptions, Options
+from finetune.records.options import BackboneOptions, Options, Request
 from finetune.runs import resume, run_folder
 from finetune.workflows import begin
 from finetune.workflows.train import repetition
@@ -536,6 +537,19 @@ def test_a_training_that_goes_on_keeps_its_choice(image_folder, tmp_path: Path) 
         (progress.folder / f"{'0' * 16}.safetensors").write_bytes(b"an epoch")
     with resume.opened(changed(options, resume=True), tmp_path, Recorder()) as progress:
         assert progress.begun.backbone_choice == choice
+
+
+def test_the_command_that_is_offered_can_be_typed() -> None:
+    """Where a run has other options, the command to paste gives the limit with its unit."""
+    old, new = (
+        Request(root="x", backbone=AUTO),
+        Request(root="x", backbone=AUTO, max_latency_s=0.02),
+    )
+
+    offered = resume._once_more("run", old, new)
+
+    assert "--max-latency 0.02s" in offered
+    assert durations.latency("0.02s") == new.max_latency_s
 
 
 @pytest.mark.usefixtures("two")

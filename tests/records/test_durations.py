@@ -72,3 +72,18 @@ def test_a_time_is_written_as_people_read_it(seconds: float, option: str, words:
 def test_a_time_as_an_option_is_read_back(seconds: float) -> None:
     """What a message says to give is taken, and is at least what is needed, by a minute at most."""
     assert seconds <= durations.seconds(durations.as_option(seconds)) < seconds + 60
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20ms", 0.02), ("0.5s", 0.5), ("1.5 MS", 0.0015), ("2s", 2.0)]
+)
+def test_a_latency_has_its_unit(text: str, seconds: float) -> None:
+    """`--max-latency` is read in milliseconds or seconds, as they are written."""
+    assert durations.latency(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["20", "0ms", "", "ms", "20m", "-1ms", "1e3ms"])
+def test_a_latency_without_its_unit_is_refused(text: str) -> None:
+    """20 may be seconds or milliseconds: a limit of twenty seconds would be none."""
+    with pytest.raises(UsageError, match="--max-latency"):
+        durations.latency(text)
