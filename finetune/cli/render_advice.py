@@ -102,12 +102,12 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("chosen by")
     for c in found.contenders:
-        by = {"table": found.table, "trials": found.chosen}
+        by = [w for w, s in (("table", found.table), ("measured", found.chosen)) if s == c.strategy]
         cells = _figures(c, table=found.table)
         table.add_row(
             c.strategy,
             *(cells if wide else (*cells[:2], cells[3])),
-            " and ".join(who for who, what in by.items() if what == c.strategy),
+            "both" if len(by) > 1 else "".join(by),
             style="bold green4" if c.strategy == found.best else None,
         )
     out.print(

@@ -38,7 +38,7 @@ def run_comparison(options: Options, listener: Listener) -> Comparison:
     for name in TRANSFERS:
         why = _too_long(analysis, probes, measured, name, clock)
         if why is not None:
-            listener.note(f"{name}: not started, {why}")
+            listener.detail(f"{name}: not started, {why}")
             found.untried[name] = why
             continue
         part = Clock(listener)

@@ -319,7 +319,9 @@ def test_a_leaking_set_is_flagged_by_training(run_cli, image_folder, tmp_path: P
     done = run_cli("train", root, "--strategy", "linear-probe", "--out", tmp_path / "r", *tiny)
 
     assert done.code == 0
-    text = "FT115 1 test image(s) are near duplicates of images trained on (test/a/leak.jpg)"
+    text = (
+        "FT115 warning  1 test image(s) are near duplicates of images trained on (test/a/leak.jpg)"
+    )
     assert text in done.out
 
 

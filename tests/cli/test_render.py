@@ -251,7 +251,7 @@ def test_no_strategy_is_cut_in_a_comparison(capsys) -> None:
     assert out.startswith(COMPARISON.verdict)
     for name in TRANSFERS:
         assert f"\n{name} " in out
-    assert "67 min  table and trials" in out
+    assert "67 min  both" in out
     assert "Next:     finetune train /data/trees --strategy deep" in out
 
 
