@@ -52,7 +52,15 @@ from finetune.records.decision import (
 from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
 from finetune.records.options import Request, resolved
 from finetune.records.robustness import Fall
-from finetune.records.run import BlendPart, HeadFacts, RunFacts, RunResult, RunRow, Stop
+from finetune.records.run import (
+    BlendPart,
+    HeadFacts,
+    RunFacts,
+    RunResult,
+    RunRow,
+    SharesFacts,
+    Stop,
+)
 from finetune.records.training import Begun, EpochRecord, FitProgress
 
 CLASSES = ("ash", "bäy & co")
@@ -223,6 +231,14 @@ FACTS = RunFacts(
     request=REQUEST,
 )
 
+SHARES = SharesFacts(
+    asked="uniform",
+    metric="balanced-accuracy",
+    trained={"ash": 0.75, "bäy & co": 0.25},
+    wanted={"ash": 0.5, "bäy & co": 0.5},
+    shift={"ash": -0.5, "bäy & co": 0.5},
+    reason="you asked for it",
+)
 EXPECTED = (Expectation("stage-probe", 0.8125, (0.7, 0.9), 160),)
 CONTENDER = Contender("partial", 0.875, (0.529, 0.978), 0.3, 0.0, 0.0, 0.0, 10.5)
 COMPARISON = Comparison(
@@ -358,6 +374,7 @@ EXAMPLES: tuple[Any, ...] = (
     RESULT,
     FACTS.head,
     BLEND_PART,
+    SHARES,
     FACTS,
     ClassProbability("ash", 0.75),
     Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),

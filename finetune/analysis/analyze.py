@@ -18,7 +18,8 @@ from finetune.backbones import features
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
 from finetune.data import decoding, examination, findings, scales
-from finetune.heads import calibration, cross_validation, ridge
+from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
+from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import clusters, paired
 from finetune.records.analysis import Part, Upright
 from finetune.records.backbone import BackboneFacts, Box
@@ -29,6 +30,7 @@ from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.runs.resume import Progress
 from finetune.storage import arrays
+from finetune.storage.arrays import Array
 
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
 # 2026-11-23).
@@ -43,7 +45,8 @@ class Analysis:
     `class_counts` int64[C] counts all images that are not test, also those that were not looked at;
     `examined` is None where nothing was checked; `scales` are of pictures of more than 8 bits.
     `progress` is where a training keeps what it has done; None where nothing is trained. `choice`
-    is the backbone's, where the user has named none.
+    is the backbone's, where the user has named none. `wanted`
+    are the classes' shares where the model will be used; None for those of these images.
     """
 
     options: Options
@@ -62,6 +65,7 @@ class Analysis:
     scales: tuple[Scale, ...] = ()
     progress: Progress | None = None
     choice: BackboneChoice | None = None
+    wanted: Wanted | None = None
 
     @property
     def facts(self) -> BackboneFacts:
@@ -124,7 +128,40 @@ class Analysis:
 
     def yardstick(self, rows: npt.NDArray[np.int64]) -> paired.Yardstick:
         """What models are compared by on some rows."""
-        return paired.Yardstick(groups=clusters.renumbered(self.groups, rows))
+        metric, groups = self.options.decision.judged_by, clusters.renumbered(self.groups, rows)
+        shares = self.wanted if metric == "macro-f1" else self.counting
+        weights = None if shares is None else shares.weights(self.labels[rows])
+        return paired.Yardstick(metric, weights, groups)
+
+    @property
+    def counting(self) -> Wanted | None:
+        """The shares that classes have where models are compared; None for those of the images."""
+        if self.options.decision.judged_by in ("balanced-accuracy", "macro-f1"):
+            return logit_adjustment.uniform(len(self.dataset.classes))
+        return self.wanted
+
+    def shift(self, *, weighed: bool = False) -> Array | None:
+        """What moves calibrated logits to the wanted shares, float64[C]; None where nothing does.
+
+        Args:
+            weighed: Whether the model learnt with class weights.
+        """
+        return None if self.wanted is None else self.wanted.shift(self.labels, weighed=weighed)
+
+    def calibrated(
+        self, logits: Array, rows: npt.NDArray[np.int64], *, weighed: bool = False
+    ) -> tuple[float, Array]:
+        """Temperature of held-out scores, and their probabilities at the wanted shares.
+
+        Args:
+            logits: float64[M, C] of a model that has not seen the rows.
+            rows: int64[M].
+            weighed: As for `shift`.
+        """
+        labels, shift = self.labels[rows], self.shift(weighed=weighed)
+        weights = None if self.wanted is None else self.wanted.weights(labels)
+        temperature = calibration.fit_temperature(logits, labels, shift, weights)
+        return temperature, calibration.probabilities(logits, temperature, shift)
 
     @property
     def in_train(self) -> npt.NDArray[np.bool_]:
@@ -219,6 +256,7 @@ def analyze(
         examined=examined,
         scales=scaled,
         choice=choice,
+        wanted=seen.wanted,
     )
 
 

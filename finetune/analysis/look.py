@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.analysis.clock import Clock
-from finetune.data import examination, findings, scales
+from finetune.data import class_shares, examination, findings, scales
+from finetune.heads import logit_adjustment
+from finetune.heads.logit_adjustment import Wanted
 from finetune.records.choices import TUNED
 from finetune.records.dataset import Sample, Scale, Splits
 from finetune.records.errors import DataError, UsageError
@@ -19,10 +22,14 @@ from finetune.training import recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A data set before any network has seen it: its parts, and how deep pictures are scaled."""
+    """A data set before any network has seen it: its parts, and how deep pictures are scaled.
+
+    `wanted` are the classes' shares where the model will be used; None for those of the images.
+    """
 
     examined: examination.Examination
     scaled: tuple[Scale, ...]
+    wanted: Wanted | None = None
 
     @property
     def fitting(self) -> tuple[Sample, ...]:
@@ -48,6 +55,7 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
         splits = examined.splits
         _require_readable(examined, root)
         _require_validation(options, splits)
+        wanted = _wanted(options.decision.prior, examined.dataset.classes)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
         if kept:
             run_folder.require_room(splits)
@@ -59,7 +67,19 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
             listener.note(f"{finding.code} {finding.title}")
     for scale in scaled:
         listener.detail(scale.reason)
-    return Seen(examined=examined, scaled=scaled)
+    return Seen(examined=examined, scaled=scaled, wanted=wanted)
+
+
+def _wanted(prior: str, classes: Sequence[str]) -> Wanted | None:
+    """What `--prior` asks for; None where the classes stay as frequent as they are.
+
+    Raises:
+        DataError: a file of shares that is not one of these classes.
+    """
+    if prior in ("train", "uniform"):
+        return None if prior == "train" else logit_adjustment.uniform(len(classes))
+    path = Path(prior)
+    return Wanted(class_shares.matched(class_shares.read(path), classes, path))
 
 
 def _require_readable(examined: examination.Examination, root: Path) -> None:

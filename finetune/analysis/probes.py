@@ -13,9 +13,10 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.backbones.inference import TOP, Layout
 from finetune.heads import cross_validation, kernels
-from finetune.metrics import clusters
+from finetune.heads.logit_adjustment import Wanted
+from finetune.metrics import clusters, paired
 from finetune.records.analysis import StageScore
-from finetune.records.choices import Strategy
+from finetune.records.choices import Metric, Strategy
 from finetune.storage.arrays import Array, Labels
 
 CLEARLY = 2.0  # standard errors of a difference
@@ -25,12 +26,14 @@ CLEARLY = 2.0  # standard errors of a difference
 class Probes:
     """Cross-validated linear classifiers: on the top features, and on others where wanted.
 
-    `curve` is the learning curve of the best: images and error.
+    `curve` is the learning curve of the best: images and error. `metric` is what models are
+    compared by.
     """
 
     top: cross_validation.LeftOut
     others: tuple[cross_validation.LeftOut, ...]
     curve: tuple[tuple[int, float], ...]
+    metric: Metric = "accuracy"
 
     @property
     def best(self) -> cross_validation.LeftOut:
@@ -42,6 +45,8 @@ class Probes:
         """
         best = min((self.top, *self.others), key=lambda c: c.score.log_loss)
         less = self.top.losses - best.losses
+        if best.weights is not None:
+            less = paired.counted(less, best.weights)
         noise = float(less.std(ddof=1)) / len(less) ** 0.5
         if best.groups is not None:
             noise = clusters.standard_error(less, best.groups)
@@ -58,9 +63,16 @@ class Probes:
 
     @property
     def error(self) -> float:
-        """The best one's, no worse than guessing: of few images it can be, by chance."""
+        """The best one's, no worse than guessing: of few images it can be, by chance.
+
+        One less what models are compared by; for the log loss, one less the accuracy.
+        """
         classes = len(np.unique(self.best.labels))
-        return min(1.0 - self.best.score.accuracy, 1.0 - 1.0 / classes)
+        right = self.best.score.accuracy
+        if self.metric not in ("accuracy", "log-loss"):
+            by = paired.Yardstick(self.metric, self.best.weights)
+            right = paired.value(self.best.logits, self.best.labels, by)
+        return min(1.0 - right, 1.0 - 1.0 / classes)
 
     @property
     def table(self) -> tuple[StageScore, ...]:
@@ -81,12 +93,18 @@ def stage_sets(stages: tuple[str, ...], first: str) -> dict[str, tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """Labelled features on which linear classifiers are ranked, and the kernel of each stage."""
+    """Labelled features on which linear classifiers are ranked, and the kernel of each stage.
+
+    `wanted` are the classes' shares where the model will be used (None: those of the labels),
+    `metric` is what models are compared by.
+    """
 
     known: dict[str, Array]
     layout: Layout
     labels: Labels
     groups: Sequence[str]
+    wanted: Wanted | None = None
+    metric: Metric = "accuracy"
 
     def probes(
         self,
@@ -98,11 +116,12 @@ class Ranked:
         for i, (name, taps) in enumerate(candidates.items()):
             kernel = kernels.combined(self.known, taps)
             width = sum(self.layout[tap][1] - self.layout[tap][0] for tap in taps)
-            found.append(
-                cross_validation.leave_out(name, taps, kernel, self.labels, width, self.groups)
+            one = cross_validation.leave_out(
+                name, taps, kernel, self.labels, width, self.groups, wanted=self.wanted
             )
+            found.append(one)
             progress(i + 1, len(candidates))
-        return Probes(found[0], tuple(found[1:]), ())
+        return Probes(found[0], tuple(found[1:]), (), self.metric)
 
 
 def ranked(
@@ -135,6 +154,7 @@ def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
         groups = [analysis.samples[i].unit for i in rows]
         layout, labels = analysis.table.layout, analysis.labels[rows]
         known = ranked(analysis.table.rows[rows], layout, labels, groups, candidates)
+        known = replace(known, wanted=analysis.wanted, metric=analysis.options.decision.judged_by)
         probes = known.probes(candidates, analysis.listener.progress)
         best = probes.best
         if len(best.labels) < size.CURVE_PER_CLASS * len(analysis.dataset.classes):

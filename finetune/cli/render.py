@@ -94,10 +94,11 @@ def show_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> None:
         f"[bold green4]{metrics.accuracy:.1%}[/] {style.shown(summary.accuracy(metrics, on))}"
     )
     render_findings.print_standing(out, evaluation)
+    even = summary.balanced(metrics) or f"balanced accuracy {metrics.balanced_accuracy:.1%}"
     style.row(
         out,
         "Also:",
-        f"balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 {metrics.macro_f1:.1%} · "
+        f"{even} · macro F1 {metrics.macro_f1:.1%} · "
         f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}",
     )
     render_findings.print_mistakes(out, metrics)

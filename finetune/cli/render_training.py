@@ -30,6 +30,8 @@ def show_result(result: RunResult, *, verbose: bool = False) -> None:
     )
     if result.parts:
         out.print(escape(summary.together(result.parts)))
+    if (even := summary.balanced(metrics)) is not None:
+        style.row(out, "Classes:", even)
     render_findings.print_standing(out, result)
     print_choice(out, summary.reasons(result))
     render_backbones.print_backbones(out, result.backbone_choice)

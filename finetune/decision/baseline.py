@@ -13,9 +13,9 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.backbones import engine
 from finetune.backbones.inference import TOP
-from finetune.decision import blend, fitted, prior, refit, trials
+from finetune.decision import blend, fitted, imbalance, prior, refit, trials
 from finetune.decision.fitted import FittedModel
-from finetune.heads import calibration
+from finetune.heads import logit_adjustment
 from finetune.metrics import classification, paired
 from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline
@@ -56,11 +56,13 @@ def judge(
     better = gain > gain_error or (gain >= 0 and less > less_error)
     kept = better if allowed is None else gain >= -allowed
     winner = "tuned model" if kept else "probe"
+    mine, other = (_told(p, labels, by) for p in (tuned, probed))
+    points = f"{100 * gain:+.1f} ± {100 * gain_error:.1f} points"
+    loss = f"{-less:+.3f} ± {less_error:.3f}"
+    told = f"{loss}{by.by}" if by.metric == "log-loss" else f"{points}{by.by} (log loss {loss})"
     reason = (
-        f"The {winner} is kept: on {how}, the tuned model has {100 * correct[0].mean():.1f} %, "
-        f"the best probe ({probe_name}) {100 * correct[1].mean():.1f} %, a difference of "
-        f"{100 * gain:+.1f} ± {100 * gain_error:.1f} points{by.by} (log loss {-less:+.3f} ± "
-        f"{less_error:.3f})"
+        f"The {winner} is kept: on {how}, the tuned model has {mine}, the best probe "
+        f"({probe_name}) {other}, a difference of {told}"
     )
     return Baseline(
         kept="tuned" if kept else "probe",
@@ -71,6 +73,17 @@ def judge(
         probe_log_loss=float(losses[1].mean()),
         reason=reason,
     )
+
+
+def _told(
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], by: paired.Yardstick
+) -> str:
+    """What models are compared by, of one of them: `81.5 %`, or `a log loss of 0.310`."""
+    found = paired.value(probabilities, labels, by)
+    if by.metric == "log-loss":
+        return f"a log loss of {found:.3f}"
+    name = "" if by.metric == "accuracy" else f" {imbalance.spoken(by.metric)}"
+    return f"{100 * found:.1f} %{name}"
 
 
 def tuned(  # noqa: PLR0913 - what is known already is as much part of it as what is to do
@@ -193,8 +206,11 @@ def _model(
 ) -> FittedModel:
     """Calibrate on the held-out scores; they are also the estimate before the test."""
     labels = analysis.labels[trial.held]
-    temperature = calibration.fit_temperature(trial.logits, labels)
-    probabilities = calibration.probabilities(trial.logits, temperature)
+    temperature, probabilities = analysis.calibrated(
+        trial.logits, trial.held, weighed=trial.weighed
+    )
+    head = replace(outcome.head, temperature=temperature)
+    shift = analysis.shift(weighed=trial.weighed)
     # The run keeps the converted network, so it is there for the test, too. A training that was
     # stopped is not tested, and its network not kept.
     images = None if outcome.stopped is None else 0
@@ -205,7 +221,8 @@ def _model(
         runtime=runtime,
         tensors=backbone.arrays,
         graph=lambda: runtime.graph or engine.convert(backbone, plan.side_px),
-        head=replace(outcome.head, temperature=temperature),
+        head=logit_adjustment.moved(head, shift),
+        shift=shift,
         taps=(TOP,),
         side_px=plan.side_px,
         estimate=classification.measure(

@@ -17,7 +17,7 @@ from finetune.analysis.probes import Probes
 from finetune.backbones import joined
 from finetune.decision import trials
 from finetune.decision.fitted import FittedModel
-from finetune.heads import blending, calibration
+from finetune.heads import blending, logit_adjustment
 from finetune.metrics import classification, paired
 from finetune.records.metrics import Baseline
 from finetune.records.options import DecisionOptions
@@ -73,19 +73,22 @@ def verdict(analysis: Analysis, probes: Probes, trial: holdout.Trial, blends: Bl
     """What both together do on the images that a trial held out."""
     tuned, probed, labels = _held_out(analysis, probes, trial)
     groups = [analysis.samples[i].unit for i in trial.held]
-    likely = blending.cross_fitted(tuned, probed, labels, groups, _weights(blends))
-    alone = [
-        calibration.probabilities(z, calibration.fit_temperature(z, labels))
-        for z in (tuned, probed)
-    ]
-    correct, losses = paired.judged((likely, *alone), labels)
-    best = 1 if losses[1].mean() <= losses[2].mean() else 2
-    gain, gain_error = paired.paired(correct[0] - correct[best])
-    less, less_error = paired.paired(losses[best] - losses[0])
+    moves = _moves(analysis, trial)
+    likely = blending.cross_fitted(tuned, probed, labels, groups, _weights(blends), moves)
+    _, mine = analysis.calibrated(tuned, trial.held, weighed=trial.weighed)
+    _, other = analysis.calibrated(probed, trial.held)
+    by = analysis.yardstick(trial.held)
+    log = replace(by, metric="log-loss")
+    first = paired.value(mine, labels, log) <= paired.value(other, labels, log)
+    gain, gain_error, less, less_error = paired.accuracy_gain(
+        likely, mine if first else other, labels, by
+    )
     return Verdict(
-        better="tuned" if best == 1 else "probe",
-        accuracy=float(correct[0].mean()),
-        log_loss=float(losses[0].mean()),
+        better="tuned" if first else "probe",
+        accuracy=paired.value(
+            likely, labels, replace(by, metric="accuracy") if by.metric == "log-loss" else by
+        ),
+        log_loss=paired.value(likely, labels, log),
         gain=gain,
         gain_error=gain_error,
         less=less,
@@ -145,24 +148,30 @@ def together(
     """
     first, second, labels = _held_out(analysis, probes, trial)
     best = probes.best
-    found = blending.fit(first, second, labels, _weights(blends))
+    moves = _moves(analysis, trial)
+    found = blending.fit(first, second, labels, _weights(blends), moves)
     # the probe that answers has learnt from all images: leaving one out says how sure it is
     found = replace(found, temperatures=(found.temperatures[0], best.temperature))
     parts = _parts(analysis, probes, tuned, found)
     body = analysis.body
     halves = joined.halves(parts, (tuned.runtime, body.engine))
     groups = [analysis.samples[i].unit for i in trial.held]
-    likely = blending.cross_fitted(first, second, labels, groups, _weights(blends))
+    likely = blending.cross_fitted(first, second, labels, groups, _weights(blends), moves)
+    # the tuned model's own shift is taken back: that of the blend takes its place
+    own = logit_adjustment.moved(tuned.head, None if tuned.shift is None else -tuned.shift)
     return replace(
         tuned,
         strategy="blend",
         runtime=joined.join(halves),
         graph=lambda: joined.join_graphs((tuned.graph(), body.graph()), halves),
         original=lambda: body.tensors,
-        head=blending.joined(tuned.head, analysis.head(best), found),
+        head=blending.joined(own, analysis.head(best), found),
+        shift=found.shift,
         taps=tuple(name for half in halves for name in half.names),
         side_px=max(part.side_px for part in parts),
-        estimate=classification.measure(likely, labels, analysis.dataset.classes),
+        estimate=classification.measure(
+            likely, labels, analysis.dataset.classes, analysis.yardstick(trial.held).groups
+        ),
         parts=parts,
     )
 
@@ -194,6 +203,15 @@ def _held_out(
     """Logits of the trial's model and of the best probe, and the labels."""
     rival = trials._rival_logits(analysis, probes.best, trial)
     return trial.logits, rival, np.asarray(analysis.labels[trial.held])
+
+
+def _moves(analysis: Analysis, trial: holdout.Trial) -> blending.Moves | None:
+    """What moves both to the wanted shares, and how much held-out images count there."""
+    first, second = analysis.shift(weighed=trial.weighed), analysis.shift()
+    if analysis.wanted is None or first is None or second is None:
+        return None
+    counted = analysis.wanted.weights(analysis.labels[trial.held])
+    return blending.Moves(first=first, second=second, counted=counted)
 
 
 def _weights(blends: Blends) -> Sequence[float]:

@@ -10,7 +10,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import check_pictures
-from finetune.decision import explain, forecast, full_size, prior, table, transfer
+from finetune.decision import explain, forecast, full_size, imbalance, prior, table, transfer
 from finetune.decision.planning import plan_for
 from finetune.records.analysis import DatasetProfile, Reason, SizeProfile
 from finetune.records.choices import TRANSFERS, TUNED, Size, Strategy, spoken
@@ -51,16 +51,17 @@ def decide(
         UsageError: the strategy that the user named does not fit the budget that the user gave.
     """
     found = _decided(analysis, probes, measured, clock, trials=trials)
-    if analysis.choice is None:
-        return found
-    reasons = (Reason("backbone", analysis.choice.reason), *found.advice.reasons)
-    return replace(found, advice=replace(found.advice, reasons=reasons))
+    advice = imbalance.told(found.advice, analysis, probes.best)
+    if analysis.choice is not None:
+        reasons = (Reason("backbone", analysis.choice.reason), *advice.reasons)
+        advice = replace(advice, reasons=reasons)
+    return replace(found, advice=advice)
 
 
 def _decided(
     analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
 ) -> Decision:
-    """The choice without what came before it."""
+    """The choice without what came before it, and what is to be said of uneven classes."""
     asked = analysis.options.decision
     size: SizeProfile | Size = asked.size or measured.size
     similarity = asked.similarity or measured.similarity

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from finetune.analysis.analyze import Analysis
 from finetune.backbones.inference import Engine
 from finetune.deploy.predictor import Predictor
-from finetune.heads import calibration, cross_validation, ridge
+from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
 from finetune.metrics import classification
 from finetune.records.backbone import HALF, Box
 from finetune.records.choices import Strategy
@@ -20,6 +20,7 @@ from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline, Metrics
 from finetune.records.run import BlendPart
 from finetune.records.training import EpochRecord
+from finetune.storage.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class FittedModel:
 
     `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had;
     `plan` is that of a tuned model as it was carried out; `stopped` is what ended its training
-    before its time. Of a blend, `parts` are its two networks, of which `tensors` are the tuned
-    one's and `original` gives the other's.
+    before its time; `shift` float64[C] moves calibrated scores to the wanted shares of the classes,
+    and stands in the head. Of a blend, `parts` are its two networks, of which `tensors` are the
+    tuned one's and `original` gives the other's.
     """
 
     strategy: Strategy
@@ -45,6 +47,7 @@ class FittedModel:
     floor: Baseline | None = None
     plan: Plan | None = None
     stopped: BaseException | None = None
+    shift: Array | None = None
     parts: tuple[BlendPart, ...] = ()
     original: Callable[[], Mapping[str, npt.NDArray[Any]]] | None = None
 
@@ -61,7 +64,8 @@ class FittedModel:
 
 def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:
     """Fit the head on every image that is not test; its estimate is the cross-validated one."""
-    head = analysis.head(chosen)
+    shift = analysis.shift()
+    head = logit_adjustment.moved(analysis.head(chosen), shift)
     probabilities = calibration.probabilities(chosen.logits, chosen.temperature)
     return FittedModel(
         strategy=name,
@@ -75,4 +79,5 @@ def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy)
             probabilities, chosen.labels, analysis.dataset.classes, chosen.groups
         ),
         estimate_source="images by leave-one-out cross-validation, which also chose l2",
+        shift=shift,
     )

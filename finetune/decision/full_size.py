@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.probes import Probes
 from finetune.heads import ridge
+from finetune.metrics import paired
 
 # Images that judge: the standard error of an error of one in ten is 0.7 points.
 JUDGED = 2000
@@ -34,6 +36,11 @@ def probe_error(analysis: Analysis, probes: Probes) -> float:
     head = analysis.head(probes.best, learn)
     scores = ridge.score(head, analysis.blocks(probes.best.score.taps, held).rows)
     error = float(np.mean(scores.argmax(axis=1) != analysis.labels[held]))
+    if analysis.counting is not None:
+        _, likely = analysis.calibrated(scores, held)
+        by = replace(analysis.yardstick(held), groups=None)
+        by = replace(by, metric="accuracy") if by.metric == "log-loss" else by
+        error = 1.0 - paired.value(likely, analysis.labels[held], by)
     found = at(analysis.images, (ranked, probes.error), (len(learn), error))
     return min(found, 1.0 - 1.0 / len(analysis.dataset.classes))
 

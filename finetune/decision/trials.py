@@ -15,7 +15,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.backbones.inference import TOP
 from finetune.decision.planning import plan_for
-from finetune.heads import calibration, cross_validation, ridge
+from finetune.heads import cross_validation, ridge
 from finetune.metrics import paired
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import Strategy
@@ -58,6 +58,8 @@ def material(
             progress=analysis.progress,
             scales=analysis.scales,
             box=analysis.box,
+            wanted=analysis.wanted,
+            counting=analysis.counting,
         )
 
 
@@ -84,10 +86,8 @@ def _held_out(
     """Calibrated probabilities of the trial's model and of the best probe, and the labels."""
     labels = analysis.labels[trial.held]
     rival = _rival_logits(analysis, probes.best, trial)
-    mine, other = (
-        calibration.probabilities(s, calibration.fit_temperature(s, labels))
-        for s in (trial.logits, rival)
-    )
+    _, mine = analysis.calibrated(trial.logits, trial.held, weighed=trial.weighed)
+    _, other = analysis.calibrated(rival, trial.held)
     return mine, other, labels
 
 
@@ -146,7 +146,8 @@ def run_trials(
         with clock.step("trial", f"trying {tuning}: {plan.epochs} epochs at {plan.side_px} px"):
             found = holdout.on_part(made, plan, learn, held)
             part = (rows[learn], rows[held])
-            gain, noise, _, _ = lead(analysis, probes, holdout.Trial((part,), found, None, ""))
+            one = holdout.Trial((part,), found, None, "", full.class_weights)
+            gain, noise, _, _ = lead(analysis, probes, one)
         results.append(
             TrialResult(
                 strategy=tuning,
@@ -165,7 +166,8 @@ def run_trials(
             break
     judged = sum(len(held) for _, held in parts)
     how = f"images, each classified after a short trial on {len(parts[0][0])} others"
-    trial = holdout.Trial(tuple(parts), np.concatenate(logits), None, f"{judged} {how}")
+    scores = np.concatenate(logits)
+    trial = holdout.Trial(tuple(parts), scores, None, f"{judged} {how}", full.class_weights)
     return Trials(made, trial, tuple(results))
 
 

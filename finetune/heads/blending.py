@@ -11,11 +11,12 @@ It is again a vector of logits with a temperature, and of two linear heads it is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from finetune.heads import calibration, cross_validation
+from finetune.heads.logit_adjustment import moved
 from finetune.heads.ridge import Head
 from finetune.storage.arrays import Array, Labels
 
@@ -30,12 +31,36 @@ class Blend:
     """How two classifiers answer together.
 
     `weight` is the first one's share in 0..1, `temperatures` are those of the two, each by itself,
-    `temperature` is that of their mean.
+    `temperature` is that of their mean; `shift` float64[C] is added to that mean / temperature
+    where classes will have other shares.
     """
 
     weight: float
     temperatures: tuple[float, float]
     temperature: float
+    shift: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moves:
+    """What moves both to other shares of the classes (`logit_adjustment`), float64[C] each.
+
+    Images count by `counted` float64[N].
+    """
+
+    first: Array
+    second: Array
+    counted: Array
+
+    def of(self, rows: Labels) -> Moves:
+        """The same for some of the images."""
+        some = self.counted[rows]
+        return replace(self, counted=some / some.mean())
+
+    def shift(self, weight: float) -> Array:
+        """What moves a blend with that share of the first."""
+        out: Array = weight * self.first + (1 - weight) * self.second
+        return out
 
 
 def mixed(first: Array, second: Array, weight: float, temperatures: tuple[float, float]) -> Array:
@@ -44,7 +69,13 @@ def mixed(first: Array, second: Array, weight: float, temperatures: tuple[float,
     return out
 
 
-def fit(first: Array, second: Array, labels: Labels, weights: Sequence[float] = WEIGHTS) -> Blend:
+def fit(
+    first: Array,
+    second: Array,
+    labels: Labels,
+    weights: Sequence[float] = WEIGHTS,
+    moves: Moves | None = None,
+) -> Blend:
     """The weight and the temperatures with the least log loss on held-out logits.
 
     Args:
@@ -52,21 +83,30 @@ def fit(first: Array, second: Array, labels: Labels, weights: Sequence[float] = 
         second: The same of the other, on the same images.
         labels: int64[N].
         weights: What is tried; of equal ones the first.
+        moves: Where classes will have other shares than among the images learnt from.
     """
-    own = (calibration.fit_temperature(first, labels), calibration.fit_temperature(second, labels))
+    counted = None if moves is None else moves.counted
+    shifts = (None, None) if moves is None else (moves.first, moves.second)
+    own = (
+        calibration.fit_temperature(first, labels, shifts[0], counted),
+        calibration.fit_temperature(second, labels, shifts[1], counted),
+    )
     tried = []
     for weight in weights:
         logits = mixed(first, second, weight, own)
-        temperature = calibration.fit_temperature(logits, labels)
-        tried.append((calibration.log_loss(logits / temperature, labels), weight, temperature))
-    _, weight, temperature = min(tried, key=lambda t: t[0])
-    return Blend(weight=weight, temperatures=own, temperature=temperature)
+        shift = None if moves is None else moves.shift(weight)
+        temperature = calibration.fit_temperature(logits, labels, shift, counted)
+        scaled = logits / temperature if shift is None else logits / temperature + shift
+        loss = calibration.log_loss(scaled, labels, counted)
+        found = Blend(weight=weight, temperatures=own, temperature=temperature, shift=shift)
+        tried.append((loss, found))
+    return min(tried, key=lambda t: t[0])[1]
 
 
 def probabilities(blend: Blend, first: Array, second: Array) -> Array:
     """What a blend says, float64[N, C], of raw logits float64[N, C]."""
     logits = mixed(first, second, blend.weight, blend.temperatures)
-    return calibration.probabilities(logits, blend.temperature)
+    return calibration.probabilities(logits, blend.temperature, blend.shift)
 
 
 def cross_fitted(
@@ -75,6 +115,7 @@ def cross_fitted(
     labels: Labels,
     groups: Sequence[str],
     weights: Sequence[float] = WEIGHTS,
+    moves: Moves | None = None,
 ) -> Array:
     """Probabilities float64[N, C] of a blend whose weight was fitted without the image they are of.
 
@@ -84,12 +125,14 @@ def cross_fitted(
         labels: int64[N].
         groups: Images with equal ones are judged together.
         weights: As for `fit`.
+        moves: As for `fit`.
     """
     out = np.empty_like(first)
     part = cross_validation.folds(labels, groups, PARTS)
     for number in range(PARTS):
         inside, outside = (np.flatnonzero(part == n) for n in (number, 1 - number))
-        blend = fit(first[outside], second[outside], labels[outside], weights)
+        some = None if moves is None else moves.of(outside)
+        blend = fit(first[outside], second[outside], labels[outside], weights, some)
         out[inside] = probabilities(blend, first[inside], second[inside])
     return out
 
@@ -97,11 +140,12 @@ def cross_fitted(
 def joined(first: Head, second: Head, blend: Blend) -> Head:
     """The one head of a blend: it reads the features of both side by side, the first one's first.
 
-    Its temperature is that of the mean.
+    Its temperature is that of the mean, the shift of the blend stands in its bias.
     """
     shares = blend.weight / blend.temperatures[0], (1 - blend.weight) / blend.temperatures[1]
-    return Head(
+    head = Head(
         weight=np.concatenate([shares[0] * first.weight, shares[1] * second.weight], axis=1),
         bias=shares[0] * first.bias + shares[1] * second.bias,
         temperature=blend.temperature,
     )
+    return moved(head, blend.shift)

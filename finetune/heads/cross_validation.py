@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.heads import calibration, kernels
-from finetune.metrics import clusters
+from finetune.heads.logit_adjustment import Wanted
+from finetune.metrics import clusters, paired
 from finetune.records.analysis import StageScore
 from finetune.storage.arrays import Array, Labels
 
@@ -39,6 +40,8 @@ class LeftOut:
     """Leave-one-out result for one set of features: scores float64[N, C] before temperature.
 
     `groups` int64[N] says which images were left out together; None where each was by itself.
+    Where classes will have other shares, logits are those there and images count by `weights`
+    float64[N].
     """
 
     score: StageScore
@@ -46,6 +49,7 @@ class LeftOut:
     temperature: float
     labels: Labels
     groups: clusters.Clusters | None = None
+    weights: Array | None = None
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -75,6 +79,8 @@ def leave_out(
     labels: Labels,
     dimensions: int,
     groups: Sequence[str] = (),
+    *,
+    wanted: Wanted | None = None,
 ) -> LeftOut:
     """Leave-one-out scores at the penalty with the least calibrated log loss.
 
@@ -86,15 +92,20 @@ def leave_out(
         dimensions: Number of features, for the table.
         groups: Images with equal ones (copies, the same patient) are left out together: one would
             answer for the other. Without groups each is left out alone.
+        wanted: The classes' shares where the model will be used; None for those of the labels.
     """
+    shift = None if wanted is None else wanted.shift(labels)
+    weights = None if wanted is None else wanted.weights(labels)
     tried = []
     for penalty, logits in _path(kernel, labels, _together(groups)):
-        temperature = calibration.fit_temperature(logits, labels)
-        tried.append(
-            (calibration.log_loss(logits / temperature, labels), penalty, temperature, logits)
-        )
+        temperature = calibration.fit_temperature(logits, labels, shift, weights)
+        moved = logits if shift is None else logits + temperature * shift
+        loss = calibration.log_loss(moved / temperature, labels, weights)
+        tried.append((loss, penalty, temperature, moved))
     loss, penalty, temperature, logits = min(tried, key=lambda t: t[0])
-    correct = logits.argmax(axis=1) == labels
+    correct = (logits.argmax(axis=1) == labels).astype(np.float64)
+    if weights is not None:
+        correct = paired.counted(correct, weights)
     together = clusters.number(groups) if groups else None
     score = StageScore(
         name=name,
@@ -105,9 +116,9 @@ def leave_out(
         penalty=penalty,
         standard_error=float(correct.std() / np.sqrt(len(correct)))
         if together is None
-        else clusters.standard_error(correct.astype(np.float64), together),
+        else clusters.standard_error(correct, together),
     )
-    return LeftOut(score, logits, temperature, labels, together)
+    return LeftOut(score, logits, temperature, labels, together, weights)
 
 
 def learning_curve(

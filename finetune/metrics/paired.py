@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +41,20 @@ def accuracy_gain(
     """How much better `tuned` is than `probed`, with its noise, and how much less its loss.
 
     Noise is the standard error of the paired difference; both are float64[N, C] probabilities of
-    the same images. Better is more of the yardstick's metric; of a log loss less.
+    the same images. Better is more of the yardstick's metric. Where that is the log loss, the gain
+    is told as if of the errors the same share were saved as of the loss: a tenth less log loss is a
+    tenth fewer errors, so that what is believed of accuracy can be held against it.
     """
-    mine, other = (contributions(p, labels, by) for p in (tuned, probed))
-    log = Yardstick("log-loss", by.weights, by.groups)
+    log = replace(by, metric="log-loss")
     losses = [contributions(p, labels, log) for p in (tuned, probed)]
-    return *paired(mine - other, by.groups), *paired(losses[0] - losses[1], by.groups)
+    less = losses[0] - losses[1]
+    if by.metric == "log-loss":
+        error = 1 - contributions(probed, labels, replace(by, metric="accuracy")).mean()
+        gain = less * float(error / max(-losses[1].mean(), 1e-12))
+    else:
+        mine, other = (contributions(p, labels, by) for p in (tuned, probed))
+        gain = mine - other
+    return *paired(gain, by.groups), *paired(less, by.groups)
 
 
 def judged(
@@ -101,10 +109,13 @@ def contributions(
     each: Floats = correct
     if by.metric == "log-loss":
         each = -classification.log_losses(probabilities, labels)
-    if weights is None:
-        return each
-    mean = float((weights * each).mean())
-    out: Floats = mean + weights * (each - mean)
+    return each if weights is None else counted(each, weights)
+
+
+def counted(values: Floats, weights: Floats) -> Floats:
+    """Contributions float64[N] to the mean of values that count by weights of mean one."""
+    mean = float((weights * values).mean())
+    out: Floats = mean + weights * (values - mean)
     return out
 
 

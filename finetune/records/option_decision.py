@@ -49,4 +49,19 @@ DECISION = (
         unset="measured",
         help="Similarity to ImageNet.",
     ),
+    Option(
+        name="prior",
+        commands="train recommend compare",
+        default="train",
+        metavar="NAME|FILE",
+        help="Shares of the classes where the model will be used: as in train, uniform, or a CSV "
+        "or JSON file of class and share.",
+    ),
+    Option(
+        name="metric",
+        commands="train recommend compare",
+        choices=("accuracy", "balanced-accuracy", "macro-f1", "log-loss"),
+        unset="accuracy; balanced-accuracy with --prior uniform",
+        help="What models are compared by.",
+    ),
 )

@@ -9,6 +9,7 @@ from finetune.records import option_table
 from finetune.records.choices import (
     Fit,
     Interpolation,
+    Metric,
     NearCopies,
     Norm,
     Policy,
@@ -66,6 +67,8 @@ class DecisionOptions:
     """How far to tune, or what decides it; `size` and `similarity` stand for what is measured.
 
     `single` forbids that two networks answer together.
+    `prior` says what the classes' shares will be where the model is used: `train`, `uniform`, or a
+    file of them; `metric` what models are compared by.
     """
 
     strategy: str = _D["strategy"]
@@ -74,6 +77,17 @@ class DecisionOptions:
     size: Size | None = _D["size"]
     similarity: Similarity | None = _D["similarity"]
     single: bool = _D["single"]
+    prior: str = _D["prior"]
+    metric: Metric | None = _D["metric"]
+
+    @property
+    def judged_by(self) -> Metric:
+        """The metric that models are compared by.
+
+        Where classes will be equally frequent the accuracy is the balanced accuracy; else it is the
+        accuracy at the wanted shares.
+        """
+        return self.metric or ("balanced-accuracy" if self.prior == "uniform" else "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +130,8 @@ class Request:
     size: Size | None = _D["size"]
     similarity: Similarity | None = _D["similarity"]
     single: bool = _D["single"]
+    prior: str = _D["prior"]
+    metric: Metric | None = _D["metric"]
     backbone: str = BackboneOptions.name
     weights: str | None = _D["weights"]
     max_latency_s: float | None = _D["max_latency_s"]

@@ -89,6 +89,23 @@ class HeadFacts:
     temperature: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharesFacts:
+    """For which shares of the classes a model's probabilities are, and how that was reached.
+
+    `asked` is what `--prior` was; `trained` and `wanted` are the classes' shares among the images
+    it learnt from and where it will be used; `shift` is what was added to each class's calibrated
+    score: it stands in the bias of the head already. `metric` is what models were compared by.
+    """
+
+    asked: str
+    metric: str
+    trained: dict[str, float]
+    wanted: dict[str, float]
+    shift: dict[str, float]
+    reason: str
+
+
 @dataclass(frozen=True)
 class RunFacts:
     """What is needed to rebuild and trust the model; written as `run.json`.
@@ -97,6 +114,7 @@ class RunFacts:
     `request` is what to ask for again; runs of older versions have none. `backbone_choice` is what
     the backbone was chosen of, where none was named. `parts` are as in the result; the head of a
     blend reads both, and its logits are the weighted mean (docs/decisions/0015-blend.md).
+    `shares` is there where the classes will be more or less frequent than they were in training.
     """
 
     created: str
@@ -117,6 +135,7 @@ class RunFacts:
     request: Request | None = None
     backbone_choice: BackboneChoice | None = None
     parts: tuple[BlendPart, ...] = ()
+    shares: SharesFacts | None = None
     schema_version: int = SCHEMA_VERSION
 
 

@@ -13,6 +13,7 @@ from finetune.records.errors import printable
 from finetune.records.metrics import Metrics
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
+from finetune.report import summary
 from finetune.report.summary import together
 
 _MATRIX_CLASSES = 50  # a larger matrix is no longer read, and grows with the square
@@ -219,13 +220,14 @@ def _classes(metrics: Metrics) -> str:
         [c.name, c.n, rate(c.precision), rate(c.recall), rate(c.f1)]
         for c in mistakes.worst_first(metrics.per_class)
     ]
-    summary = (
-        f'<p class="soft">balanced accuracy {metrics.balanced_accuracy:.1%} · macro F1 '
+    even = summary.balanced(metrics) or f"balanced accuracy {metrics.balanced_accuracy:.1%}"
+    told = (
+        f'<p class="soft">{even} · macro F1 '
         f"{metrics.macro_f1:.1%} · log loss {metrics.log_loss:.3f} · calibration error "
         f"{metrics.calibration_error:.1%}</p>"
     )
     table = _table(["class", "images", "precision", "recall", "F1"], rows)
-    return f"<h2>By class, the least recall first</h2>{table}{summary}"
+    return f"<h2>By class, the least recall first</h2>{table}{told}"
 
 
 def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:

@@ -24,6 +24,15 @@ def accuracy(metrics: Metrics, on: str) -> str:
     )
 
 
+def balanced(metrics: Metrics) -> str | None:
+    """The mean of the classes' recalls with its interval; None where classes are about even."""
+    sizes = [c.n for c in metrics.per_class if c.n]
+    interval = classification.balanced_text(metrics)
+    if not interval or max(sizes) < classification.UNEVEN * min(sizes):
+        return None
+    return f"{metrics.balanced_accuracy:.1%} balanced accuracy ({interval})"
+
+
 def reasons(result: RunResult) -> list[str]:
     """What was chosen and why, in two or three sentences; all reasons are in the recommendation."""
     told = choice(result.recommendation, trials=result.floor is None)
@@ -39,7 +48,8 @@ def together(parts: Sequence[BlendPart]) -> str:
 def choice(advice: Recommendation, *, trials: bool = True) -> list[str]:
     """The choice with its reason, and what the trials have shown or why there was none."""
     tried = [_short(r.text) for r in advice.reasons[:-1] if r.rule == "trial"] if trials else []
-    return [advice.reasons[-1].text, *tried]
+    uneven = [r.text for r in advice.reasons[:-1] if r.rule in ("shares", "metric", "imbalance")]
+    return [advice.reasons[-1].text, *tried, *uneven]
 
 
 def _short(reason: str) -> str:

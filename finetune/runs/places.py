@@ -123,7 +123,9 @@ def place(options: Options, home: Path) -> Path:
 
 def recorded(options: Options) -> Request:
     """The options as they are kept: to be repeated from another folder, into another place."""
-    weights = options.backbone.weights
+    weights, prior = options.backbone.weights, options.decision.prior
+    if prior not in ("train", "uniform"):
+        prior = absolute(prior)
     if weights is not None and os.path.exists(weights):  # noqa: PTH110 - raises for no name
         weights = absolute(weights)
     return replace(
@@ -131,6 +133,7 @@ def recorded(options: Options) -> Request:
         root=absolute(options.data.root),
         out=None,
         resume=False,
+        prior=prior,
         weights=None if weights is None else safe_name(weights),
         command=safe_name(options.output.command),
     )

@@ -15,6 +15,7 @@ from finetune.backbones.inference import TOP
 from finetune.backbones.stages import Backbone
 from finetune.data import decoding
 from finetune.heads import cross_validation, kernels, ridge
+from finetune.heads.logit_adjustment import Wanted
 from finetune.records.backbone import HALF, Box
 from finetune.records.codec import to_json
 from finetune.records.dataset import Scale
@@ -35,7 +36,9 @@ class Material:
 
     `large` uint8[N,S',S',3] is what random crops are cut from, `plain` uint8[N,S,S,3] what the
     network sees; `top` are top features float32[N,F] of `plain`, None for `scratch`. Images with
-    equal `groups` are copies. `progress` is where fits are kept; None where they are not.
+    equal `groups` are copies. `progress` is where fits are kept; None where they are not. `wanted`
+    are the classes' shares where the model will be used, `counting` those by which its epochs are
+    compared; None for those of the images.
     """
 
     backbone: Backbone
@@ -49,6 +52,8 @@ class Material:
     seed: int
     listener: Listener
     progress: Progress | None = None
+    wanted: Wanted | None = None
+    counting: Wanted | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,15 @@ class Trial:
     """Scores float64[M,C] of held-out images before temperature, and who learnt from what.
 
     `parts` pairs the rows learnt from with the rows held out; `tuned` is the model to keep, None
-    where it has still to be made on all images.
+    where it has still to be made on all images. `weighed` says that the models learnt with class
+    weights.
     """
 
     parts: tuple[tuple[Rows, Rows], ...]
     logits: arrays.Array
     tuned: loop.Tuned | None
     how: str
+    weighed: bool = False
 
     @property
     def held(self) -> Rows:
@@ -85,6 +92,8 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     progress: Progress | None = None,
     scales: Sequence[Scale] | None = None,
     box: Box = HALF,
+    wanted: Wanted | None = None,
+    counting: Wanted | None = None,
 ) -> Material:
     """Decode the images at the plan's resolution; take the top features there unless given."""
     run, last, why = setup.frozen(plan, backbone, device, plan.side_px)
@@ -99,7 +108,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     elif top is None:
         top = top_features(backbone, device, plain)
     sources = (backbone, device, large, plain, top, labels, groups, classes, seed, listener)
-    return Material(*sources, progress)
+    return Material(*sources, progress, wanted, counting)
 
 
 def on_split(material: Material, plan: Plan, rows: Rows, val: Rows) -> Trial:
@@ -110,7 +119,7 @@ def on_split(material: Material, plan: Plan, rows: Rows, val: Rows) -> Trial:
     tuned = _fit(material, plan, rows, val)
     how = f"{len(val)} validation images, which also chose the best epoch"
     logits = _logits(material, tuned, val) if tuned.logits is None else tuned.logits
-    return Trial(((rows, val),), logits, tuned, how)
+    return Trial(((rows, val),), logits, tuned, how, plan.class_weights)
 
 
 def on_two_folds(
@@ -132,7 +141,7 @@ def on_two_folds(
         logits.append(on_part(material, plan, rows, held))
         judged = np.concatenate(logits)
         how = f"{len(judged)} images, each classified by a model tuned on the other fold"
-        trial = Trial(parts[:number], judged, None, how)
+        trial = Trial(parts[:number], judged, None, how, plan.class_weights)
         if number == 1 and enough(trial):
             break
     return trial
@@ -188,13 +197,24 @@ def _fit(
         material.backbone,
         start,
         state.Split(Some(material.large, rows), labels),
-        None if val is None else state.Split(Some(material.plain, val), material.labels[val]),
+        None if val is None else _validation(material, plan, labels, val),
         classes=material.classes,
         device=material.device,
         seed=material.seed,
         listener=material.listener,
         slot=_slot(material, plan, rows, val),
         until=until,
+    )
+
+
+def _validation(material: Material, plan: Plan, learnt: Rows, val: Rows) -> state.Split:
+    """Validation images, and how their scores are judged after learning from images of labels."""
+    labels, wanted, counting = material.labels[val], material.wanted, material.counting
+    return state.Split(
+        Some(material.plain, val),
+        labels,
+        shift=None if wanted is None else wanted.shift(learnt, weighed=plan.class_weights),
+        weights=None if counting is None else counting.weights(labels),
     )
 
 

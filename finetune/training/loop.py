@@ -119,7 +119,7 @@ def _attempt(
     plan, backbone, head = loop.plan, loop.backbone, loop.head
     best, history = state.known(found, loop, listener)
     if not history and val is not None and start is not None:
-        best.offer(0, state.forward(loop, val.pixels), val.labels, loop)
+        best.offer(0, state.forward(loop, val.pixels), val, loop)
     stopped = None
     try:
         for epoch in range(len(history) + 1, loop.last + 1):

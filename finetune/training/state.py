@@ -28,10 +28,16 @@ CLIP = 1.0  # gradient norm; guards the first steps on a head that does not fit 
 
 @dataclass(frozen=True)
 class Split:
-    """Pixels uint8[N,S,S,3] with labels int64[N]."""
+    """Pixels uint8[N,S,S,3] with labels int64[N].
+
+    Where classes will have other shares, or count otherwise: `shift` float64[C] is added to
+    calibrated scores, and images count by `weights` float64[N].
+    """
 
     pixels: npt.NDArray[np.uint8] | Some
     labels: npt.NDArray[np.int64]
+    shift: Array | None = None
+    weights: Array | None = None
 
 
 # What a slot holds of an earlier process: the tensors, and the facts beside them.
@@ -198,11 +204,9 @@ class Best:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     logits: Array | None = None
 
-    def offer(
-        self, epoch: int, logits: Array, labels: npt.NDArray[np.int64], loop: Loop
-    ) -> tuple[float, bool]:
+    def offer(self, epoch: int, logits: Array, val: Split, loop: Loop) -> tuple[float, bool]:
         """Keep a copy of all that training may change if the loss is the least so far."""
-        loss = calibration.calibrated_log_loss(logits, labels)
+        loss = calibration.calibrated_log_loss(logits, val.labels, val.shift, val.weights)
         if not loss < self.loss:
             return loss, False
         tensors = {name: tensor.clone() for name, tensor in _changing(loop).items()}
@@ -273,7 +277,7 @@ def validated(record: EpochRecord, best: Best, loop: Loop, val: Split) -> EpochR
     """The record with validation figures; the best weights are kept on the way."""
     logits = forward(loop, val.pixels)
     accuracy = float((logits.argmax(axis=1) == val.labels).mean())
-    loss, improved = best.offer(record.epoch, logits, val.labels, loop)
+    loss, improved = best.offer(record.epoch, logits, val, loop)
     return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from dataclasses import replace
+from pathlib import Path
 
 from finetune import __version__
 from finetune.analysis import analyze, axes, look
@@ -12,6 +13,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import prepared, registry, weights_input
+from finetune.data import class_shares
 from finetune.decision import choose_backbone
 from finetune.records import option_table
 from finetune.records import options as options_of
@@ -29,8 +31,11 @@ def check_options(options: Options) -> None:
 
     Raises:
         UsageError: names the option and what to give instead.
+        DataError: a file of class shares cannot be used.
     """
     options_of.check(options)
+    if options.decision.prior not in ("train", "uniform"):
+        class_shares.read(Path(options.decision.prior))
     asked = options.backbone
     _check_choice(options)
     prepared.require_device(asked.device)

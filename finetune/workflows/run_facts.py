@@ -8,7 +8,7 @@ from datetime import datetime
 
 from finetune.analysis.analyze import Analysis
 from finetune.data import files
-from finetune.decision import fitted
+from finetune.decision import fitted, imbalance
 from finetune.metrics import verdict
 from finetune.records.errors import (
     INTERRUPTED,
@@ -86,4 +86,5 @@ def facts(
         request=asked,
         backbone_choice=analysis.choice,
         parts=model.parts,
+        shares=imbalance.facts(analysis, model.shift),
     )

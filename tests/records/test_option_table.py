@@ -28,7 +28,19 @@ NUMBERS = [option for option in option_table.ALL if option.ends is not None]
 CHOICES = [option for option in option_table.ALL if option.choices]
 
 KEPT = [
-    *("root", "out", "strategy", "policy", "budget_s", "size", "similarity", "single", "backbone"),
+    *(
+        "root",
+        "out",
+        "strategy",
+        "policy",
+        "budget_s",
+        "size",
+        "similarity",
+        "single",
+        "prior",
+        "metric",
+        "backbone",
+    ),
     *(
         "weights",
         "max_latency_s",

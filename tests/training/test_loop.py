@@ -518,9 +518,9 @@ def test_an_unsure_epoch_that_orders_better_is_the_best(tiny: Backbone) -> None:
     labels = np.arange(40) % 2
     sure = 2.0 * np.eye(2)[np.where(np.arange(40) < 4, 1 - labels, labels)]
     unsure = 0.1 * np.eye(2)[np.where(np.arange(40) < 2, 1 - labels, labels)]
-    best = state.Best()
+    best, val = state.Best(), replace(data, labels=labels)
 
-    first, second = (best.offer(i, s, labels, loop) for i, s in enumerate((sure, unsure)))
+    first, second = (best.offer(i, s, val, loop) for i, s in enumerate((sure, unsure)))
 
     assert calibration.log_loss(sure, labels) < calibration.log_loss(unsure, labels)
     assert first[1]
