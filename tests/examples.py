@@ -49,7 +49,14 @@ from finetune.records.decision import (
     Recommendation,
     TrialResult,
 )
-from finetune.records.metrics import Baseline, ClassMetrics, Metrics, Standing, WrongAnswer
+from finetune.records.metrics import (
+    AtShares,
+    Baseline,
+    ClassMetrics,
+    Metrics,
+    Standing,
+    WrongAnswer,
+)
 from finetune.records.options import Request, resolved
 from finetune.records.robustness import Fall
 from finetune.records.run import (
@@ -367,6 +374,7 @@ EXAMPLES: tuple[Any, ...] = (
     RECOMMENDATION,
     HISTORY[0],
     METRICS.per_class[1],
+    AtShares(accuracy=0.75, interval=(0.5, 0.875), log_loss=0.5),
     METRICS,
     WRONG,
     Standing(False, "no better than always answering 'ash'", (FINDING,)),

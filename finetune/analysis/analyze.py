@@ -30,7 +30,7 @@ from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.runs.resume import Progress
 from finetune.storage import arrays
-from finetune.storage.arrays import Array
+from finetune.storage.arrays import Array, Labels
 
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
 # 2026-11-23).
@@ -128,9 +128,13 @@ class Analysis:
 
     def yardstick(self, rows: npt.NDArray[np.int64]) -> paired.Yardstick:
         """What models are compared by on some rows."""
-        metric, groups = self.options.decision.judged_by, clusters.renumbered(self.groups, rows)
+        return self.yardstick_of(self.labels[rows], clusters.renumbered(self.groups, rows))
+
+    def yardstick_of(self, labels: Labels, groups: clusters.Clusters | None) -> paired.Yardstick:
+        """The same on images of these labels int64[N], perhaps others than the rows."""
+        metric = self.options.decision.judged_by
         shares = self.wanted if metric == "macro-f1" else self.counting
-        weights = None if shares is None else shares.weights(self.labels[rows])
+        weights = None if shares is None else shares.weights(labels)
         return paired.Yardstick(metric, weights, groups)
 
     @property

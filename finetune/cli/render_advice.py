@@ -21,7 +21,7 @@ from finetune.decision.table import rule_for
 from finetune.records import durations
 from finetune.records.analysis import SimilarityProfile
 from finetune.records.answers import Advice, Comparison, Contender, Expectation
-from finetune.records.choices import Similarity, Size
+from finetune.records.choices import Similarity, Size, spoken_metric
 from finetune.records.decision import Forecast, Recommendation
 from finetune.report import summary
 from finetune.report.html import says
@@ -93,9 +93,12 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
     out.print(f"[bold]{escape(found.verdict)}[/]")
     render_backbones.print_backbones(out, found.backbone_choice)
     wide = out.width >= _LOG_LOSS_WIDTH
+    metric = None if found.metric in ("accuracy", "log-loss") else spoken_metric(found.metric)
     table = Table(box=None, pad_edge=False)
     table.add_column("strategy", no_wrap=True)
     table.add_column("accuracy (95 %)", justify="right", no_wrap=True)
+    if metric is not None:
+        table.add_column(metric, justify="right", no_wrap=True)
     table.add_column(f"against {found.table}", justify="right")
     if wide:
         table.add_column("log loss", justify="right", no_wrap=True)
@@ -103,16 +106,20 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
     table.add_column("chosen by")
     for c in found.contenders:
         by = [w for w, s in (("table", found.table), ("measured", found.chosen)) if s == c.strategy]
-        cells = _figures(c, table=found.table)
+        cells = _figures(c, found)
+        score = [] if metric is None else ["" if c.score is None else f"{c.score:.1%}"]
         table.add_row(
             c.strategy,
-            *(cells if wide else (*cells[:2], cells[3])),
+            cells[0],
+            *score,
+            *(cells[1:] if wide else (cells[1], cells[3])),
             "both" if len(by) > 1 else "".join(by),
             style="bold green4" if c.strategy == found.best else None,
         )
     out.print(
         f"\n[italic]every strategy, tested on the same {found.counts['test']} images; differences "
-        "in points[/]"
+        f"in {'log loss' if found.metric == 'log-loss' else 'points'}"
+        f"{f' of {metric}' if metric else ''}[/]"
     )
     out.print(table)
     for c in found.contenders:
@@ -123,14 +130,16 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
     print_next(out, f"finetune train {shlex.quote(found.data)} --strategy {found.best}{named}")
 
 
-def _figures(c: Contender, *, table: str) -> list[str]:
+def _figures(c: Contender, found: Comparison) -> list[str]:
     """The cells of one strategy in a comparison; of one that was not tested none."""
     if c.accuracy is None or c.interval is None or c.log_loss is None or c.seconds is None:
         return ["–", "", "", ""]
     gained = ""
     gain, low, high = c.difference, c.low, c.high
-    if c.strategy != table and gain is not None and low is not None and high is not None:
+    if c.strategy != found.table and gain is not None and low is not None and high is not None:
         gained = f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        if found.metric == "log-loss":  # less of it is better
+            gained = f"{-gain:+.3f} ({-high:+.3f} to {-low:+.3f})"
     low, high = c.interval
     return [
         f"{c.accuracy:.1%} ({100 * low:.1f} to {100 * high:.1f})",

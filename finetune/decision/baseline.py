@@ -13,10 +13,11 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.backbones import engine
 from finetune.backbones.inference import TOP
-from finetune.decision import blend, fitted, imbalance, prior, refit, trials
+from finetune.decision import blend, fitted, prior, refit, trials
 from finetune.decision.fitted import FittedModel
 from finetune.heads import logit_adjustment
 from finetune.metrics import classification, paired
+from finetune.records.choices import spoken_metric
 from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline
 from finetune.training import holdout, loop, recipe
@@ -82,7 +83,7 @@ def _told(
     found = paired.value(probabilities, labels, by)
     if by.metric == "log-loss":
         return f"a log loss of {found:.3f}"
-    name = "" if by.metric == "accuracy" else f" {imbalance.spoken(by.metric)}"
+    name = "" if by.metric == "accuracy" else f" {spoken_metric(by.metric)}"
     return f"{100 * found:.1f} %{name}"
 
 

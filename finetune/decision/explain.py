@@ -10,7 +10,7 @@ from finetune.decision.prior import PER_DECADE
 from finetune.decision.table import Rule
 from finetune.records import durations
 from finetune.records.analysis import Reason, SimilarityProfile, SizeProfile
-from finetune.records.choices import TUNED, Similarity, Size, Strategy, spoken
+from finetune.records.choices import TUNED, Similarity, Size, Strategy, spoken, spoken_metric
 from finetune.records.decision import Beyond, Gain, Plan, Recommendation, TrialResult
 
 _UNPROVED = (
@@ -240,10 +240,13 @@ def _flips(
 def _trial_reason(trial: TrialResult, probed: Strategy) -> Reason:
     """What a short trial has shown."""
     verb = "beat" if trial.gain >= 0 else "fell behind"
+    of = "" if trial.metric == "accuracy" else f" of {spoken_metric(trial.metric)}"
+    if trial.metric == "log-loss":
+        of = ", its share of the log loss counted as one of the errors,"
     return Reason(
         "trial",
         f"In a short trial {spoken(trial.strategy)} {verb} {spoken(probed)} by "
-        f"{100 * abs(trial.gain):.1f} ± {100 * trial.noise:.1f} points on {trial.judged_on} "
+        f"{100 * abs(trial.gain):.1f} ± {100 * trial.noise:.1f} points{of} on {trial.judged_on} "
         f"held-out images ({trial.epochs} epochs at {trial.side_px} px on {trial.learnt_from} "
         f"others, {durations.in_words(trial.seconds)})",
     )

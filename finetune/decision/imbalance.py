@@ -13,6 +13,7 @@ from finetune.heads.cross_validation import LeftOut
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import classification
 from finetune.records.analysis import Reason
+from finetune.records.choices import spoken_metric
 from finetune.records.decision import Recommendation
 from finetune.records.errors import printable
 from finetune.records.run import SharesFacts
@@ -72,22 +73,17 @@ def _metric(analysis: Analysis) -> Reason | None:
     """What models are compared by, where that is not the accuracy on the images as they are."""
     asked = analysis.options.decision
     if asked.metric is not None and asked.metric != "accuracy":
-        text = f"Models are compared by {spoken(asked.metric)}: you asked for it"
+        text = f"Models are compared by {spoken_metric(asked.metric)}: you asked for it"
         if asked.metric == "log-loss":
             text += "; a tenth less of it counts as a tenth fewer errors do"
         return Reason("metric", text)
     if asked.metric is None and asked.prior == "uniform":
         text = "where classes are equally frequent, that is the accuracy"
-        return Reason("metric", f"Models are compared by {spoken(asked.judged_by)}: {text}")
+        return Reason("metric", f"Models are compared by {spoken_metric(asked.judged_by)}: {text}")
     if asked.prior not in ("train", "uniform") and asked.judged_by == "accuracy":
         text = "an image counts as often as its class will be seen"
         return Reason("metric", f"Models are compared by the accuracy at the wanted shares: {text}")
     return None
-
-
-def spoken(metric: str) -> str:
-    """A metric as it is called in a sentence."""
-    return {"macro-f1": "macro F1"}.get(metric, metric.replace("-", " "))
 
 
 def _stake(analysis: Analysis, probe: LeftOut) -> Reason | None:

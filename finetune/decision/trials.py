@@ -157,6 +157,7 @@ def run_trials(
                 epochs=plan.epochs,
                 gain=gain,
                 noise=noise,
+                metric=analysis.options.decision.judged_by,
                 seconds=time.perf_counter() - began,
             )
         )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from finetune.metrics import clusters
 from finetune.metrics.clusters import Z95, Clusters
-from finetune.records.metrics import ClassMetrics, Metrics
+from finetune.records.metrics import AtShares, ClassMetrics, Metrics
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, section 4.1
 # The commonest class by the rarest, from which on balanced accuracy is told with its interval: at
@@ -59,18 +59,25 @@ def measure(
     labels: npt.NDArray[np.int64],
     classes: Sequence[str],
     groups: Clusters | None = None,
+    shares: npt.NDArray[np.float64] | None = None,
 ) -> Metrics:
     """`summary` of probabilities float64[N, C] that are all at hand."""
-    return summary(answers([probabilities], labels), classes, groups)
+    return summary(answers([probabilities], labels), classes, groups, shares)
 
 
-def summary(found: Answers, classes: Sequence[str], groups: Clusters | None = None) -> Metrics:
+def summary(
+    found: Answers,
+    classes: Sequence[str],
+    groups: Clusters | None = None,
+    shares: npt.NDArray[np.float64] | None = None,
+) -> Metrics:
     """Everything `finetune evaluate` reports.
 
     Args:
         found: Of at least one image.
         classes: C names.
         groups: Which images go together, int64[N]; None where each is one by itself.
+        shares: The classes' shares where the model is used, float64[C]; None for those measured.
     """
     n, count = len(found.labels), len(classes)
     correct = found.called == found.labels
@@ -101,6 +108,23 @@ def summary(found: Answers, classes: Sequence[str], groups: Clusters | None = No
         cells=tuple((int(true), int(answer), int(v)) for true, answer, v in cells),
         balanced_interval=balanced_interval(found.labels, correct, groups),
         groups=None if groups is None else clusters.count(groups),
+        at_shares=None if shares is None else _at_shares(found, correct, groups, shares),
+    )
+
+
+def _at_shares(
+    found: Answers,
+    correct: npt.NDArray[np.bool_],
+    groups: Clusters | None,
+    shares: npt.NDArray[np.float64],
+) -> AtShares:
+    """What counts by the shares of the classes; those without images are left out."""
+    counts = np.bincount(found.labels, minlength=len(shares))
+    weights = (shares / np.maximum(counts, 1))[found.labels]
+    return AtShares(
+        accuracy=float(np.average(correct, weights=weights)),
+        interval=balanced_interval(found.labels, correct, groups, shares),
+        log_loss=float(np.average(found.losses, weights=weights)),
     )
 
 
@@ -136,7 +160,10 @@ def _text(ends: tuple[float, float], groups: int | None) -> str:
 
 
 def balanced_interval(
-    labels: npt.NDArray[np.int64], correct: npt.NDArray[np.bool_], groups: Clusters | None = None
+    labels: npt.NDArray[np.int64],
+    correct: npt.NDArray[np.bool_],
+    groups: Clusters | None = None,
+    shares: npt.NDArray[np.float64] | None = None,
 ) -> tuple[float, float]:
     """95 % interval of the mean of the classes' recalls, from Wilson's of each of them.
 
@@ -147,6 +174,7 @@ def balanced_interval(
         labels: int64[N]; the classes that have images count.
         correct: Which images are classified rightly, bool[N].
         groups: As for `summary`.
+        shares: What each class's recall counts, float64[C]; None for all the same.
     """
     counts = np.bincount(labels)
     hits = np.bincount(labels, correct)
@@ -154,14 +182,17 @@ def balanced_interval(
     sizes = counts.astype(np.float64)
     if groups is not None:
         sizes = _effective_sizes(labels, correct.astype(np.float64), groups)
+    part = np.ones(len(counts)) if shares is None else shares
+    whole = float(part[present].sum())
     below, above, total = 0.0, 0.0, 0.0
     for c in present.tolist():
         recall, size = float(hits[c] / counts[c]), float(sizes[c])
         low, high = wilson(recall * size, size)
-        below, above = below + (recall - low) ** 2, above + (high - recall) ** 2
-        total += recall
-    mean, k = total / len(present), len(present)
-    return max(0.0, mean - math.sqrt(below) / k), min(1.0, mean + math.sqrt(above) / k)
+        count = float(part[c]) / whole
+        below += (count * (recall - low)) ** 2
+        above += (count * (high - recall)) ** 2
+        total += count * recall
+    return max(0.0, total - math.sqrt(below)), min(1.0, total + math.sqrt(above))
 
 
 def _effective_sizes(

@@ -57,6 +57,21 @@ def accuracy_gain(
     return *paired(gain, by.groups), *paired(less, by.groups)
 
 
+def difference(
+    one: Floats, other: Floats, labels: npt.NDArray[np.int64], by: Yardstick = PLAIN
+) -> tuple[float, float]:
+    """How much better one model is by a metric as it stands, and the standard error of that.
+
+    Args:
+        one: Probabilities float64[N, C].
+        other: Those of the other, of the same images.
+        labels: int64[N].
+        by: Of a log loss the difference is how much less it is, in nats.
+    """
+    mine, theirs = (contributions(p, labels, by) for p in (one, other))
+    return paired(mine - theirs, by.groups)
+
+
 def judged(
     models: Sequence[npt.NDArray[np.float64]], labels: npt.NDArray[np.int64]
 ) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.float64]]]:

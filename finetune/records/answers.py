@@ -8,7 +8,7 @@ from typing import Literal
 from finetune.records import tables
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.backbone_choice import BackboneChoice
-from finetune.records.choices import SCHEMA_VERSION, Format, Strategy
+from finetune.records.choices import SCHEMA_VERSION, Format, Metric, Strategy
 from finetune.records.dataset import Check, Finding
 from finetune.records.decision import Recommendation
 from finetune.records.metrics import Metrics, WrongAnswer
@@ -81,9 +81,10 @@ class Advice:
 class Contender:
     """One strategy in a comparison; differences are to the table's choice, fractions of 1.
 
-    `low` and `high` bound the difference of the accuracies with 95 % confidence, on the same test
-    images. One that did not fit the budget, or failed, has no figures but the reason in `untried`;
-    there are no differences where that is the table's choice.
+    `low` and `high` bound the difference with 95 % confidence, on the same test images; it is one
+    of the comparison's metric, whose value is `score`, and more is better, also of a log loss. One
+    that did not fit the budget, or failed, has no figures but the reason in `untried`; there are no
+    differences where that is the table's choice.
     """
 
     strategy: Strategy
@@ -95,6 +96,7 @@ class Contender:
     high: float | None = None
     seconds: float | None = None
     untried: str | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Comparison:
     findings: tuple[Finding, ...]
     verdict: str
     seconds: dict[str, float]
+    metric: Metric = "accuracy"
     backbone: str = ""
     backbone_choice: BackboneChoice | None = None
     schema_version: int = SCHEMA_VERSION

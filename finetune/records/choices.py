@@ -49,3 +49,8 @@ FAMILY_NAMES: dict[Family, str] = {
 def spoken(strategy: Strategy) -> str:
     """A strategy as it is called in a sentence."""
     return SPOKEN[strategy]
+
+
+def spoken_metric(metric: Metric) -> str:
+    """A metric as it is called in a sentence."""
+    return "macro F1" if metric == "macro-f1" else metric.replace("-", " ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune.records.analysis import Reason
-from finetune.records.choices import DecidedBy, Similarity, Size, Strategy
+from finetune.records.choices import DecidedBy, Metric, Similarity, Size, Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,8 @@ class Plan:
 class TrialResult:
     """A short tuning against the best probe: both learnt from the same images, judged on others.
 
-    `gain` is the tuned model's lead in accuracy, a fraction of 1, `noise` its standard error.
+    `gain` is the tuned model's lead in the `metric` (of a log loss the lead in accuracy that it
+    stands for), a fraction of 1, `noise` its standard error.
     """
 
     strategy: Strategy
@@ -76,6 +77,7 @@ class TrialResult:
     gain: float
     noise: float
     seconds: float
+    metric: Metric = "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,18 @@ class ClassMetrics:
     f1: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class AtShares:
+    """What is to be expected where classes have other shares than among the measured images.
+
+    Each image counts by its class's wanted share; `interval` is the 95 % interval of the accuracy.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    log_loss: float
+
+
 @dataclass(frozen=True)
 class Metrics:
     """What was measured on a set of labelled images; rates are fractions of 1.
@@ -27,7 +39,7 @@ class Metrics:
     accuracy (None in runs of older versions); both are by the `groups` that the images come in,
     None where each is one by itself. Rows of `confusion` are true classes; with very many classes
     it is empty, and `cells` has what is not zero in it as (true class, answer, images):
-    `mistakes.cells` reads either.
+    `mistakes.cells` reads either. `at_shares` is there for a model that is made for other shares.
     """
 
     n: int
@@ -43,6 +55,7 @@ class Metrics:
     cells: tuple[tuple[int, int, int], ...] = ()
     balanced_interval: tuple[float, float] | None = None
     groups: int | None = None
+    at_shares: AtShares | None = None
 
 
 @dataclass(frozen=True)

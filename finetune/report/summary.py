@@ -25,12 +25,19 @@ def accuracy(metrics: Metrics, on: str) -> str:
 
 
 def balanced(metrics: Metrics) -> str | None:
-    """The mean of the classes' recalls with its interval; None where classes are about even."""
+    """What uneven classes and wanted shares make of it, with intervals; None without either."""
     sizes = [c.n for c in metrics.per_class if c.n]
     interval = classification.balanced_text(metrics)
-    if not interval or max(sizes) < classification.UNEVEN * min(sizes):
-        return None
-    return f"{metrics.balanced_accuracy:.1%} balanced accuracy ({interval})"
+    told = []
+    if interval and max(sizes) >= classification.UNEVEN * min(sizes):
+        told.append(f"{metrics.balanced_accuracy:.1%} balanced accuracy ({interval})")
+    if (found := metrics.at_shares) is not None:
+        low, high = found.interval
+        told.append(
+            f"at the wanted class shares {found.accuracy:.1%} accuracy (95 % interval {low:.1%} to "
+            f"{high:.1%}), log loss {found.log_loss:.3f}"
+        )
+    return "; ".join(told) or None
 
 
 def reasons(result: RunResult) -> list[str]:

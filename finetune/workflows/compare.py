@@ -14,7 +14,7 @@ from finetune.metrics import clusters, paired
 from finetune.records import durations
 from finetune.records.analysis import DatasetProfile
 from finetune.records.answers import Comparison, Contender
-from finetune.records.choices import TRANSFERS, TUNED, Strategy, spoken
+from finetune.records.choices import TRANSFERS, TUNED, Metric, Strategy, spoken, spoken_metric
 from finetune.records.decision import Recommendation
 from finetune.records.errors import DataError, TrainingError, UsageError, safe_name
 from finetune.records.events import Listener
@@ -57,17 +57,19 @@ def run_comparison(options: Options, listener: Listener) -> Comparison:
         found.untried["blend"] = f"{spoken(blended)}, a part of it, has no figures"
     tests, seconds, untried = found.tests, found.seconds, found.untried
     rows = _contenders(analysis, advice, tests, seconds, untried)
+    metric = options.decision.judged_by
     return Comparison(
         data=safe_name(root),
         rule=advice.rule,
         table=advice.table,
         chosen=advice.strategy,
-        best=_best(rows).strategy,
+        best=_best(rows, metric).strategy,
         contenders=rows,
         profile=measured,
         counts=begin.counts(analysis.splits),
         findings=analysis.findings,
-        verdict=_verdict(rows, advice),
+        verdict=_verdict(rows, advice, metric),
+        metric=metric,
         seconds=clock.total(),
         backbone=analysis.facts.name,
         backbone_choice=analysis.choice,
@@ -153,27 +155,38 @@ def _contenders(
             continue
         test = tests[name]
         found = final_test.measured(analysis, test)
-        row = Contender(name, found.accuracy, found.interval, found.log_loss, seconds=seconds[name])
+        by = analysis.yardstick_of(test.labels, test.groups)
+        row = Contender(
+            name,
+            found.accuracy,
+            found.interval,
+            found.log_loss,
+            seconds=seconds[name],
+            score=paired.value(test.probabilities, test.labels, by),
+        )
         if base is not None:
-            gain, noise, _, _ = paired.accuracy_gain(
-                *(test.probabilities, base.probabilities, test.labels),
-                paired.Yardstick(groups=test.groups),
-            )
+            gain, noise = paired.difference(test.probabilities, base.probabilities, test.labels, by)
             half = 0.0 if name == advice.table else clusters.Z95 * noise
             row = replace(row, difference=gain, low=gain - half, high=gain + half)
         rows.append(row)
     return tuple(rows)
 
 
-def _best(rows: Sequence[Contender]) -> Contender:
-    """The one with the best accuracy of those that were tried; of equal ones the surest."""
-    tried = [c for c in rows if c.accuracy is not None]
-    return max(tried, key=lambda c: (c.accuracy or 0.0, -(c.log_loss or 0.0)))
+def _best(rows: Sequence[Contender], metric: Metric) -> Contender:
+    """The best of those that were tried, by the metric; of equal ones the surest."""
+    tried = [c for c in rows if c.score is not None]
+    sign = -1.0 if metric == "log-loss" else 1.0
+    return max(tried, key=lambda c: (sign * (c.score or 0.0), -(c.log_loss or 0.0)))
 
 
-def _verdict(rows: Sequence[Contender], advice: Recommendation) -> str:
+def _verdict(rows: Sequence[Contender], advice: Recommendation, metric: Metric) -> str:
     """The sentence that says what the choices cost."""
-    best = _best(rows)
+    best = _best(rows, metric)
+    scale, form, unit = (
+        (1.0, ".3f", "of log loss") if metric == "log-loss" else (100, ".1f", "points")
+    )
+    if metric not in ("accuracy", "log-loss"):
+        unit += f" of {spoken_metric(metric)}"
     taken = next(c for c in rows if c.strategy == advice.strategy)
     said = f"The classic table says {advice.table}"
     if best.difference is None or best.low is None or best.high is None:
@@ -182,12 +195,13 @@ def _verdict(rows: Sequence[Contender], advice: Recommendation) -> str:
         untried = ", ".join(c.strategy for c in rows if c.untried is not None)
         of = f" (of those with figures: not {untried})" if untried else ""
         said += (
-            f", best was {best.strategy}{of}: the table cost {100 * best.difference:.1f} points "
-            f"(95 % interval {100 * best.low:.1f} to {100 * best.high:.1f})"
+            f", best was {best.strategy}{of}: the table cost {scale * best.difference:{form}} "
+            f"{unit} (95 % interval {scale * best.low:{form}} to {scale * best.high:{form}})"
         )
-    if taken.accuracy is None or best.accuracy is None:
+    if taken.score is None or best.score is None:
         return f"{said}. The measured policy takes {taken.strategy}, which was not tried."
     return (
         f"{said}. The measured policy takes {taken.strategy}: "
-        f"{100 * (best.accuracy - taken.accuracy):.1f} points below the best."
+        f"{scale * abs(best.score - taken.score):{form}} {unit} "
+        f"{'above' if metric == 'log-loss' else 'below'} the best."
     )

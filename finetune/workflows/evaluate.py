@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from finetune.backbones import prepared
 from finetune.data import examination, grouping, names, near_duplicates, scan
@@ -19,6 +20,7 @@ from finetune.records.dataset import Sample
 from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
 from finetune.records.robustness import Fall
+from finetune.records.run import RunFacts
 from finetune.runs import listing, run_folder
 from finetune.workflows import robustness
 
@@ -70,7 +72,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
         (likely for _, likely in found.probabilities()), np.array([s.label for s in good], np.int64)
     )
     groups = _groups(root, good, together, listener)
-    metrics = classification.summary(answers, facts.classes, groups)
+    metrics = classification.summary(answers, facts.classes, groups, _shares(facts))
     standing = verdict.against_commonest(metrics, f"{metrics.n} images")
     findings = dataset.findings + leaks(splits.fitting, good, SEEN)
     falls: tuple[Fall, ...] = ()
@@ -94,6 +96,14 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
         verdict=standing.text,
         robustness=falls,
     )
+
+
+def _shares(facts: RunFacts) -> npt.NDArray[np.float64] | None:
+    """The classes' shares for which the run was made, float64[C]; None for those of its images."""
+    if facts.shares is None:
+        return None
+    found = np.array([facts.shares.wanted.get(name, 0.0) for name in facts.classes])
+    return found if np.isfinite(found).all() and (found > 0).all() else None
 
 
 def _groups(

@@ -74,7 +74,8 @@ def _digested(
 def measured(analysis: Analysis, test: Test) -> Metrics:
     """What the test says."""
     return classification.measure(
-        test.probabilities, test.labels, analysis.dataset.classes, test.groups
+        *(test.probabilities, test.labels, analysis.dataset.classes, test.groups),
+        None if analysis.wanted is None else analysis.wanted.shares,
     )
 
 

@@ -176,3 +176,25 @@ def test_the_balanced_interval_holds_the_balanced_accuracy() -> None:
     assert low < np.mean(recalls) < high
     least, most = classification.accuracy_interval(right)
     assert high - low > most - least
+
+
+def test_what_is_expected_at_other_shares() -> None:
+    """Recalls and losses count by the wanted shares; equal ones give the balanced accuracy."""
+    labels, one, _ = drawn(120)
+    labels[:70] = 0
+    shares = np.array([0.1, 0.2, 0.7])
+
+    found = classification.measure(one, labels, NAMES, None, shares)
+    even = classification.measure(one, labels, NAMES, None, np.full(3, 1 / 3))
+
+    recalls = np.array([c.recall for c in found.per_class])
+    losses = classification.log_losses(one, labels)
+    by_class = [losses[labels == c].mean() for c in range(3)]
+    assert found.at_shares is not None
+    assert found.at_shares.accuracy == pytest.approx(recalls @ shares)
+    assert found.at_shares.log_loss == pytest.approx(np.dot(by_class, shares))
+    assert found.at_shares.interval[0] < found.at_shares.accuracy < found.at_shares.interval[1]
+    assert even.at_shares is not None
+    assert even.at_shares.accuracy == pytest.approx(even.balanced_accuracy)
+    assert even.at_shares.interval == pytest.approx(even.balanced_interval)
+    assert classification.measure(one, labels, NAMES).at_shares is None

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ImageFolder, Outcome
+from examples import RECOMMENDATION
 from helpers import Recorder, options_for
 
 from finetune.decision import baseline
 from finetune.metrics import paired
+from finetune.records.answers import Contender
 from finetune.records.metrics import Baseline
 from finetune.records.run import RunResult
 from finetune.runs import run_folder
+from finetune.workflows import compare
 from finetune.workflows.train import run_training
 
 SMALL = ("--backbone", "test_resnet", "--weights", "random")
@@ -158,3 +162,22 @@ def test_the_baseline_looks_at_the_metric(metric: str, words: str) -> None:
 
     assert found.kept == ("tuned" if metric in ("accuracy", "log-loss") else "probe")
     assert words in found.reason
+
+
+@pytest.mark.parametrize("metric", ["balanced-accuracy", "log-loss"])
+def test_compare_ranks_by_the_metric(metric: str) -> None:
+    """The best is best by it, and the sentence has its name or its unit."""
+    rows = (
+        Contender("linear-probe", 0.9, (0.8, 0.95), 0.30, 0.0, 0.0, 0.0, 1.0, score=0.7),
+        Contender("deep", 0.8, (0.7, 0.9), 0.25, 0.1, 0.02, 0.18, 9.0, score=0.8),
+    )
+    if metric == "log-loss":
+        rows = tuple(replace(c, score=c.log_loss) for c in rows)
+    advice = replace(RECOMMENDATION, strategy="linear-probe", table="linear-probe")
+
+    best = compare._best(rows, metric).strategy  # type: ignore[arg-type]
+    told = compare._verdict(rows, advice, metric)  # type: ignore[arg-type]
+
+    assert best == "deep"
+    assert ("10.0 points of balanced accuracy" if metric != "log-loss" else "of log loss") in told
+    assert ("below" if metric != "log-loss" else "0.050 of log loss above the best") in told
