@@ -3,7 +3,7 @@
 Images of one group are right or wrong together, so they tell less than as many that have nothing to
 do with each other. The variance of a mean is taken from the groups' sums (Liang and Zeger 1986)
 with the correction CR2 for few groups (Bell and McCaffrey 2002). Measured with groups of 5 to 20
-(`benchmarks/group_coverage.py`): a nominal 95 % of an accuracy covers 92 to 99 % so, and 35 to 91 %
+(`benchmarks/group_coverage.py`): a nominal 95 % of an accuracy covers 92 to 99 % so, and 37 to 92 %
 as if images were independent.
 """
 
