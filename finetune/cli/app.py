@@ -251,6 +251,17 @@ def export(asked: Asked) -> None:
     after.answer(found, render_export.show_export, json=asked.json)
 
 
+@add(app, RUN)
+def serve(asked: Asked) -> None:
+    """Answer over HTTP: POST /predict, a page to drop pictures on, /health, /metrics."""
+    from finetune.cli import progress  # noqa: PLC0415
+    from finetune.workflows.serve import run_serve  # noqa: PLC0415
+
+    assert asked.run is not None  # an argument has a value
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
+        run_serve(asked.run, asked.host, asked.port, asked.token, listener)
+
+
 @add(app, FOLDER)
 def runs(asked: Asked) -> None:
     """List the runs: strategy, accuracy, date."""

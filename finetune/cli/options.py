@@ -62,6 +62,9 @@ class Asked:
     json: bool = False
     format: Format = "onnx"
     images: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
 
 
 def parameters(command: str) -> list[inspect.Parameter]:

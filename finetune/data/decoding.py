@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from finetune.data import high_depth, opening, square
 from finetune.data.high_depth import Wide
-from finetune.data.opening import Source
+from finetune.data.opening import Content, Source
 from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError, cause
@@ -67,7 +67,7 @@ class Glance:
 
 
 def decode(
-    path: Path, side_px: int, scales: Sequence[Scale] | None = None, box: Box = HALF
+    path: Path | Content, side_px: int, scales: Sequence[Scale] | None = None, box: Box = HALF
 ) -> Pixels:
     """Read one image as the network sees it: uint8[side_px, side_px, 3], RGB.
 
@@ -88,7 +88,10 @@ def decode(
 
 
 def decode_sizes(
-    path: Path, sides_px: Sequence[int], scales: Sequence[Scale] | None = None, box: Box = HALF
+    path: Path | Content,
+    sides_px: Sequence[int],
+    scales: Sequence[Scale] | None = None,
+    box: Box = HALF,
 ) -> list[Pixels]:
     """The same image as `decode` has it at each of several sides, unpacked once where it can be.
 

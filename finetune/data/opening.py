@@ -79,7 +79,22 @@ class Source:
         return self.head().startswith(_TIFF)
 
 
-def read(path: Path, work: Callable[[Source], T]) -> T:
+@dataclass(frozen=True)
+class Content:
+    """A file's bytes in memory, which is read as one at a path is; `name` is for messages."""
+
+    name: str
+    data: bytes
+
+    def open(self, _mode: str) -> BinaryIO:
+        """A new reader of the bytes."""
+        return io.BytesIO(self.data)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read(path: Path | Content, work: Callable[[Source], T]) -> T:
     """Do something with an open picture; where that fails, with its pixels alone.
 
     Args:

@@ -72,6 +72,10 @@ class ExportError(FinetuneError):
     """A model cannot be expressed, or answers otherwise, in a foreign format."""
 
 
+class ServeError(FinetuneError):
+    """A run cannot be served here."""
+
+
 class CacheError(FinetuneError):
     """The cache cannot be emptied."""
 

@@ -1,4 +1,4 @@
-"""The rows of the option table for what leaves the house: exports."""
+"""The rows of the option table for what leaves the house: exports and answers over HTTP."""
 
 from __future__ import annotations
 
@@ -19,5 +19,27 @@ EXPORT = (
         metavar="DIR",
         unset="the run's own, where they still lie there",
         help="Pictures to check the export on.",
+    ),
+    Option(
+        name="host",
+        commands="serve",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="Where to listen; any but this machine's own needs --token.",
+    ),
+    Option(
+        name="port",
+        kind="int",
+        commands="serve",
+        default=8000,
+        ends=(0, 65535),
+        help="Where to listen; 0 for any that is free.",
+    ),
+    Option(
+        name="token",
+        commands="serve",
+        metavar="TEXT",
+        unset="FINETUNE_TOKEN of the environment, else none",
+        help="What requests must bear.",
     ),
 )

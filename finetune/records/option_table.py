@@ -294,7 +294,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="quiet",
             kind="flag",
-            commands=f"{DATA} predict evaluate export",
+            commands=f"{DATA} predict evaluate export serve",
             help="Show no progress: the answer and faults alone.",
         ),
         *EXPORT,

@@ -1,0 +1,166 @@
+"""Pictures of many requests to one network: decoded in threads, answered in batches; torch-free."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from finetune.data import decoding
+from finetune.data.opening import Content
+from finetune.deploy.predictor import Predictor
+from finetune.heads import calibration
+from finetune.records.errors import FinetuneError, printable
+from finetune.storage.arrays import Array
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one request may ask for: bytes of a file and of all, files, seconds; and classes told.
+
+    Pixels are limited by the decoder (`opening.MOST_PIXELS`).
+    """
+
+    file_bytes: int = 32_000_000
+    body_bytes: int = 128_000_000
+    files: int = 64
+    seconds: float = 60.0
+    batch: int = 32
+    waiting: int = 512
+    top: int = 5
+
+
+class RefusedError(Exception):
+    """A request that is not answered: its code, why, and what to do."""
+
+    def __init__(self, code: int, text: str, hint: str) -> None:
+        super().__init__(text)
+        self.code, self.text, self.hint = code, printable(text), printable(hint)
+
+
+@dataclass
+class Metrics:
+    """What `/metrics` tells, in Prometheus' text form."""
+
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    buckets: Counter[float] = field(default_factory=Counter)
+    images: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    began: float = field(default_factory=time.time)
+
+    def add(self, path: str, code: int, seconds: float) -> None:
+        """One request was answered."""
+        self.requests[path, code] += 1
+        self.seconds += seconds
+        for bound in _BUCKETS_S:
+            self.buckets[bound] += seconds <= bound
+
+    def text(self) -> str:
+        """All of it."""
+        total = sum(self.requests.values())
+        lines = [
+            "# TYPE finetune_requests_total counter",
+            *(
+                f'finetune_requests_total{{path="{path}",code="{code}"}} {count}'
+                for (path, code), count in sorted(self.requests.items())
+            ),
+            "# TYPE finetune_request_seconds histogram",
+            *(f'finetune_request_seconds_bucket{{le="{b}"}} {self.buckets[b]}' for b in _BUCKETS_S),
+            f'finetune_request_seconds_bucket{{le="+Inf"}} {total}',
+            f"finetune_request_seconds_sum {self.seconds:.6f}",
+            f"finetune_request_seconds_count {total}",
+            "# TYPE finetune_images_total counter",
+            f"finetune_images_total {self.images}",
+            "# TYPE finetune_batches_total counter",
+            f"finetune_batches_total {self.batches}",
+            "# TYPE finetune_start_time_seconds gauge",
+            f"finetune_start_time_seconds {self.began:.3f}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+class Server:
+    """Decodes in threads, hands pictures that wait together to the network as one batch."""
+
+    def __init__(self, model: Predictor, classes: tuple[str, ...], limits: Limits) -> None:
+        self.model, self.classes, self.limits = model, classes, limits
+        self.metrics = Metrics()
+        self._queue: asyncio.Queue[tuple[decoding.Pixels, asyncio.Future[Array]]]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The network takes batches inside."""
+        self._queue = asyncio.Queue(self.limits.waiting)
+        with ThreadPoolExecutor(os.cpu_count()) as self._decoders, ThreadPoolExecutor(1) as network:
+            task = asyncio.create_task(self._work(network))
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    async def predictions(self, files: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
+        """An answer for each file, in their order.
+
+        Raises:
+            RefusedError: a file that cannot be read, or no answer in time.
+        """
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                rows = await asyncio.gather(*(self._logits(*file) for file in files))
+        except TimeoutError as error:
+            text = f"no answer within {self.limits.seconds:g} s"
+            raise RefusedError(503, text, "Send fewer pictures at once, or later.") from error
+        except FinetuneError as error:
+            raise RefusedError(400, error.message, error.hint) from error
+        self.metrics.images += len(rows)
+        return [self._told(row) for row in rows]
+
+    async def _logits(self, name: str, content: bytes) -> Array:
+        model, loop = self.model, asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(
+            self._decoders,
+            lambda: decoding.decode(Content(name, content), model.side_px, model.scales, model.box),
+        )
+        future: asyncio.Future[Array] = loop.create_future()
+        await self._queue.put((pixels, future))
+        return await future
+
+    async def _work(self, network: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < self.limits.batch and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            batch = [(pixels, future) for pixels, future in batch if not future.done()]
+            if not batch:
+                continue
+            try:
+                pixels = np.stack([pixels for pixels, _ in batch])
+                rows = await loop.run_in_executor(network, self.model.logits, pixels)
+            except Exception as error:  # told to each that waits; the next batch may do
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            self.metrics.batches += 1
+            for (_, future), row in zip(batch, rows, strict=True):
+                if not future.done():
+                    future.set_result(row)
+
+    def _told(self, logits: Array) -> dict[str, Any]:
+        likely = calibration.probabilities(logits[None], self.model.temperature)[0]
+        best = np.argsort(-likely, kind="stable")[: self.limits.top].tolist()
+        top = [{"label": self.classes[c], "probability": float(likely[c])} for c in best]
+        return {**top[0], "top": top}

@@ -1,0 +1,76 @@
+"""The story of `serve`: a run read, warmed, and answering until it is stopped; torch-free."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from pathlib import Path
+
+from finetune.backbones import inference
+from finetune.deploy import predictor, serving
+from finetune.records.errors import ServeError, UsageError, cause
+from finetune.records.events import Listener
+from finetune.runs import run_folder
+
+NEEDS = ("fastapi", "uvicorn", "multipart")
+TOKEN = "FINETUNE_TOKEN"  # where a token is better kept than in a list of processes
+
+
+def run_serve(run: Path, host: str, port: int, token: str | None, listener: Listener) -> None:
+    """`finetune serve RUN`: answer over HTTP until a signal ends it.
+
+    Args:
+        run: Its folder.
+        host: The address to listen on.
+        port: 0 for any that is free.
+        token: What requests must bear; required where the address is not this machine's own.
+        listener: Hears the address.
+
+    Raises:
+        ServeError: packages are missing, or the address cannot be had.
+        UsageError: others could ask, and there is no token.
+    """
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ServeError(
+            f"serve needs {', '.join(missing)}, which is not installed",
+            hint="pip install 'finetune-images[serve]'",
+        )
+    token = token or os.environ.get(TOKEN) or None
+    local = host in serving.LOOPBACK
+    if not local and token is None:
+        raise UsageError(
+            f"--host {host} lets other machines ask, and there is no token",
+            hint=f"Give --token, or set {TOKEN}.",
+        )
+    facts = run_folder.load_facts(run)
+    listener.step(f"reading {run}")
+    model = predictor.of_run(run, facts, device="cpu", images=1, listener=listener)
+    model.logits(inference.noise(model.side_px, 1))  # the first answer is slow: not the user's
+    server = serving.Server(model, facts.classes, serving.Limits())
+    place = _bound(host, port)
+    import uvicorn  # noqa: PLC0415 - optional, as what it runs
+
+    from finetune.deploy import http_app  # noqa: PLC0415
+
+    app = http_app.application(server, token, local=local)
+    config = uvicorn.Config(app, log_level="warning", timeout_keep_alive=15, lifespan="on")
+    name = f"[{host}]" if ":" in host else host
+    listener.note(f"answering at http://{name}:{place.getsockname()[1]}; Ctrl-C ends it")
+    uvicorn.Server(config).run(sockets=[place])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at that address, so that a port that is taken is told before anything starts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    place = socket.socket(family)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((host, port))
+    except OSError as error:
+        place.close()
+        raise ServeError(
+            f"cannot listen on {host}:{port}: {cause(error)}", hint="Give another --port or --host."
+        ) from error
+    return place
