@@ -31,7 +31,7 @@ OPENVINO = (
 import json, sys, numpy as np, openvino
 from PIL import Image, ImageOps
 graph = openvino.Core().read_model("{main}")
-model = openvino.compile_model(graph, "CPU")
+model = openvino.compile_model(graph, "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
 classes = json.loads(graph.get_rt_info(["finetune", "classes"]).value)
 for path in sys.argv[1:]:
 """
@@ -78,6 +78,12 @@ PROGRAMS: dict[Format, tuple[str, str]] = {
     "hub": ("timm, torch and pillow: the layout is timm's", HUB),
     "triton": ("numpy, onnxruntime and pillow, without a server", ONNX),
 }
+# Otherwise OpenVINO computes in bfloat16 where the CPU has it: 0.002 off on fruit3_tiny
+# (docs/log.md, 2026-11-26), on other data more.
+_PRECISION = """
+`INFERENCE_PRECISION_HINT` f32 is what was checked: without it OpenVINO may round to 16 bits.
+ModelAPI reads the file, too: `Model.create_model("NAME.xml")`.
+"""
 FITS = {
     "half": "half squeezed and half cropped to a square",
     "squash": "squeezed to a square",
@@ -118,7 +124,7 @@ Needs {needs}. From this folder, `python program.py photo.jpg`:
 {program.format(main=main.as_posix())}```
 Pictures of more than 8 bits a value are to be brought to 8 first{_scales(facts)}. A JPEG that is
 reduced while it is decoded (Pillow's `draft`) gives answers that differ in the third digit.
-{_server(main) if kind == "triton" else ""}"""
+{_more_of(kind, main)}"""
 
 
 def triton_config(name: str, classes: int) -> str:
@@ -168,6 +174,12 @@ tags: [image-classification, timm]
 license: {known}
 ---
 """
+
+
+def _more_of(kind: Format, main: Path) -> str:
+    if kind == "openvino":
+        return _PRECISION
+    return _server(main) if kind == "triton" else ""
 
 
 def _server(main: Path) -> str:

@@ -82,7 +82,7 @@ def run_export(
         ties=found.ties,
         max_difference=found.max_difference,
         allowed_difference=parity.ALLOWED,
-        worst=found.worst,
+        worst=found.worst.replace(f"{scratch}/", "drawn "),
         pictures=where,
     )
 
