@@ -154,6 +154,17 @@ def undecided(analysis: Analysis, probes: Probes, measured: DatasetProfile) -> R
     )
 
 
+def _pointless(
+    tuning: Strategy, forecasts: Sequence[Forecast], error: float, *, worth: bool
+) -> str:
+    """Why tuning need not be tried whatever the budget; empty where it may win."""
+    if not worth and error == 0:
+        return "the best probe makes no error that tuning could fix"
+    if not worth:
+        return f"{spoken(tuning)} hardly ever beats the probe on such data"
+    return next((f.memory for f in forecasts if f.strategy == tuning), "")
+
+
 def _by_evidence(
     analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock, *, trials: bool
 ) -> Decision:
@@ -169,10 +180,8 @@ def _by_evidence(
     forecasts = forecast.forecast(analysis, measured, probes, names if trials else TRANSFERS, clock)
     attempt, untried, needs_s, together = None, None, None, None
     name = spoken(tuning)
-    if not worth:
-        untried = f"No trial: {name} hardly ever beats the probe on such data"
-        if error == 0:
-            untried = "No trial: the best probe makes no error that tuning could fix"
+    if pointless := _pointless(tuning, forecasts, error, worth=worth):
+        worth, untried = False, f"No trial: {pointless}"
     elif not (cost := forecast.of(forecasts, tuning)).fits:
         needs_s = cost.seconds
         untried = f"No trial: {name} does not fit the budget ({cost.text})"

@@ -12,6 +12,7 @@ from finetune.records import durations
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import TUNED, Strategy
 from finetune.records.decision import Forecast
+from finetune.records.errors import MemoryShortError
 
 # Where the budget does not allow the backbone's own size these are tried: the truth table was made
 # at them, and deep tuning beat the probe there all the same (docs/log.md).
@@ -70,7 +71,20 @@ def _forecast_of(  # noqa: PLR0913 - all of it is needed for one figure
     if name in TUNED:
         from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
 
-        tuning, text = timing.seconds(analysis, plan)
+        try:
+            tuning, text = timing.seconds(analysis, plan)
+        except MemoryShortError as fault:
+            if name == analysis.options.decision.strategy:
+                raise  # the user's own word: there is nothing to do instead
+            return Forecast(
+                strategy=name,
+                side_px=plan.side_px,
+                seconds=0.0,
+                fits=False,
+                text=fault.message,
+                refit=refit,
+                memory=fault.message,
+            )
         seconds += tuning
     asked = analysis.options.decision
     given = asked.budget_s is not None or asked.strategy == "auto"

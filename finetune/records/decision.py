@@ -84,7 +84,8 @@ class TrialResult:
 class Forecast:
     """Seconds a strategy will take from here to its test, and whether that is in the budget.
 
-    `refit` is false where the budget has no room for training on the validation images, too.
+    `refit` is false where the budget has no room for training on the validation images, too;
+    `memory` says that it needs more memory than there is, empty where it does not.
     """
 
     strategy: Strategy
@@ -93,6 +94,7 @@ class Forecast:
     fits: bool
     text: str
     refit: bool = True
+    memory: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

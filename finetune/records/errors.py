@@ -92,6 +92,10 @@ class TrainingError(FinetuneError):
     """Training cannot go on."""
 
 
+class MemoryShortError(TrainingError):
+    """A training needs more memory than there is."""
+
+
 def safe_name(name: str) -> str:
     r"""The name itself if it is valid Unicode, else with the stray bytes shown as \\udcxx."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -19,7 +19,7 @@ from finetune.records.events import Listener
 from finetune.records.training import EpochRecord
 from finetune.runs.fit_slot import Slot
 from finetune.storage.arrays import Array
-from finetune.training import recipe, setup, state
+from finetune.training import memory, recipe, setup, state
 from finetune.training.state import Best, Kept, Loop, Split
 
 # How often a training that fell apart is begun anew, each time at a third of the rate.
@@ -100,6 +100,8 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
             with seeded(seed, device):
                 loop = setup.make_loop(planned, backbone, start, train, classes, device, seed=seed)
                 loop.slowed, loop.last = slowed, until or plan.epochs
+                if loop.parts > 1:
+                    listener.note(memory.told(planned, loop.parts))
                 return _attempt(loop, start, train, val, found, slot, listener)
         except _FellApartError as fault:
             slowed, found = slowed + 1, None

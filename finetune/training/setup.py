@@ -17,7 +17,7 @@ from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
 from finetune.records.analysis import Reason
 from finetune.records.decision import Plan
-from finetune.training import losses
+from finetune.training import losses, memory
 from finetune.training.state import Head, Loop, Split
 
 # Training pictures are kept a little larger than the network's input, so that a random crop does
@@ -63,7 +63,11 @@ def make_loop(
     *,
     seed: int,
 ) -> Loop:
-    """Everything that a step needs; a copy of the backbone has its parameters frozen as planned."""
+    """Everything that a step needs; a copy of the backbone has its parameters frozen as planned.
+
+    Raises:
+        MemoryShortError: not even one image would fit into memory.
+    """
     run, last, _ = frozen(plan, backbone, device, plan.side_px)
     backbone = copy.deepcopy(backbone)
     backbone.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
@@ -76,7 +80,9 @@ def make_loop(
     scaler = torch.amp.GradScaler(device.type, enabled=small)
     generator = torch.Generator().manual_seed(seed)
     parts = (optimiser, base, criterion, scaler, device, generator)
-    return Loop(plan, backbone, head, _features(backbone, run, last), *parts)
+    loop = Loop(plan, backbone, head, _features(backbone, run, last), *parts)
+    loop.parts = memory.parts(loop)
+    return loop
 
 
 def _features(

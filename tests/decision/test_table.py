@@ -864,6 +864,28 @@ def test_from_scratch_everything_learns_at_one_rate() -> None:
     assert "smaller learning rates" not in plan.why["stage_decay"]
 
 
+@pytest.mark.parametrize("batch", [16, 64])
+def test_sgd_from_scratch_takes_large_steps(batch: int) -> None:
+    """There is nothing to preserve: many times the rate of tuning, linear in the batch."""
+    user = {"optimiser": "sgd", "batch_size": batch}
+    plan = resolve("scratch", facts(), user)
+
+    assert plan.lr == pytest.approx(recipe.SCRATCH_SGD * batch / 16)
+    assert plan.lr > 4 * resolve("deep", facts(similarity="different"), user).lr
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_attention_starts_from_scratch_more_gently(optimiser: str) -> None:
+    """ViTs and hybrids get a tenth; convolutions share a rate, whatever they are normalized by."""
+    rates = {
+        family: resolve("scratch", facts(family=family), {"optimiser": optimiser}).lr
+        for family in recipe.FAMILY_FACTORS
+    }
+
+    assert len({rates[f] for f in ("batchnorm-convnet", "layernorm-convnet", "plain-convnet")}) == 1
+    assert rates["vit"] == rates["hybrid"] == pytest.approx(0.1 * rates["plain-convnet"])
+
+
 @pytest.mark.parametrize(("commonest", "expected"), [(29, False), (30, True), (4000, True)])
 def test_classes_are_weighed_from_three_times_imbalance_on(commonest: int, expected: bool) -> None:
     """Class weights come on where the largest class has three times the smallest, not before."""
