@@ -28,8 +28,10 @@ GROUPS = (
 )
 SHARE = 0.8  # of what is free: other programs want some, and allocators round up
 MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2, "adadelta": 2, "adagrad": 1}
-# Copies of what is tuned beside its gradients and moments: the best epoch's, and the one written.
-COPIES = 2
+# Copies of what is tuned: its gradients, what one step needs beside them (measured on VGG-11), the
+# best epoch's weights, and of these and today's the bytes that are written for --resume, each
+# moment's too.
+COPIES = 5
 # By what the activations kept for backward are multiplied: their gradients live beside them for a
 # while. Measured: docs/log.md, 2026-11-26, "Memory of large networks".
 BESIDE = 1.5
@@ -82,7 +84,7 @@ def needed(loop: Loop) -> tuple[int, int]:
     tuned = sum(
         p.numel() * p.element_size() for g in loop.optimiser.param_groups for p in g["params"]
     )
-    weights = tuned * (1 + MOMENTS[loop.plan.optimiser] + COPIES)
+    weights = tuned * (COPIES + 2 * MOMENTS[loop.plan.optimiser])
     return weights, math.ceil(BESIDE * _kept_for_backward(loop))
 
 
