@@ -1,4 +1,4 @@
-"""Promises for any backbone, with untrained weights: settings, stages, frozen bits; blend, export."""
+"""Promises for any backbone, untrained: settings, stages, frozen bits, blend and export."""
 
 from __future__ import annotations
 
