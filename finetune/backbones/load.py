@@ -8,10 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from finetune.backbones import families, hub, networks
+from finetune.backbones import families, hub, networks, reference
 from finetune.backbones.architectures import AlexNet
 from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, ORIGINAL, RANDOM, require
 from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
@@ -78,6 +80,8 @@ def _built(
             hint="Use another architecture; most ResNets, EfficientNets, MobileNets, ConvNeXts "
             "and ViTs work.",
         ) from error
+    if origin is None and weights is None:
+        reference.require(name, backbone.preprocess.side_px, lambda x: _answer(backbone, x))
     facts = BackboneFacts(
         name=name,
         weights=source,
@@ -90,6 +94,15 @@ def _built(
         family=families.family_of(net),
     )
     return backbone, facts
+
+
+def _answer(backbone: Backbone, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """ImageNet's logits of pictures uint8[N,S,S,3], float32[N,1000]."""
+    with torch.inference_mode():
+        out: npt.NDArray[np.float32] = backbone.logits(
+            backbone.normalise(torch.from_numpy(pixels))
+        ).numpy()
+    return out
 
 
 def pretrained_on_imagenet(backbone: Backbone, facts: BackboneFacts) -> bool:
