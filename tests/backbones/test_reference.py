@@ -1,4 +1,4 @@
-"""Promises of `backbones.reference`: shipped weights answer as they are known to, or are refused."""
+"""Promises of `backbones.reference`: shipped weights answer as is known, or are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_package_has_known_answers() -> None:
 def test_the_same_weights_with_another_input_are_found(
     default_backbone: tuple[Backbone, BackboneFacts],
 ) -> None:
-    """A mean that is off by a tenth changes the answer by more than is allowed; their own does not."""
+    """A mean that is off by a tenth changes the answer by more than is allowed."""
     backbone, facts = default_backbone
     side = facts.preprocess.side_px
 
