@@ -142,6 +142,12 @@ def similarity(
         why = "the parts do not agree" if told else "no weights from ImageNet to compare with"
         why = f"only {images} images" if images < FEWEST_IMAGES else why
         text += f" ({why}); taken as {column}"
+    missing = [p.name for p in two if p.value is None]
+    if missing and told:
+        text += (
+            f". {' and '.join(missing)} could not be measured with this backbone, which lacks "
+            "BatchNorm or ImageNet's own weights and classes: the verdict rests on less"
+        )
     if diversity is not None and diversity < NARROW:
         text += (
             f". The images differ little from each other (diversity {diversity:.3f}, narrow below "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -554,7 +555,9 @@ def test_the_reason_has_what_each_voter_says() -> None:
         [voter("similar", "first"), unknown, shown, deeper(0.5)], 100, {}, None
     ).reason.text
 
-    assert text == "Similar to ImageNet: first 0.90 says similar, stage profile 0.50 says uncertain"
+    said, _, missing = text.partition(". ")
+    assert said == "Similar to ImageNet: first 0.90 says similar, stage profile 0.50 says uncertain"
+    assert missing.startswith("BatchNorm drift could not be measured")
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
@@ -751,3 +754,19 @@ def test_the_reason_quotes_the_name_that_decided() -> None:
 
     assert found
     assert "'turn left'" in why
+
+
+@pytest.mark.parametrize("lacking", ["BatchNorm drift", "label agreement"])
+def test_what_could_not_be_measured_is_said(lacking: str) -> None:
+    """A ViT has no BatchNorm, own weights no ImageNet classes: the reason names what is missing."""
+    whole = [
+        Part("BatchNorm drift", 0.7, 0.6, 0.4, "similar", ""),
+        Part("label agreement", 0.3, 0.22, 0.17, "similar", ""),
+    ]
+    less = [replace(p, value=None, verdict="uncertain") if p.name == lacking else p for p in whole]
+
+    said = similarity.similarity(less, 100, {}, None)
+
+    assert f"{lacking} could not be measured with this backbone" in said.reason.text
+    assert said.verdict == "similar"
+    assert "could not be measured" not in similarity.similarity(whole, 100, {}, None).reason.text
