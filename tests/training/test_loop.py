@@ -115,8 +115,9 @@ def test_the_fast_engine_under_a_training_changes_nothing(
     plain = fit(plan, tiny, val=data)
 
     assert stage == tiny.stages[-2]
-    # the validation images before and after each of two epochs, of two steps with four images
-    assert passed == [8, 4, 4, 8, 4, 4, 8]
+    # an image by which memory is counted, then the validation images before and after each of two
+    # epochs, of two steps with four images
+    assert passed == [1, 8, 4, 4, 8, 4, 4, 8]
     for one, two in zip(fast.history, plain.history, strict=True):
         assert one.train_loss == pytest.approx(two.train_loss, rel=1e-4)
         assert one.val_loss == pytest.approx(two.val_loss, rel=1e-4)
