@@ -51,7 +51,8 @@ def as_option(seconds: float) -> str:
 def in_words(seconds: float) -> str:
     """A time in a sentence: `95 s`, `17 min`, `2 h 30 min`."""
     if seconds < _FINE:
-        return f"{seconds:.2g} s" if seconds < _TELLING else f"{seconds:.0f} s"
+        tenths = f"{seconds:.1f}".removesuffix(".0")
+        return f"{tenths} s" if seconds < _TELLING else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < _FINE else f"{minutes // 60} h {minutes % 60} min"
 

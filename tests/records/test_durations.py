@@ -53,6 +53,7 @@ def test_a_time_with_two_meanings_is_refused() -> None:
     [
         *(
             (0.2, "1s", "0.2 s"),
+            (0.081, "1s", "0.1 s"),
             (4.96, "5s", "5 s"),
             (20, "20s", "20 s"),
             (90.4, "91s", "90 s"),
