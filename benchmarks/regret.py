@@ -34,7 +34,12 @@ from finetune.records.decision import TrialResult
 from finetune.training import recipe
 
 TUNED: tuple[Strategy, ...] = ("partial", "deep")
-TRIALS: dict[Strategy, tuple[str, ...]] = {"partial": truth.PARTIAL_TRIALS, "deep": truth.TRIALS}
+# What is tried before a strategy; a blend is of the deep trial's model and the probe.
+TRIALS: dict[Strategy, tuple[str, ...]] = {
+    "partial": truth.PARTIAL_TRIALS,
+    "deep": truth.TRIALS,
+    "blend": truth.TRIALS,
+}
 # From so many images on, a fifth of them (the default validation share) is enough to judge.
 SPLIT_FROM = 5 * recipe.TELLING_IMAGES
 
@@ -61,9 +66,9 @@ class Known:
 
     def seconds(self, cell: Cell, kind: str, proof: float | None = None) -> float:
         """Of training, with its proof: on few images, tuning on halves costs 3/4 as much again."""
-        row = self.rows[cell][kind]
+        row = self.rows[cell]["deep" if kind == truth.BLEND else kind]
         again = PROOF * row.seconds if row.learnt_from < SPLIT_FROM else 0.0
-        return row.seconds + (again if proof is None else proof) * (kind in TUNED)
+        return row.seconds + (again if proof is None else proof) * (kind in TRIALS)
 
     def everything(self, cell: Cell) -> float:
         """Seconds of training all four."""
@@ -83,7 +88,9 @@ def load(rows_of: Path = truth.ROWS, evidence_of: Path = truth.EVIDENCE) -> Know
         rows.setdefault(row.key[:3], {})[row.kind] = row
     found = {e.key: e for e in truth.read(Evidence, evidence_of)}
     whole = {
-        c: r for c, r in sorted(rows.items()) if c in found and {*STRATEGIES, "trial-1"} <= {*r}
+        c: r
+        for c, r in sorted(rows.items())
+        if c in found and {*STRATEGIES, truth.BLEND, truth.BLEND_TRIAL, "trial-1"} <= {*r}
     }
     return Known(whole, {c: found[c] for c in whole})
 
@@ -91,7 +98,7 @@ def load(rows_of: Path = truth.ROWS, evidence_of: Path = truth.EVIDENCE) -> Know
 def fitted(known: Known) -> dict[Similarity, dict[Strategy, prior.Belief]]:
     """What `prior.BELIEFS` should be, from these cells."""
     columns: tuple[Similarity, ...] = ("similar", "different")
-    return {c: {k: belief(known, c, k, TRIALS[k]) for k in TUNED} for c in columns}
+    return {c: {k: belief(known, c, k, t) for k, t in TRIALS.items()} for c in columns}
 
 
 def belief(known: Known, column: str, kind: Strategy, trials: tuple[str, ...]) -> prior.Belief:
@@ -186,30 +193,43 @@ def by_table(size: Callable[[Evidence], str], column: Callable[[Evidence], str])
     return policy
 
 
-def measured(known: Known, cell: Cell, *, short: bool = True) -> tuple[str, float]:
+def measured(
+    known: Known, cell: Cell, *, short: bool = True, single: bool = False
+) -> tuple[str, float]:
     """What `--policy measured` does, with beliefs fitted on the other data sets."""
     seen, rows = known.evidence[cell], known.rows[cell]
     beliefs = fitted(known.without(cell[0]))[seen.column]  # type: ignore[index]
     setting = prior.Setting(images=seen.images, classes=seen.classes, probe_error=seen.error)
-    tuning = prior.candidate(beliefs, setting)
+    tuning, belief = prior.candidate(beliefs, setting, blends=not single)
     tried: list[TrialResult] = []
     seconds = 0.0
-    lead = prior.weigh(beliefs[tuning], setting, tried)
+    lead = prior.weigh(belief, setting, tried)
     worth = prior.worth_trying(lead, seen.error)
     if short and worth:
         for kind in TRIALS[tuning]:
             if kind in rows and not (tried and prior.settled(lead)):
                 tried.append(result(rows[kind], tuning))
                 seconds += tried[-1].seconds
-                lead = prior.weigh(beliefs[tuning], setting, tried)
+                lead = prior.weigh(belief, setting, tried)
     if worth and prior.wins(lead):
-        return tuning, seconds + known.seconds(cell, tuning, 0.0 if tried else None)
+        kind = tuning if single or tuning != "deep" else blended(known, cell)
+        return kind, seconds + known.seconds(cell, tuning, 0.0 if tried else None)
     return "stage-probe", seconds + known.seconds(cell, "stage-probe")
+
+
+def blended(known: Known, cell: Cell) -> str:
+    """What is returned after deep tuning, as `decision/blend.py` has it."""
+    rows = known.rows[cell]
+    weight, tried = rows[truth.BLEND].lr, rows[truth.BLEND_TRIAL]
+    if weight in (0.0, 1.0):
+        return "deep" if weight else "stage-probe"
+    return truth.BLEND if (tried.gain or 0.0) >= -(tried.gain_noise or 0.0) else "stage-probe"
 
 
 POLICIES: dict[str, Policy] = {
     "measured (the default)": measured,
     "measured, no trials": partial(measured, short=False),
+    "measured, one network (`--single`)": partial(measured, single=True),
     "classic table, measured axes (`--policy table`)": by_table(
         lambda e: e.size, lambda e: e.column
     ),
@@ -224,6 +244,7 @@ POLICIES: dict[str, Policy] = {
     "always linear-probe": always("linear-probe"),
     "always partial": always("partial"),
     "always deep": always("deep"),
+    "always blend (of deep)": always("blend"),
 }
 
 
@@ -272,13 +293,14 @@ def report(known: Known) -> None:
     own = sum(known.seconds(c, known.best(c)) for c in known.rows)
     share = own / sum(known.everything(c) for c in known.rows)
     print(f"\nThe best strategy alone, known beforehand, costs {share:.0%} of trying all.")
-    print("\n| distance | a class | cells | linear-probe | stage-probe | partial | deep |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("\n| distance | a class | cells | linear-probe | stage-probe | partial | deep | blend |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for label in ("similar", "different"):
         for size in SIZES:
             cells = [c for c in known.rows if SETS[c[0]] == label and c[1] == size]
             if cells:
-                means = [np.mean([known.accuracy(c, k) for c in cells]) for k in STRATEGIES]
+                kinds = (*STRATEGIES, truth.BLEND)
+                means = [np.mean([known.accuracy(c, k) for c in cells]) for k in kinds]
                 shown = " | ".join(f"{m:.1f}" for m in means)
                 print(f"| {label} | {size} | {len(cells)} | {shown} |")
     print()

@@ -60,8 +60,9 @@ TRIALS = ("trial-1", "trial-2")
 # Of `partial`, which is believed in only where images are very few.
 PARTIAL_TRIALS = ("partial-trial-1", "partial-trial-2")
 PARTIAL_TRIALS_UP_TO = 5
-# What the blend of the deep row's model with the best probe does on the test images; and, with a
-# weight fitted on one part of the trials' held-out images and judged on the other, on these.
+# What the blend of the deep row's model with the best probe does on the test images (its `lr` is the
+# tuned model's weight); and, with a weight fitted on one part of the trials' held-out images and
+# judged on the other, on these.
 BLEND, BLEND_TRIAL = "blend", "blend-trial"
 
 # An expert's word for each set: the hand-given label that one of the rivals uses, and what the
@@ -433,17 +434,10 @@ class Bench:
         return ridge.score(self.seen.head(best), self.test_table.columns(best.score.taps))
 
     def blend_tried(self) -> Row:
-        """A blend on the trials' held-out images, and its lead over the better of the two there."""
+        """A blend on the trials' held-out images, and its lead over the best probe there."""
         known = [self.logits[f"trial-deep{end}"] for end in ("", "-probe", "-labels")]
-        groups = self.logits["trial-deep-groups"].tolist()
-        tuned, probed, labels = known
-        likely = blending.cross_fitted(tuned, probed, labels, groups)
-        alone = [
-            calibration.probabilities(z, calibration.fit_temperature(z, labels))
-            for z in (tuned, probed)
-        ]
-        better = min(alone, key=lambda p: classification.log_losses(p, labels).mean())
-        lead = paired.accuracy_gain(likely, better, labels)
+        likely, lead = blend_lead(*known, self.logits["trial-deep-groups"].tolist())
+        labels = known[2]
         full = plan_for(self.seen, self.measured, self.probes, "deep")
         learnt = len(self.tried_on["deep"].parts[0][0])
         plan = trials.short(self.seen, full, learnt)
@@ -497,6 +491,15 @@ class Bench:
             lr=plan.lr,
             seconds=seconds,
         )
+
+
+def blend_lead(
+    tuned: np.ndarray, probed: np.ndarray, labels: np.ndarray, groups: Sequence[str]
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """A cross-fitted blend's probabilities of held-out images, and its lead over the probe."""
+    likely = blending.cross_fitted(tuned, probed, labels, groups)
+    alone = calibration.probabilities(probed, calibration.fit_temperature(probed, labels))
+    return likely, paired.accuracy_gain(likely, alone, labels)
 
 
 def look(place: Place, cell: Cell) -> Analysis:

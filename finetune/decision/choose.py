@@ -91,7 +91,7 @@ def candidate(
     analysis: Analysis, probes: Probes, measured: DatasetProfile, clock: Clock
 ) -> Strategy:
     """The way of tuning that is expected to do best; a blend has it for a part."""
-    return prior.candidate(*_believed(analysis, probes, measured, clock))
+    return prior.candidate(*_believed(analysis, probes, measured, clock), blends=True)[0]
 
 
 def _believed(
@@ -172,8 +172,7 @@ def _by_evidence(
     asked = analysis.options.decision
     beliefs, setting = _believed(analysis, probes, measured, clock)
     error = setting.probe_error
-    tuning = prior.candidate(beliefs, setting)
-    belief = beliefs[tuning]
+    tuning, belief = prior.candidate(beliefs, setting, blends=not asked.single)
     lead = prior.weigh(belief, setting, ())
     worth = prior.worth_trying(lead, error)
     names: tuple[Strategy, ...] = (probes.name, tuning) if worth else (probes.name,)
@@ -199,9 +198,8 @@ def _by_evidence(
         if lead.contradicted and (dearer := forecast.proved(cost, analysis)) is not None:
             needs_s = dearer
         together = blend.paying(analysis, probes, attempt.trial)
-    affordable = worth and needs_s is None
-    together = together if affordable else None
-    chosen = tuning if affordable and (prior.wins(lead) or together) else probes.name
+    chosen = tuning if worth and needs_s is None and prior.wins(lead) else probes.name
+    together = together if chosen == tuning else None
     plan = _planned(analysis, measured, probes, chosen, forecasts)
     advice = explain.by_evidence(
         asked.size or measured.size,
@@ -213,6 +211,7 @@ def _by_evidence(
         trials=attempt.results if attempt else (),
         untried=untried,
         needs_s=needs_s,
+        blends=belief is beliefs.get("blend"),
         together=None if together is None else together.text,
     )
     advice = transfer.told(replace(advice, forecasts=forecasts), analysis.facts)

@@ -86,6 +86,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     trials: Sequence[TrialResult],
     untried: str | None,
     needs_s: float | None = None,
+    blends: bool = False,
     together: str | None = None,
 ) -> Recommendation:
     """Choose between the best probe and tuning by what is believed of tuning's lead, and say why.
@@ -100,13 +101,15 @@ def by_evidence(  # noqa: PLR0913 - all that is known
         trials: What was tried.
         untried: Why no trial was run, where none was.
         needs_s: Seconds that tuning takes, where the budget has fewer.
+        blends: Whether what is believed is of tuning blended with the probe.
         together: What the tuned model and the probe did together in the trial, where that pays.
     """
     rule = table.placed(size, similarity)
     said = Reason(rule.id, f"The classic table says {spoken(rule.strategy)} ({rule.action})")
     before = Reason(
         "prior",
-        f"On other data sets {spoken(tuning)} gained {_measured(lead.prior, lead.prior_spread)} "
+        f"On other data sets {spoken(tuning)}{', blended with the probe,' if blends else ''} gained "
+        f"{_measured(lead.prior, lead.prior_spread)} "
         f"over the best probe ({_NEARNESS[rule.similarity]} ImageNet, as many images"
         f"{' if their line goes on' if lead.beyond else ''}, such a probe error; docs/log.md)",
     )

@@ -256,8 +256,17 @@ def test_the_way_of_tuning_expected_to_do_best_is_the_candidate() -> None:
     """Few images speak for few layers where the slopes say so, many for more."""
     beliefs = {"partial": Belief(0.2, 0.0, 1, 1, 1), "deep": Belief(0.3, 0.4, 1, 1, 1)}
 
-    assert candidate(beliefs, at(20, 0.3)) == "partial"
-    assert candidate(beliefs, at(1000, 0.3)) == "deep"
+    assert candidate(beliefs, at(20, 0.3), blends=False)[0] == "partial"
+    assert candidate(beliefs, at(1000, 0.3), blends=False)[0] == "deep"
+
+
+def test_deep_tuning_is_believed_in_as_what_becomes_of_it() -> None:
+    """Where a blend may be returned, its belief stands for deep tuning's; with --single, not."""
+    beliefs = {"partial": Belief(0.2, 0, 1, 1, 1), "deep": Belief(0.1, 0, 1, 1, 1)}
+    beliefs["blend"] = Belief(0.3, 0.0, 1, 1, 1)
+
+    assert candidate(beliefs, at(20, 0.3), blends=True) == ("deep", beliefs["blend"])
+    assert candidate(beliefs, at(20, 0.3), blends=False) == ("partial", beliefs["partial"])
 
 
 @pytest.mark.parametrize("column", ["similar", "different"])
