@@ -272,6 +272,20 @@ def interval(lost: dict[Cell, float], statistic: Callable[[list[float]], float])
     return f"{np.quantile(drawn, 0.025):.1f} to {np.quantile(drawn, 0.975):.1f}"
 
 
+def by_distance(known: Known) -> None:
+    """Mean accuracy of each strategy, near and far, by images a class."""
+    print("\n| distance | a class | cells | linear-probe | stage-probe | partial | deep | blend |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for label in ("similar", "different"):
+        for size in SIZES:
+            cells = [c for c in known.rows if SETS[c[0]] == label and c[1] == size]
+            if cells:
+                kinds = (*STRATEGIES, truth.BLEND)
+                means = [np.mean([known.accuracy(c, k) for c in cells]) for k in kinds]
+                shown = " | ".join(f"{m:.1f}" for m in means)
+                print(f"| {label} | {size} | {len(cells)} | {shown} |")
+
+
 def report(known: Known) -> None:
     """Everything the rows say, as Markdown."""
     sets = {c[0] for c in known.rows}
@@ -293,16 +307,7 @@ def report(known: Known) -> None:
     own = sum(known.seconds(c, known.best(c)) for c in known.rows)
     share = own / sum(known.everything(c) for c in known.rows)
     print(f"\nThe best strategy alone, known beforehand, costs {share:.0%} of trying all.")
-    print("\n| distance | a class | cells | linear-probe | stage-probe | partial | deep | blend |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for label in ("similar", "different"):
-        for size in SIZES:
-            cells = [c for c in known.rows if SETS[c[0]] == label and c[1] == size]
-            if cells:
-                kinds = (*STRATEGIES, truth.BLEND)
-                means = [np.mean([known.accuracy(c, k) for c in cells]) for k in kinds]
-                shown = " | ".join(f"{m:.1f}" for m in means)
-                print(f"| {label} | {size} | {len(cells)} | {shown} |")
+    by_distance(known)
     print()
     for label, wanted in (("similar", "near"), ("different", "far")):
         gains = [

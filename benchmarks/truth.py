@@ -60,9 +60,9 @@ TRIALS = ("trial-1", "trial-2")
 # Of `partial`, which is believed in only where images are very few.
 PARTIAL_TRIALS = ("partial-trial-1", "partial-trial-2")
 PARTIAL_TRIALS_UP_TO = 5
-# What the blend of the deep row's model with the best probe does on the test images (its `lr` is the
-# tuned model's weight); and, with a weight fitted on one part of the trials' held-out images and
-# judged on the other, on these.
+# What the blend of the deep row's model with the best probe does on the test images (its `lr` is
+# the tuned model's weight); and, with a weight fitted on one part of the trials' held-out images
+# and judged on the other, on these.
 BLEND, BLEND_TRIAL = "blend", "blend-trial"
 
 # An expert's word for each set: the hand-given label that one of the rivals uses, and what the

@@ -17,6 +17,7 @@ _UNPROVED = (
     "The trial was behind by more than two standard errors, so it proves nothing: {tuning} is "
     "returned only if it beats the probe on held-out images"
 )
+_BLENDED = ", blended with the probe,"
 _NEARNESS: dict[Similarity, str] = {"similar": "similar to", "different": "different from"}
 
 
@@ -108,7 +109,7 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     said = Reason(rule.id, f"The classic table says {spoken(rule.strategy)} ({rule.action})")
     before = Reason(
         "prior",
-        f"On other data sets {spoken(tuning)}{', blended with the probe,' if blends else ''} gained "
+        f"On other data sets {spoken(tuning)}{_BLENDED if blends else ''} gained "
         f"{_measured(lead.prior, lead.prior_spread)} "
         f"over the best probe ({_NEARNESS[rule.similarity]} ImageNet, as many images"
         f"{' if their line goes on' if lead.beyond else ''}, such a probe error; docs/log.md)",

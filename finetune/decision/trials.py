@@ -181,11 +181,12 @@ def short(analysis: Analysis, plan: Plan, images: int) -> Plan:
 def sizes(plan: Plan, images: int) -> tuple[int, int]:
     """How many of so many images a trial learns from, and how many judge it.
 
-    Half of them learn, as in the proof that it stands for, but no more than its steps can see once;
-    the other half judges, of very many a part.
+    Half of them learn, as in the proof that it stands for, but no more than its steps can see
+    often enough; the other half judges, of very many a part.
     """
     half = images // 2
-    return min(half, recipe.trial_steps(plan, images) * plan.batch_size), min(half, JUDGING_IMAGES)
+    seen = recipe.trial_steps(plan, images) * plan.batch_size
+    return min(half, seen // recipe.TRIAL_EPOCHS), min(half, JUDGING_IMAGES)
 
 
 def halves(

@@ -56,6 +56,9 @@ TELLING_IMAGES = 100
 # a training that is no more times longer than those it was measured on (6 times; docs/log.md).
 TRIAL_STEPS = 100
 TRIAL_SHARE = 0.1
+# It sees its images so often: of more images seen three times its word was worth nothing, and one
+# in two fell apart (docs/log.md, 2026-11-26, 1,000 images instead of 400).
+TRIAL_EPOCHS = 8
 TARGET_STEPS = 300  # docs/log.md, 2026-11-23; BiT's 500 at batch 512 is out of reach on a CPU
 WARMUP = 0.1
 # A trial warms up for as many steps as a training of `TARGET_STEPS`: in a third of them the rate

@@ -70,15 +70,16 @@ def test_a_trial_judges_on_images_it_did_not_learn_from(seen: Seen) -> None:
 def test_a_trial_of_many_images_uses_a_part_of_them(
     seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of very many a stratified part judges, once; it learns from no more than its steps see."""
+    """Of very many a stratified part judges, once; it learns from what its steps see often."""
     data, probes, measured, listener = seen
     monkeypatch.setattr(trials, "JUDGING_IMAGES", 20)
-    monkeypatch.setattr("finetune.training.recipe.TRIAL_STEPS", 3)
+    monkeypatch.setattr("finetune.training.recipe.TRIAL_STEPS", 6)
+    monkeypatch.setattr("finetune.training.recipe.TRIAL_EPOCHS", 2)
 
     attempt = trials.run_trials(data, probes, measured, Clock(listener))
 
     ((learn, held),) = attempt.trial.parts
-    assert (len(learn), len(held)) == (24, 20)  # three steps of eight
+    assert (len(learn), len(held)) == (24, 20)  # six steps of eight, twice
     assert set(np.bincount(data.labels[held])) == {5}
     assert not set(learn) & set(held)
     assert len(attempt.made.labels) == len(learn) + len(held)
@@ -86,14 +87,14 @@ def test_a_trial_of_many_images_uses_a_part_of_them(
 
 
 def test_a_trial_grows_with_the_data(seen: Seen) -> None:
-    """Half of the images up to what a tenth of the training's steps can see; a thousand judge."""
+    """Half of the images, as many as a tenth of the training's steps see often; a thousand judge."""
     data, probes, measured, _ = seen
     plan = replace(plan_for(data, measured, probes, "deep"), epochs=10, batch_size=64)
 
     grown = [trials.sizes(plan, n) for n in (80, 2000, 20_000, 50_000)]
     steps = [recipe.trial_steps(plan, n) for n in (80, 2000, 20_000, 50_000)]
 
-    assert grown == [(40, 40), (1000, 1000), (10_000, 1000), (25_000, 1000)]
+    assert grown == [(40, 40), (800, 1000), (2504, 1000), (6256, 1000)]
     assert steps == [100, 100, 313, 782]
 
 
