@@ -87,7 +87,7 @@ def test_a_trial_of_many_images_uses_a_part_of_them(
 
 
 def test_a_trial_grows_with_the_data(seen: Seen) -> None:
-    """Half of the images, as many as a tenth of the training's steps see often; a thousand judge."""
+    """Half of the images, of many as many as a tenth of the steps see often; a thousand judge."""
     data, probes, measured, _ = seen
     plan = replace(plan_for(data, measured, probes, "deep"), epochs=10, batch_size=64)
 
