@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.records.decision import Plan
-from finetune.records.errors import MemoryShortError
+from finetune.records.errors import MemoryShortError, out_of_memory
 
 if TYPE_CHECKING:
     from finetune.training.state import Loop
@@ -56,7 +56,12 @@ def parts(loop: Loop) -> int:
     free = None if loop.device.type != "cpu" else available()
     if free is None:
         return 1
-    weights, image = needed(loop)
+    try:
+        weights, image = needed(loop)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return 1  # the first step says so, with the size of the images
     room = SHARE * free - weights
     if room < image:
         raise MemoryShortError(

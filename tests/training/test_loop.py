@@ -563,7 +563,7 @@ def test_short_of_memory_the_batch_goes_in_parts_with_the_same_update(
 
     parts = fit(plan, tiny, start=start, data=data, listener=recorder)
 
-    assert sizes == [6, 3, *([2, 2, 1, 1] * 4)]
+    assert sizes == [1, 6, 3, *([2, 2, 1, 1] * 4)]  # first an image by which memory is counted
     assert [n for n in recorder.notes if "memory" in n] == [
         "out of memory: batches of 6 are split into parts of 2 from here on, whose gradients add "
         "up to the same update"
