@@ -37,6 +37,7 @@ from finetune.records.backbone import (
     Origin,
     PreparedFacts,
     Preprocess,
+    Variant,
 )
 from finetune.records.backbone_choice import BackboneChoice, Candidate
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Scale, Splits
@@ -357,6 +358,7 @@ EXAMPLES: tuple[Any, ...] = (
     Origin("/runs/one/model.safetensors", "lenet5", "run one (deep), from none", "none"),
     PREPROCESS,
     Box(fit="letterbox", fill=(1, 2, 3)),
+    Variant(side_px=128, mean=(0.5, 0.4, 0.3), interpolation="box"),
     BACKBONE,
     STAGES[0],
     REASONS[0],
