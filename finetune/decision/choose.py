@@ -215,6 +215,7 @@ def _by_evidence(
         together=None if together is None else together.text,
     )
     advice = transfer.told(replace(advice, forecasts=forecasts), analysis.facts)
+    advice = full_size.told(advice, probes, setting)
     if attempt is None or chosen != tuning:
         return Decision(advice)
     same = len(attempt.made.labels) == len(analysis.labels) and (

@@ -9,8 +9,12 @@ import numpy as np
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.probes import Probes
+from finetune.decision.prior import Setting
 from finetune.heads import ridge
 from finetune.metrics import paired
+from finetune.records.analysis import Reason
+from finetune.records.choices import spoken
+from finetune.records.decision import Recommendation
 
 # Images that judge: the standard error of an error of one in ten is 0.7 points.
 JUDGED = 2000
@@ -43,6 +47,24 @@ def probe_error(analysis: Analysis, probes: Probes) -> float:
         error = 1.0 - paired.value(likely, analysis.labels[held], by)
     found = at(analysis.images, (ranked, probes.error), (len(learn), error))
     return min(found, 1.0 - 1.0 / len(analysis.dataset.classes))
+
+
+def told(advice: Recommendation, probes: Probes, setting: Setting) -> Recommendation:
+    """The recommendation with a reason, beside the prior's, where probes were ranked on a part."""
+    ranked = len(probes.best.labels)
+    if setting.images <= ranked:
+        return advice
+    text = (
+        f"The error of {spoken(probes.name)} is {100 * probes.error:.1f} % on the {ranked} images "
+        f"on which probes are ranked and about {100 * setting.probe_error:.1f} % where it learns "
+        f"from all {setting.images}: what tuning may gain is told by the latter"
+    )
+    reasons = []
+    for reason in advice.reasons:
+        reasons.append(reason)
+        if reason.rule == "prior":
+            reasons.append(Reason("headroom", text))
+    return replace(advice, reasons=tuple(reasons))
 
 
 def at(images: int, fewer: tuple[int, float], more: tuple[int, float]) -> float:

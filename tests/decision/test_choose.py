@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from examples import RECOMMENDATION
 from helpers import Recorder, changed, options_for, train
 
 from finetune.analysis import analyze, axes
@@ -17,7 +18,7 @@ from finetune.decision.planning import plan_for
 from finetune.decision.prior import Belief
 from finetune.heads import cross_validation, ridge
 from finetune.records import decision
-from finetune.records.analysis import DatasetProfile
+from finetune.records.analysis import DatasetProfile, Reason
 from finetune.records.choices import STRATEGIES
 from finetune.records.decision import Forecast
 from finetune.records.errors import UsageError
@@ -168,6 +169,12 @@ def test_the_headroom_is_that_of_all_images(image_folder, monkeypatch: pytest.Mo
     wrong = np.mean((scores.argmax(axis=1) != data.labels)[held])
     few, more = (len(probes.best.labels), probes.error), (learnt[0], float(wrong))
     assert error == pytest.approx(min(0.5, full_size.at(data.images, few, more)))
+    setting = prior.Setting(images=data.images, classes=2, probe_error=error)
+    advice = replace(RECOMMENDATION, reasons=(Reason("prior", "a"), Reason("evidence", "b")))
+    told = full_size.told(advice, probes, setting).reasons[1].text
+    assert f"about {100 * error:.1f} % where it learns from all {data.images}" in told
+    alone = replace(setting, images=len(probes.best.labels))
+    assert full_size.told(advice, probes, alone) is advice
 
 
 def test_hopeless_tuning_is_not_tried(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
