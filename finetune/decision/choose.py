@@ -18,6 +18,7 @@ from finetune.records.decision import Forecast, Plan, Recommendation, TrialResul
 from finetune.records.errors import UsageError
 
 if TYPE_CHECKING:
+    from finetune.decision.trials import Trials
     from finetune.training import holdout
 
 
@@ -218,10 +219,15 @@ def _by_evidence(
     advice = full_size.told(advice, probes, setting)
     if attempt is None or chosen != tuning:
         return Decision(advice)
-    same = len(attempt.made.labels) == len(analysis.labels) and (
-        attempt.made.plain.shape[1] == plan.side_px
-    )
-    proof = None if lead.contradicted else attempt.trial
+    return _with_what_was_made(advice, attempt, analysis)
+
+
+def _with_what_was_made(advice: Recommendation, attempt: Trials, analysis: Analysis) -> Decision:
+    """The choice of tuning with its trials, where they can be used again."""
+    every = len(attempt.made.labels) == len(analysis.labels)
+    same = every and attempt.made.plain.shape[1] == advice.plan.side_px
+    contradicted = advice.lead is not None and advice.lead.contradicted
+    proof = None if contradicted else attempt.trial
     return Decision(advice, attempt.made if same else None, proof)
 
 
