@@ -210,7 +210,7 @@ def test_recommend_folder_shows_people_all_that_was_measured(run_cli, image_fold
 def test_compare_trains_all_and_says_what_the_table_cost(
     run_cli, image_folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four strategies on one split, differences to the table's choice, and one sentence."""
+    """Four strategies and a blend on one split, differences to the table's choice, a sentence."""
     monkeypatch.setattr(recipe, "EPOCHS", {"fewest": 2, "most": 2, "scratch": 2})
     root = image_folder({"a": 14, "b": 14}, size=(32, 32))
 
@@ -218,7 +218,8 @@ def test_compare_trains_all_and_says_what_the_table_cost(
 
     answer = json.loads(done.out)
     rows = {c["strategy"]: c for c in answer["contenders"]}
-    assert set(rows) == {"linear-probe", "stage-probe", "partial", "deep"}
+    assert list(rows) == ["linear-probe", "stage-probe", "partial", "deep", "blend"]
+    assert rows["blend"]["seconds"] > min(rows[name]["seconds"] for name in ("partial", "deep"))
     assert rows[answer["table"]]["difference"] == 0
     for row in rows.values():
         assert row["low"] <= row["difference"] <= row["high"]
@@ -236,13 +237,16 @@ def test_compare_starts_only_what_fits_the_budget(run_cli, image_folder) -> None
 
     done = run_cli("compare", root, "--json", *tiny)
     shown = run_cli("compare", root, *tiny)
+    single = run_cli("compare", root, "--json", "--single", *tiny)
 
     rows = {c["strategy"]: c for c in json.loads(done.out)["contenders"]}
     for name in ("partial", "deep"):
         assert "0 s of the budget of 0.1 s are left" in rows[name].pop("untried")
         assert set(rows[name].values()) == {name, None}
         assert f"{name} has no figures: it takes about" in shown.out
+    assert "a part of it, has no figures" in rows["blend"]["untried"]
     assert rows["linear-probe"]["accuracy"] is not None
+    assert [c["strategy"] for c in json.loads(single.out)["contenders"]] == [*rows][:-1]
     assert json.loads(done.out)["best"] in ("linear-probe", "stage-probe")
 
 
