@@ -241,7 +241,7 @@ def test_compare_starts_only_what_fits_the_budget(run_cli, image_folder) -> None
 
     rows = {c["strategy"]: c for c in json.loads(done.out)["contenders"]}
     for name in ("partial", "deep"):
-        assert "0 s of the budget of 0.1 s are left" in rows[name].pop("untried")
+        assert "0 s of the budget of" in rows[name].pop("untried")
         assert set(rows[name].values()) == {name, None}
         assert f"{name} has no figures: it takes about" in shown.out
     assert "a part of it, has no figures" in rows["blend"]["untried"]
