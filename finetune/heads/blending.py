@@ -23,6 +23,7 @@ from finetune.storage.arrays import Array, Labels
 # Coarse: the log loss is flat around its least (docs/log.md, 2026-11-26).
 WEIGHTS = tuple(i / 10 for i in range(11))
 INNER = WEIGHTS[1:-1]  # both are heard
+_DIGITS = 6  # of a log loss; what is less is rounding
 PARTS = 2  # of the held-out images: the weight is fitted on one, judged on the other
 
 
@@ -82,7 +83,7 @@ def fit(
         first: Raw logits float64[N, C] of images that neither has learnt from.
         second: The same of the other, on the same images.
         labels: int64[N].
-        weights: What is tried; of equal ones the first.
+        weights: What is tried; of equal ones that of one alone.
         moves: Where classes will have other shares than among the images learnt from.
     """
     counted = None if moves is None else moves.counted
@@ -100,7 +101,7 @@ def fit(
         loss = calibration.log_loss(scaled, labels, counted)
         found = Blend(weight=weight, temperatures=own, temperature=temperature, shift=shift)
         tried.append((loss, found))
-    return min(tried, key=lambda t: t[0])[1]
+    return min(tried, key=lambda t: (round(t[0], _DIGITS), 0 < t[1].weight < 1))[1]
 
 
 def probabilities(blend: Blend, first: Array, second: Array) -> Array:
