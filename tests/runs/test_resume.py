@@ -143,6 +143,19 @@ def test_killed_after_any_epoch_it_goes_on_to_the_same_model(ask, unbroken, afte
     assert [p.name for p in Path(result.run).parent.glob("[!i]*")] == ["cut"]
 
 
+def test_a_killed_blend_goes_on_to_the_same_blend(ask, unbroken) -> None:
+    """Killed in the last of its fits: the same two networks, weights and answers to the bit."""
+    whole = unbroken(strategy="blend")
+
+    killed(ask("cut", strategy="blend"), Stopper(8))
+    result = run(changed(ask("cut", strategy="blend"), resume=True), rest := Recorder())
+
+    assert result.strategy == "blend"
+    assert len(rest.epochs) == whole.epochs - 8
+    assert model(result.run) == whole.model
+    assert (result.parts, result.test) == (whole.result.parts, whole.result.test)
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_it_still_ends_at_the_same_model(ask, unbroken) -> None:
     """Early stopping, best epoch and BatchNorm statistics of `scratch` go on as well."""
