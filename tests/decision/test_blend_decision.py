@@ -11,6 +11,8 @@ import pytest
 from helpers import changed, options_for
 
 from finetune.decision import blend
+from finetune.heads import calibration
+from finetune.metrics import paired
 from finetune.records.metrics import Baseline
 from finetune.records.options import DecisionOptions
 
@@ -35,8 +37,19 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Any:
         labels = np.arange(len(tuned)) % CLASSES
         monkeypatch.setattr(blend, "_held_out", lambda *_: (tuned, probed, labels))
         samples = [SimpleNamespace(unit=str(i)) for i in range(len(labels))]
-        analysis: Any = SimpleNamespace(options=options_for(root="x", **asked), samples=samples)
-        trial: Any = SimpleNamespace(held=np.arange(len(labels)))
+        monkeypatch.setattr(blend, "_moves", lambda *_: None)
+
+        def calibrated(logits: np.ndarray, _rows: object, **_options: object) -> tuple[Any, Any]:
+            found = calibration.fit_temperature(logits, labels)
+            return found, calibration.probabilities(logits, found)
+
+        analysis: Any = SimpleNamespace(
+            options=options_for(root="x", **asked),
+            samples=samples,
+            calibrated=calibrated,
+            yardstick=lambda _rows: paired.PLAIN,
+        )
+        trial: Any = SimpleNamespace(held=np.arange(len(labels)), weighed=False)
         probes: Any = None
         return blend.paying(analysis, probes, trial)
 
