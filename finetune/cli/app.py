@@ -253,7 +253,7 @@ def export(asked: Asked) -> None:
 
 @add(app, RUN)
 def serve(asked: Asked) -> None:
-    """Answer over HTTP: POST /predict, a page to drop pictures on, /health, /metrics."""
+    """Answer over HTTP. POST /predict, a page to drop pictures on, /health, /metrics."""
     from finetune.cli import progress  # noqa: PLC0415
     from finetune.workflows.serve import run_serve  # noqa: PLC0415
 
