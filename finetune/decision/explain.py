@@ -148,7 +148,8 @@ def by_evidence(  # noqa: PLR0913 - all that is known
 
 def _together(tuning: Strategy, probed: Strategy, figures: str) -> tuple[str, str]:
     """Why a blend is taken, and what would have it otherwise."""
-    verdict = f"of {spoken(tuning)} and {spoken(probed)}, on the trial's held-out images, {figures}"
+    both = f"{spoken(tuning)} and {spoken(probed)}"
+    verdict = f"of what {both} do on the trial's held-out images: {figures}"
     return verdict, "if --single were given: one network"
 
 
