@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_program_and_no_more(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         names = {name for name in content.namelist() if ".dist-info/" not in name}
 
-    wanted = {*PACKAGE.rglob("*.py"), PACKAGE / "py.typed"}
+    wanted = {*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.html"), PACKAGE / "py.typed"}
     assert names == {path.relative_to(ROOT).as_posix() for path in wanted}
 
 

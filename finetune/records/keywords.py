@@ -8,7 +8,15 @@ from __future__ import annotations
 from os import PathLike
 from typing import Literal, TypedDict
 
-from finetune.records.choices import Fit, Interpolation, NearCopies, Policy, Similarity, Size
+from finetune.records.choices import (
+    Fit,
+    Interpolation,
+    Metric,
+    NearCopies,
+    Policy,
+    Similarity,
+    Size,
+)
 
 Asked = Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch", "blend"]
 
@@ -40,6 +48,8 @@ class DecidingKeywords(TypedDict, total=False):
     budget: str | float | None
     size: Size | None
     similarity: Similarity | None
+    prior: str
+    metric: Metric | None
     backbone: str | None
     image_size: int
     mean: str | None

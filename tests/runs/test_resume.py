@@ -187,8 +187,11 @@ def test_killed_between_two_fits_it_goes_on(ask, unbroken, monkeypatch, step: st
     """By evidence, with trials: the decision is the same though the forecast takes other times."""
     monkeypatch.setattr("finetune.decision.prior.wins", lambda _: True)
     monkeypatch.setattr("finetune.decision.prior.worth_trying", lambda *_: True)
-    monkeypatch.setattr("finetune.decision.prior.candidate", lambda *_: "partial")
-    asked = {"strategy": "auto", "policy": "measured"}
+    monkeypatch.setattr(
+        "finetune.decision.prior.candidate",
+        lambda beliefs, *_, **_options: ("partial", beliefs["partial"]),
+    )
+    asked = {"strategy": "auto", "policy": "measured", "single": True}
     whole = unbroken(**asked)
 
     killed(ask("cut", **asked), Stopper(1) if step == "trying" else Stopper(step=step))

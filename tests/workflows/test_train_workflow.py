@@ -288,8 +288,9 @@ def test_a_comparison_ends_with_ctrl_c(image_folder, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         compare,
         "_plainly",
-        lambda seen, probes, *_: replace(
-            fitted.probed(seen, probes.best, probes.name), stopped=stopped
+        lambda seen, probes, *_: (
+            replace(fitted.probed(seen, probes.best, probes.name), stopped=stopped),
+            None,
         ),
     )
     root = image_folder({"a": 12, "b": 12})
