@@ -209,6 +209,9 @@ def load(path: Path) -> LoadedRun:
     try:
         untrusted_files.check_tensors(file, path)
         tensors = load_file(file)
+        # a process that has imported such types, as onnx does, reads them; no other would
+        for name in (name for name, t in tensors.items() if t.dtype.isbuiltin != 1):
+            raise ValueError(f"numpy has no numbers of the kind of {name}")  # noqa: TRY301
     except Exception as error:  # safetensors knows kinds of tensors that numpy does not
         raise _unreadable(file, error) from error
     weight, bias = (tensors.pop(name, None) for name in HEAD)

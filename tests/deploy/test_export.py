@@ -215,6 +215,7 @@ def test_openvinos_file_tells_modelapi_what_it_asks(run: Path, tmp_path: Path) -
     assert str(graph.output("probabilities").partial_shape) == "[1,2]"
 
 
+@pytest.mark.slow
 def test_pt2_is_read_by_torch_alone(run: Path, pictures: list[Path], tmp_path: Path) -> None:
     """The program in its README needs torch, and nothing of ours or timm's."""
     run_export(run, "pt2", tmp_path / "m.pt2", images=SAMPLE, listener=Recorder())
