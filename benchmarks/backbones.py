@@ -12,19 +12,19 @@ Seconds of the CPU are of all threads.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from truth import Quiet
+import row_file
 
 from finetune.backbones import registry
 from finetune.records.backbone_choice import AUTO
+from finetune.records.events import Silent
 from finetune.records.options import (
     BackboneOptions,
     DataOptions,
@@ -61,27 +61,6 @@ class Row:
     load: float
 
 
-def read() -> list[Row]:
-    """The rows that are there."""
-    if not ROWS.is_file():
-        return []
-    kinds = {f.name: {"int": int, "float": float, "str": str}[str(f.type)] for f in fields(Row)}
-    with ROWS.open(encoding="utf-8", newline="") as file:
-        return [
-            Row(**{n: kinds[n](value) for n, value in row.items()}) for row in csv.DictReader(file)
-        ]
-
-
-def append(row: Row) -> None:
-    """Add a row, and the names of the columns before the first."""
-    new = not ROWS.is_file()
-    with ROWS.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(row))
-
-
 def train(root: Path, seed: int, policy: str, per_class: int = PER_CLASS) -> RunResult:
     """The training of one row, its run thrown away."""
     with tempfile.TemporaryDirectory() as home:
@@ -93,7 +72,7 @@ def train(root: Path, seed: int, policy: str, per_class: int = PER_CLASS) -> Run
                 training=TrainingOptions(seed=seed),
                 output=OutputOptions(out=f"{home}/run"),
             ),
-            Quiet(),
+            Silent(),
         )
 
 
@@ -123,7 +102,7 @@ def measure(root: Path, seed: int, policy: str, cache: Path) -> Row:
 
 def fill(data: Path, seeds: Sequence[int]) -> None:
     """Make the rows that are not there yet, seed by seed."""
-    done = {(r.data, r.seed, r.policy) for r in read()}
+    done = {(r.data, r.seed, r.policy) for r in row_file.read(Row, ROWS)}
     cells = [(name, seed, policy) for seed in seeds for name in SETS for policy in POLICIES]
     missing = [cell for cell in cells if cell not in done]
     if not missing:
@@ -134,7 +113,7 @@ def fill(data: Path, seeds: Sequence[int]) -> None:
             train(data / missing[0][0], 0, name, 2)
         for name, seed, policy in missing:
             row = measure(data / name, seed, policy, Path(cache))
-            append(row)
+            row_file.append(row, ROWS)
             print(row, flush=True)
 
 
@@ -164,7 +143,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.data is not None:
         fill(asked.data, range(asked.seeds))
-    report(read())
+    report(row_file.read(Row, ROWS))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ model as it is and moved to equal shares by the code that a run uses.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import row_file
 import torch
-from truth import SETS, Quiet
+from truth import SETS
 
 from finetune.backbones import load
 from finetune.data import decoding
@@ -28,6 +28,7 @@ from finetune.data.files import named_as_image
 from finetune.decision import table
 from finetune.heads import calibration, cross_validation, kernels, logit_adjustment, ridge
 from finetune.metrics import paired
+from finetune.records.events import Silent
 from finetune.training import holdout, recipe
 
 ROWS = Path(__file__).with_name("class_shares.csv")
@@ -113,16 +114,20 @@ def main() -> None:
     for name in asked.sets:
         for seed in asked.seeds:
             for row in fill(asked, name, seed):
-                append(row)
+                row_file.append(row, ROWS)
                 print(row, flush=True)
-    show(read())
+    show(row_file.read(Row, ROWS))
 
 
 def fill(asked: argparse.Namespace, name: str, seed: int) -> Iterator[Row]:
     """The rows of a set and seed that are not there yet."""
     wanted = [("linear-probe", "no")]
     wanted += [(way, weights) for way in asked.tuned for weights in ("no", "sqrt")]
-    done = {(r.strategy, r.class_weights) for r in read() if (r.data, r.seed) == (name, seed)}
+    done = {
+        (r.strategy, r.class_weights)
+        for r in row_file.read(Row, ROWS)
+        if (r.data, r.seed) == (name, seed)
+    }
     wanted = [key for key in wanted if key not in done]
     if not wanted:
         return
@@ -190,7 +195,7 @@ def tuned(
         groups=[str(p) for p in thin.learn],
         classes=classes,
         seed=seed,
-        listener=Quiet(),
+        listener=Silent(),
     )
     model = holdout._fit(made, plan, learn, None)
     scores = holdout._logits(made, model, held)
@@ -204,27 +209,6 @@ def tuned(
         "train": calibration.probabilities(test, plain),
         "uniform": calibration.probabilities(test, moved, shift),
     }
-
-
-def read() -> list[Row]:
-    """The rows measured so far."""
-    if not ROWS.exists():
-        return []
-    kinds = {"str": str, "int": int, "float": float}
-    types = {f.name: kinds[str(f.type)] for f in fields(Row)}
-    with ROWS.open(newline="") as file:
-        return [Row(**{k: types[k](v) for k, v in line.items()}) for line in csv.DictReader(file)]
-
-
-def append(row: Row) -> None:
-    """Keep a row."""
-    new = not ROWS.exists()
-    with ROWS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        values = asdict(row).items()
-        writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
 
 
 def show(rows: list[Row]) -> None:

@@ -14,6 +14,7 @@ import argparse
 import math
 from pathlib import Path
 
+import row_file
 import truth
 from truth import Cell, Evidence, Row
 
@@ -84,9 +85,9 @@ def main() -> None:
         kinds = {*KINDS} - {r.kind for r in truth.read(Row, ROWS) if r.key[:3] == cell}
         if kinds:
             part = truth.Bench.of(truth.Place(options.data), cell)
-            truth.append(part.evidence(), EVIDENCE)
+            row_file.append(part.evidence(), EVIDENCE)
             for row in part.rows(kinds):
-                truth.append(row, ROWS)
+                row_file.append(row, ROWS)
                 print(row, flush=True)
 
 

@@ -26,30 +26,12 @@ from finetune.records.backbone import BackboneFacts, Preprocess
 from finetune.records.codec import to_json
 from finetune.records.dataset import Splits
 from finetune.records.decision import Augment, Plan
+from finetune.records.events import Silent
 from finetune.records.run import HeadFacts, RunFacts
 from finetune.runs import run_folder
 from finetune.workflows import evaluate
 
 SIDE_PX = 16
-
-
-class Silent:
-    """A listener that hears nothing."""
-
-    def step(self, name: str) -> None:
-        """Nothing."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def epoch(self, record: object) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def detail(self, text: str) -> None:
-        """Nothing."""
 
 
 def draw(root: Path, images: int, classes: int) -> None:

@@ -16,14 +16,14 @@ Accuracy, expected calibration error and log loss are those of images as frequen
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import row_file
 import torch
-from truth import SETS, Quiet
+from truth import SETS
 
 from finetune.backbones import load
 from finetune.data import decoding
@@ -31,6 +31,7 @@ from finetune.data.files import named_as_image
 from finetune.decision import table
 from finetune.heads import calibration, ridge
 from finetune.records.decision import Plan
+from finetune.records.events import Silent
 from finetune.training import holdout, loop, recipe
 
 ROWS = Path(__file__).with_name("imbalance.csv")
@@ -80,9 +81,9 @@ def main() -> None:
                 common, rare = (int(n) for n in ratio.split(":"))
                 cell = (name, (common, rare), seed)
                 for row in fill(asked, cell):
-                    append(row)
+                    row_file.append(row, ROWS)
                     print(row, flush=True)
-    show(read())
+    show(row_file.read(Row, ROWS))
 
 
 def fill(asked: argparse.Namespace, cell: Cell) -> Iterator[Row]:
@@ -90,7 +91,11 @@ def fill(asked: argparse.Namespace, cell: Cell) -> Iterator[Row]:
     name, ratio, seed = cell
     text = f"{ratio[0]}:{ratio[1]}"
     key = (name, text, seed, asked.side_px)
-    done = {(r.strategy, r.kind) for r in read() if (r.data, r.ratio, r.seed, r.side_px) == key}
+    done = {
+        (r.strategy, r.kind)
+        for r in row_file.read(Row, ROWS)
+        if (r.data, r.ratio, r.seed, r.side_px) == key
+    }
     wanted = [(s, k) for s in asked.strategies for k in asked.weights if (s, k) not in done]
     if not wanted:
         return
@@ -151,7 +156,7 @@ class Thinned:
             groups=[str(p) for p in self.fit],
             classes=len(self.counts),
             seed=seed,
-            listener=Quiet(),
+            listener=Silent(),
         )
 
     def row(self, made: holdout.Material, plan: Plan, key: tuple[str, str, int, str, str]) -> Row:
@@ -213,27 +218,6 @@ def _calibration(top: np.ndarray, correct: np.ndarray, weight: np.ndarray) -> fl
     bins = np.minimum((top * BINS).astype(int), BINS - 1)
     gaps = [abs((weight * (top - correct))[bins == b].sum()) for b in range(BINS)]
     return float(sum(gaps))
-
-
-def read() -> list[Row]:
-    """The rows measured so far."""
-    if not ROWS.exists():
-        return []
-    kinds = {"str": str, "int": int, "float": float}
-    types = {f.name: kinds[str(f.type)] for f in fields(Row)}
-    with ROWS.open(newline="") as file:
-        return [Row(**{k: types[k](v) for k, v in line.items()}) for line in csv.DictReader(file)]
-
-
-def append(row: Row) -> None:
-    """Keep a row."""
-    new = not ROWS.exists()
-    with ROWS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        if new:
-            writer.writeheader()
-        values = asdict(row).items()
-        writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
 
 
 def show(rows: list[Row]) -> None:

@@ -22,18 +22,18 @@ alike. Seconds are CPU seconds of one thread.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import process_time
 from typing import Any
 
 import numpy as np
+import row_file
 import torch
 from torch import Tensor
-from truth import SETS, Quiet
+from truth import SETS
 
 from finetune.backbones import load, registry
 from finetune.backbones.inference import ROOT, TOP
@@ -42,6 +42,7 @@ from finetune.data import decoding
 from finetune.data.files import named_as_image
 from finetune.heads import calibration, ridge
 from finetune.records.decision import Plan
+from finetune.records.events import Silent
 from finetune.training import holdout, recipe, setup, state
 
 ROWS = Path(__file__).with_name("recipe.csv")
@@ -92,14 +93,14 @@ def main() -> None:
     for seed in [] if asked.report else asked.seeds:
         for name in asked.sets:
             for row in fill(asked, (name, asked.per_class, seed, asked.side_px)):
-                append(row)
+                row_file.append(row, ROWS)
                 print(row, flush=True)
-    show(read())
+    show(row_file.read(Row, ROWS))
 
 
 def fill(asked: argparse.Namespace, cell: Cell) -> Iterator[Row]:
     """The rows of a cell that are not there yet."""
-    done = {r.variant for r in read() if r.key == cell}
+    done = {r.variant for r in row_file.read(Row, ROWS) if r.key == cell}
     drawn: Drawn | None = None
     for variant in asked.variants:
         if variant not in done:
@@ -169,7 +170,7 @@ class Drawn:
             groups=[str(p) for p in files],
             classes=int(self.labels.max()) + 1,
             seed=self.cell[2],
-            listener=Quiet(),
+            listener=Silent(),
         )
         began = process_time()
         with changed(variant):
@@ -246,26 +247,6 @@ def _mixed(loop: state.Loop, x: Tensor, labels: Tensor, variant: str) -> float:
     )
     loss.backward()  # type: ignore[no-untyped-call]
     return float(loss.detach())
-
-
-def read() -> list[Row]:
-    """What is measured."""
-    if not ROWS.exists():
-        return []
-    kinds = {f.name: {"str": str, "int": int}.get(str(f.type), float) for f in fields(Row)}
-    with ROWS.open(newline="") as file:
-        return [Row(**{k: kinds[k](v) for k, v in line.items()}) for line in csv.DictReader(file)]
-
-
-def append(row: Row) -> None:
-    """Add a line."""
-    fresh = not ROWS.exists()
-    with ROWS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        values = asdict(row).items()
-        writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in values})
 
 
 def show(rows: list[Row]) -> None:

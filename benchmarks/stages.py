@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from truth import SETS, Quiet
+from truth import SETS
 
 from finetune.analysis import analyze, probes
 from finetune.backbones import features, prepared, registry
@@ -22,6 +22,7 @@ from finetune.data import scan
 from finetune.heads import cross_validation, ridge
 from finetune.heads.kernels import combined, stage_kernels
 from finetune.records.analysis import StageScore
+from finetune.records.events import Silent
 from finetune.records.options import BackboneOptions
 
 SIZES = (5, 10, 20, 40)
@@ -44,11 +45,11 @@ class Known:
             BackboneOptions(name=registry.DEFAULT, device="cpu"),
             seed=0,
             paths=paths,
-            listener=Quiet(),
+            listener=Silent(),
         )
         facts = body.facts
         side = facts.backbone.preprocess.side_px
-        self.table = features.extract(paths, body.engine, side, Quiet())
+        self.table = features.extract(paths, body.engine, side, Silent())
         self.labels = labels[chosen][self.table.kept]
         self.sets = probes.stage_sets(facts.backbone.stages, facts.probed_top)
 

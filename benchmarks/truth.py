@@ -6,18 +6,15 @@ CPU seconds of one thread, on a GPU those of the process that drives it.
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import row_file
 import torch
 
 from finetune.analysis import analyze, axes
@@ -34,6 +31,7 @@ from finetune.metrics import classification, paired
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import Similarity, Strategy
 from finetune.records.decision import Plan
+from finetune.records.events import Silent
 from finetune.records.options import (
     BackboneOptions,
     DataOptions,
@@ -41,7 +39,6 @@ from finetune.records.options import (
     Options,
     TrainingOptions,
 )
-from finetune.records.training import EpochRecord
 from finetune.training import holdout
 
 T = TypeVar("T")
@@ -180,37 +177,7 @@ class Evidence:
 
 def read(kind: type[T], path: Path) -> list[T]:
     """The records measured so far; of two with one key the later counts."""
-    if not path.exists():
-        return []
-    types: dict[str, Callable[[str], object]] = {
-        f.name: {"str": str, "int": int}.get(str(f.type), lambda v: float(v) if v else None)
-        for f in fields(kind)  # type: ignore[arg-type]
-    }
-    found: dict[object, T] = {}
-    with path.open(newline="") as file:
-        for line in csv.DictReader(file):
-            record = kind(**{k: types[k](v) for k, v in line.items()})
-            found[record.key] = record  # type: ignore[attr-defined]
-    return list(found.values())
-
-
-def append(record: Row | Evidence, path: Path) -> None:
-    """Add one line in one write, so that two processes may share the file."""
-    line = io.StringIO()
-    writer = csv.DictWriter(line, [f.name for f in fields(record)], lineterminator="\n")
-    if not path.exists():
-        head = path.with_name(f"{path.name}.{os.getpid()}")
-        writer.writeheader()
-        head.write_text(line.getvalue())
-        with contextlib.suppress(FileExistsError):  # of several that begin at once one is first
-            os.link(head, path)
-        head.unlink()
-        line.seek(0)
-        line.truncate()
-    values = asdict(record).items()
-    writer.writerow({k: round(float(v), 5) if isinstance(v, float) else v for k, v in values})
-    with path.open("a") as file:
-        file.write(line.getvalue())
+    return list({r.key: r for r in row_file.read(kind, path)}.values())  # type: ignore[attr-defined]
 
 
 def cells(seeds: Sequence[int]) -> Iterator[Cell]:
@@ -273,9 +240,9 @@ def fill(place: Place, cell: Cell) -> Iterator[Row]:
     if missing & {BLEND, BLEND_TRIAL}:  # of the deep row's own model, which is not kept
         missing |= wanted(cell) & {"deep", *TRIALS, BLEND, BLEND_TRIAL}
     part = Bench.of(place, cell)
-    append(part.evidence(), place.evidence)
+    row_file.append(part.evidence(), place.evidence)
     for row in part.rows(missing):
-        append(row, place.rows)
+        row_file.append(row, place.rows)
         yield row
     if place.scores is not None:
         place.scores.mkdir(parents=True, exist_ok=True)
@@ -303,7 +270,7 @@ class Bench:
         """Look at a cell as the program does."""
         name, _, seed = cell
         root = place.root
-        seen, clock = look(place, cell), Clock(Quiet())
+        seen, clock = look(place, cell), Clock(Silent())
         probes = fit_probes(seen, clock, all_stages=True)
         measured = axes.measure(seen, probes, clock)
         rng = np.random.default_rng(seed)
@@ -311,7 +278,7 @@ class Bench:
         tests = [seen.splits.test[i] for i in some]
         paths, digests = zip(*[(root / name / s.path, s.digest) for s in tests], strict=True)
         side = seen.facts.preprocess.side_px
-        table = features.extract(paths, seen.body.engine, side, Quiet(), digests)
+        table = features.extract(paths, seen.body.engine, side, Silent(), digests)
         labels = np.array([s.label for s in tests])
         return cls(cell, seen, probes, measured, clock, list(paths), table, labels)
 
@@ -516,23 +483,4 @@ def look(place: Place, cell: Cell) -> Analysis:
         training=TrainingOptions(seed=seed, overrides={"side_px": side}),
     )
     torch.set_num_threads(1)
-    return analyze.analyze(options, Quiet(), Clock(Quiet()))
-
-
-class Quiet:
-    """A listener that hears nothing."""
-
-    def step(self, name: str) -> None:
-        """Nothing."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def epoch(self, record: EpochRecord) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def detail(self, text: str) -> None:
-        """Nothing."""
+    return analyze.analyze(options, Silent(), Clock(Silent()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -19,36 +20,12 @@ from rich.progress import (
 from rich.text import Text
 
 from finetune.cli import style
+from finetune.records.events import Listener, Silent
 from finetune.records.training import EpochRecord
 
 _INDENT = 10  # below the words of a step, beside its seconds
 _BAR_WIDTH = 30
 _VIEWS_PER_SECOND = 4
-
-
-class QuietListener:
-    """Says nothing: the answer and faults are all that is wanted."""
-
-    def __enter__(self) -> QuietListener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def step(self, name: str) -> None:
-        """A step of the story begins."""
-
-    def progress(self, done: int, total: int) -> None:
-        """How far the current step is."""
-
-    def epoch(self, record: EpochRecord) -> None:
-        """An epoch has ended."""
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-
-    def detail(self, text: str) -> None:
-        """Something for those who want to know all."""
 
 
 class ConsoleListener:
@@ -159,6 +136,6 @@ class ConsoleListener:
         self._epoch = ""
 
 
-def listener(*, verbose: bool = False, quiet: bool = False) -> ConsoleListener | QuietListener:
+def listener(*, verbose: bool = False, quiet: bool = False) -> AbstractContextManager[Listener]:
     """Who hears of a command's progress."""
-    return QuietListener() if quiet else ConsoleListener(verbose=verbose)
+    return nullcontext(Silent()) if quiet else ConsoleListener(verbose=verbose)

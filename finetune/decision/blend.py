@@ -56,10 +56,10 @@ class Verdict:
 
     @property
     def pays(self) -> bool:
-        """Both have a weight, and together they are not behind the probe by more than noise.
+        """Both have a weight, and together they are not a standard error behind the probe.
 
-        To ask for a gain beyond noise as well costs half a point of accuracy on average: a few
-        dozen held-out images cannot tell what most test sets show (docs/log.md, 2026-11-26).
+        To ask for a gain of one standard error as well costs half a point of accuracy on average: a
+        few dozen held-out images cannot tell what most test sets show (docs/log.md, 2026-11-26).
         """
         return self.inner and self.over_probe >= -self.over_probe_error
 

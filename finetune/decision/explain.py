@@ -146,6 +146,14 @@ def by_evidence(  # noqa: PLR0913 - all that is known
     )
 
 
+def beside_prior(advice: Recommendation, reason: Reason) -> Recommendation:
+    """The recommendation with one more reason, behind the prior's where it has that."""
+    reasons = []
+    for known in advice.reasons:
+        reasons += [known, reason] if known.rule == "prior" else [known]
+    return replace(advice, reasons=tuple(reasons))
+
+
 def _together(tuning: Strategy, probed: Strategy, figures: str) -> tuple[str, str]:
     """Why a blend is taken, and what would have it otherwise."""
     both = f"{spoken(tuning)} and {spoken(probed)}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.probes import Probes
+from finetune.decision.explain import beside_prior
 from finetune.decision.prior import Setting
 from finetune.heads import ridge
 from finetune.metrics import paired
@@ -59,12 +60,7 @@ def told(advice: Recommendation, probes: Probes, setting: Setting) -> Recommenda
         f"on which probes are ranked and about {100 * setting.probe_error:.1f} % where it learns "
         f"from all {setting.images}: what tuning may gain is told by the latter"
     )
-    reasons = []
-    for reason in advice.reasons:
-        reasons.append(reason)
-        if reason.rule == "prior":
-            reasons.append(Reason("headroom", text))
-    return replace(advice, reasons=tuple(reasons))
+    return beside_prior(advice, Reason("headroom", text))
 
 
 def at(images: int, fewer: tuple[int, float], more: tuple[int, float]) -> float:

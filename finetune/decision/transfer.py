@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from finetune.backbones import registry
+from finetune.decision.explain import beside_prior
 from finetune.decision.prior import Belief
 from finetune.records.analysis import Reason
 from finetune.records.backbone import BackboneFacts
@@ -56,9 +57,4 @@ def told(advice: Recommendation, facts: BackboneFacts) -> Recommendation:
         f"{facts.name} that is a guess ({other}): its spread is wide, trials get no allowance for "
         "being short, and what they measure decides"
     )
-    reasons = []
-    for reason in advice.reasons:
-        reasons.append(reason)
-        if reason.rule == "prior":
-            reasons.append(Reason("family", text))
-    return replace(advice, reasons=tuple(reasons))
+    return beside_prior(advice, Reason("family", text))

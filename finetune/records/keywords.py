@@ -21,8 +21,8 @@ from finetune.records.choices import (
 Asked = Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch", "blend"]
 
 
-class CheckKeywords(TypedDict, total=False):
-    """What `check` takes."""
+class DataKeywords(TypedDict, total=False):
+    """Which images, and how they are split."""
 
     label_from: str | None
     group: str | None
@@ -30,19 +30,18 @@ class CheckKeywords(TypedDict, total=False):
     val_fraction: float
     test_fraction: float
     max_per_class: int | None
+
+
+class CheckKeywords(DataKeywords, total=False):
+    """What `check` takes."""
+
     strict: bool
     seed: int
 
 
-class DecidingKeywords(TypedDict, total=False):
+class DecidingKeywords(DataKeywords, total=False):
     """What whatever decides takes; a time is text such as `10m`, or seconds."""
 
-    label_from: str | None
-    group: str | None
-    near_duplicates: NearCopies
-    val_fraction: float
-    test_fraction: float
-    max_per_class: int | None
     on_bad_image: Literal["skip", "error"]
     fit: Fit
     budget: str | float | None
