@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import browser as chromium
 import hypothesis
 import numpy as np
 import pytest
@@ -199,6 +200,16 @@ def closed_folder(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
     monkeypatch.setattr(os, "scandir", look)
     return closed.add
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium for `browser.visiting`; without one, or without playwright, a skip.
+
+    One for each module: while it is open, no other test could run an event loop.
+    """
+    with chromium.started() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -20,10 +20,11 @@ _MATRIX_CLASSES = 50  # a larger matrix is no longer read, and grows with the sq
 _PAIRS, _ERRORS = 50, 200
 _STYLE = """
 :root { color-scheme: light dark; }
+html { background: light-dark(#fff, #161616); color: light-dark(#1a1a1a, #e8e8e8); }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 .big { font-size: 2.6rem; font-weight: 650; margin: 0; }
-.soft { color: #777; }
+.soft { color: light-dark(#5c5c5c, #a8a8a8); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8883; }
 th:first-child, td:first-child { text-align: left; }
@@ -244,7 +245,7 @@ def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
         )
         rows.append(f"<tr><th>{i + 1} {escape(name)}</th>{cells}</tr>")
     return (
-        '<h2>Confusion: rows are true, columns are answers</h2><div class="scroll">'
+        '<h2>Confusion: rows are true, columns are answers</h2><div class="scroll" tabindex="0">'
         f'<table class="confusion"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
     )
 
@@ -324,4 +325,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+    return f'<div class="scroll" tabindex="0"><table><tr>{top}</tr>{body}</table></div>'
