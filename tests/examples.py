@@ -50,6 +50,7 @@ from finetune.records.decision import (
     Recommendation,
     TrialResult,
 )
+from finetune.records.labels import LabelIssues, SuspectLabel
 from finetune.records.metrics import (
     AtShares,
     Baseline,
@@ -198,6 +199,25 @@ METRICS = Metrics(
 )
 WRONG = WrongAnswer("bäy & co/3.png", "bäy & co", "ash", 0.625)
 FLOOR = Baseline("tuned", 40, 0.9, 0.8, 0.3, 0.5, "on 40 images: tuned model kept")
+SUSPECT = SuspectLabel(
+    path="ash/1.png",
+    given="ash",
+    suggested="bäy & co",
+    given_probability=0.02,
+    suggested_probability=0.98,
+    margin=-0.96,
+    agreeing=9,
+    compared=10,
+    neighbors=("bäy & co/3.png",),
+)
+LABELS = LabelIssues(
+    images=300,
+    found=1,
+    suspects=(SUSPECT,),
+    probe="stage 1",
+    accuracy=0.875,
+    text="1 of 300 labels looks wrong.",
+)
 RESULT = RunResult(
     run="runs/one",
     strategy="partial",
@@ -212,6 +232,7 @@ RESULT = RunResult(
     floor=FLOOR,
     findings=(FINDING,),
     seconds={"scan": 0.5, "total": 12.0},
+    labels=LABELS,
 )
 STOP = Stop("interrupted: kept is partial", "Give the same command with --resume.", 130)
 REQUEST = Request(
@@ -428,6 +449,8 @@ EXAMPLES: tuple[Any, ...] = (
     ),
     RunRow("runs/one", error="damaged"),
     FALL,
+    SUSPECT,
+    LABELS,
 )
 
 

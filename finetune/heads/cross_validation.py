@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from finetune.heads import calibration, kernels
+from finetune.heads import calibration, kernels, ridge
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import clusters, paired
 from finetune.records.analysis import StageScore
@@ -97,7 +97,7 @@ def leave_out(
     shift = None if wanted is None else wanted.shift(labels)
     weights = None if wanted is None else wanted.weights(labels)
     tried = []
-    for penalty, logits in _path(kernel, labels, _together(groups)):
+    for penalty, logits in _path(kernel, labels, ridge.together(groups)):
         temperature = calibration.fit_temperature(logits, labels, shift, weights)
         moved = logits if shift is None else logits + temperature * shift
         loss = calibration.log_loss(moved / temperature, labels, weights)
@@ -170,14 +170,6 @@ def draw(rng: np.random.Generator, labels: Labels, share: float, least: int) -> 
         members = rng.permutation(np.flatnonzero(labels == label))
         keep += members[: max(least, round(share * len(members)))].tolist()
     return np.array(sorted(keep))
-
-
-def _together(groups: Sequence[str]) -> list[Labels]:
-    """The rows of each group that has several."""
-    members: dict[str, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    return [np.array(rows) for rows in members.values() if len(rows) > 1]
 
 
 def _path(

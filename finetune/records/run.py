@@ -14,6 +14,7 @@ from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import MOST_CLASSES, MOST_SIDE_PX, SCHEMA_VERSION, Strategy
 from finetune.records.dataset import Finding
 from finetune.records.decision import Plan, Recommendation
+from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Baseline, Metrics, WrongAnswer
 from finetune.records.options import Request
 
@@ -52,7 +53,8 @@ class RunResult:
     `verdict` says it in words. `failed` is what went wrong after the training,
     where the model was kept nevertheless. `backbone` is the network's name, empty in runs of older
     versions; `backbone_choice` what it was chosen of, where the program was to choose. `parts` are
-    the two networks of a blend, empty for one network.
+    the two networks of a blend, empty for one network. `labels` are those that look wrong among the
+    images that are not test; None in runs of older versions, and with random weights.
     """
 
     run: str
@@ -76,6 +78,7 @@ class RunResult:
     backbone: str = ""
     backbone_choice: BackboneChoice | None = None
     parts: tuple[BlendPart, ...] = ()
+    labels: LabelIssues | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

@@ -32,6 +32,7 @@ from finetune.records.errors import (
     first_line,
     safe_name,
 )
+from finetune.records.labels import LabelIssues
 from finetune.records.options import Options
 from finetune.records.run import RunResult, Stop
 from finetune.report import html
@@ -73,7 +74,7 @@ class _Draft:
 class Keeper:
     """Writes the run of a model, whatever happens.
 
-    `faults` has what went wrong after the training, by code.
+    `labels` are those that look wrong; `faults` has what went wrong after the training, by code.
     """
 
     analysis: Analysis
@@ -82,6 +83,7 @@ class Keeper:
     progress: Progress
     clock: Clock
     now: datetime
+    labels: LabelIssues | None = None
     faults: dict[str, Finding] = field(default_factory=dict)
 
     def attempt(self, kind: FindingKind, work: Callable[[], T]) -> T | None:
@@ -281,6 +283,7 @@ class Keeper:
             backbone=analysis.facts.name,
             backbone_choice=analysis.choice,
             parts=model.parts,
+            labels=self.labels,
         )
 
     def _failed(self, run: str) -> Stop | None:

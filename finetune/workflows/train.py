@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from finetune.analysis import label_issues
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
@@ -151,7 +152,8 @@ def _trained(
     progress.settle(analysis.splits, analysis.facts.digest, begin.versions())
     repeated = like is not None and _follow(like, analysis, progress)
     analysis = replace(analysis, progress=progress)
-    keeper = keep.Keeper(analysis, probes.table, measured, progress, clock, now)
+    labels = label_issues.of_training(analysis, probes, clock)
+    keeper = keep.Keeper(analysis, probes.table, measured, progress, clock, now, labels)
     training = _Training(analysis, probes, measured, keeper)
     try:
         training.work()
