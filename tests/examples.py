@@ -71,6 +71,7 @@ from finetune.records.run import (
     Stop,
 )
 from finetune.records.training import Begun, EpochRecord, FitProgress
+from finetune.records.unsure import ConfidenceRow, DistanceRow, Doubt, SetRow, UnknownFacts
 
 CLASSES = ("ash", "bäy & co")
 SAMPLE = Sample("ash/1.png", 0, "d1")
@@ -242,6 +243,19 @@ REQUEST = Request(
     options={"epochs": 3, "lr": 0.5, "flip": 0, "optimiser": "sgd"},
 )
 OPTIONS = resolved(REQUEST)
+ROW = ConfidenceRow(
+    min_confidence=0.75, answered=0.8125, error=0.0625, interval=(0.03, 0.125), bound=0.07
+)
+SET_ROW = SetRow(coverage=0.9, min_probability=0.125)
+DISTANCE_ROW = DistanceRow(refused=0.05, distance=1.25)
+UNKNOWN = UnknownFacts(start=0, stop=1280, images=300, rows=(DISTANCE_ROW,))
+DOUBT = Doubt(
+    images=300,
+    source="300 validation images",
+    confidence=(ROW,),
+    sets=(SET_ROW,),
+    unknown=UNKNOWN,
+)
 FACTS = RunFacts(
     created="2026-01-02T03:04:05.000006+00:00",
     strategy="partial",
@@ -258,6 +272,7 @@ FACTS = RunFacts(
     accuracy=0.875,
     accuracy_source="8 test images",
     request=REQUEST,
+    doubt=DOUBT,
 )
 
 SHARES = SharesFacts(
@@ -451,6 +466,11 @@ EXAMPLES: tuple[Any, ...] = (
     FALL,
     SUSPECT,
     LABELS,
+    ROW,
+    SET_ROW,
+    DISTANCE_ROW,
+    UNKNOWN,
+    DOUBT,
 )
 
 

@@ -16,7 +16,7 @@ from finetune.backbones.inference import TOP
 from finetune.decision import blend, fitted, prior, refit, trials
 from finetune.decision.fitted import FittedModel
 from finetune.heads import logit_adjustment
-from finetune.metrics import classification, paired
+from finetune.metrics import paired
 from finetune.records.choices import spoken_metric
 from finetune.records.decision import Plan
 from finetune.records.metrics import Baseline
@@ -206,10 +206,8 @@ def _model(
     floor: Baseline | None,
 ) -> FittedModel:
     """Calibrate on the held-out scores; they are also the estimate before the test."""
-    labels = analysis.labels[trial.held]
-    temperature, probabilities = analysis.calibrated(
-        trial.logits, trial.held, weighed=trial.weighed
-    )
+    temperature, likely = analysis.calibrated(trial.logits, trial.held, weighed=trial.weighed)
+    held = fitted.held_out(analysis, likely, trial.held)
     head = replace(outcome.head, temperature=temperature)
     shift = analysis.shift(weighed=trial.weighed)
     # The run keeps the converted network, so it is there for the test, too. A training that was
@@ -226,10 +224,8 @@ def _model(
         shift=shift,
         taps=(TOP,),
         side_px=plan.side_px,
-        estimate=classification.measure(
-            *(probabilities, labels, analysis.dataset.classes),
-            analysis.yardstick(trial.held).groups,
-        ),
+        held=held,
+        estimate=fitted.measured(analysis, held),
         estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
         history=outcome.history,
         floor=floor,

@@ -15,10 +15,10 @@ import numpy as np
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.probes import Probes
 from finetune.backbones import joined
-from finetune.decision import trials
+from finetune.decision import fitted, trials
 from finetune.decision.fitted import FittedModel
 from finetune.heads import blending, logit_adjustment
-from finetune.metrics import classification, paired
+from finetune.metrics import paired
 from finetune.records.metrics import Baseline
 from finetune.records.options import DecisionOptions
 from finetune.records.run import BlendPart
@@ -177,6 +177,7 @@ def together(
     halves = joined.halves(parts, (tuned.runtime, body.engine))
     groups = [analysis.samples[i].unit for i in trial.held]
     likely = blending.cross_fitted(first, second, labels, groups, _weights(blends), moves)
+    held = fitted.held_out(analysis, likely, trial.held)
     # the tuned model's own shift is taken back: that of the blend takes its place
     own = logit_adjustment.moved(tuned.head, None if tuned.shift is None else -tuned.shift)
     return replace(
@@ -189,9 +190,8 @@ def together(
         shift=found.shift,
         taps=tuple(name for half in halves for name in half.names),
         side_px=max(part.side_px for part in parts),
-        estimate=classification.measure(
-            likely, labels, analysis.dataset.classes, analysis.yardstick(trial.held).groups
-        ),
+        held=held,
+        estimate=fitted.measured(analysis, held),
         parts=parts,
     )
 

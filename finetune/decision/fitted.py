@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.backbones.inference import Engine
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
-from finetune.metrics import classification
+from finetune.heads.selective import HeldOut
+from finetune.metrics import classification, clusters
 from finetune.records.backbone import HALF, Box
 from finetune.records.choices import Strategy
 from finetune.records.dataset import Scale
@@ -31,7 +33,7 @@ class FittedModel:
     `plan` is that of a tuned model as it was carried out; `stopped` is what ended its training
     before its time; `shift` float64[C] moves calibrated scores to the wanted shares of the classes,
     and stands in the head. Of a blend, `parts` are its two networks, of which `tensors` are the
-    tuned one's and `original` gives the other's.
+    tuned one's and `original` gives the other's. `held` is what the estimate was measured on.
     """
 
     strategy: Strategy
@@ -41,6 +43,7 @@ class FittedModel:
     head: ridge.Head
     taps: tuple[str, ...]
     side_px: int
+    held: HeldOut
     estimate: Metrics
     estimate_source: str
     history: tuple[EpochRecord, ...] = ()
@@ -66,7 +69,12 @@ def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy)
     """Fit the head on every image that is not test; its estimate is the cross-validated one."""
     shift = analysis.shift()
     head = logit_adjustment.moved(analysis.head(chosen), shift)
-    probabilities = calibration.probabilities(chosen.logits, chosen.temperature)
+    held = HeldOut(
+        likely=calibration.probabilities(chosen.logits, chosen.temperature),
+        labels=chosen.labels,
+        groups=chosen.groups,
+        weights=chosen.weights,
+    )
     return FittedModel(
         strategy=name,
         runtime=analysis.body.engine,
@@ -75,9 +83,24 @@ def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy)
         head=head,
         taps=chosen.score.taps,
         side_px=analysis.facts.preprocess.side_px,
-        estimate=classification.measure(
-            probabilities, chosen.labels, analysis.dataset.classes, chosen.groups
-        ),
+        held=held,
+        estimate=measured(analysis, held),
         estimate_source="images by leave-one-out cross-validation, which also chose l2",
         shift=shift,
     )
+
+
+def held_out(analysis: Analysis, likely: Array, rows: npt.NDArray[np.int64]) -> HeldOut:
+    """Calibrated probabilities float64[M, C] of some rows int64[M] and what they are judged by."""
+    labels = analysis.labels[rows]
+    return HeldOut(
+        likely=likely,
+        labels=labels,
+        groups=clusters.renumbered(analysis.groups, rows),
+        weights=None if analysis.wanted is None else analysis.wanted.weights(labels),
+    )
+
+
+def measured(analysis: Analysis, held: HeldOut) -> Metrics:
+    """The estimate before the test."""
+    return classification.measure(held.likely, held.labels, analysis.dataset.classes, held.groups)

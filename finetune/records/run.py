@@ -17,6 +17,7 @@ from finetune.records.decision import Plan, Recommendation
 from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Baseline, Metrics, WrongAnswer
 from finetune.records.options import Request
+from finetune.records.unsure import Doubt
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class RunFacts:
     the backbone was chosen of, where none was named. `parts` are as in the result; the head of a
     blend reads both, and its logits are the weighted mean (docs/decisions/0015-blend.md).
     `shares` is there where the classes will be more or less frequent than they were in training.
+    `doubt` is None in runs of older versions.
     """
 
     created: str
@@ -139,6 +141,7 @@ class RunFacts:
     backbone_choice: BackboneChoice | None = None
     parts: tuple[BlendPart, ...] = ()
     shares: SharesFacts | None = None
+    doubt: Doubt | None = None
     schema_version: int = SCHEMA_VERSION
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from finetune.analysis.analyze import Analysis
 from finetune.data import files
-from finetune.decision import fitted, imbalance
+from finetune.decision import doubt, fitted, imbalance
 from finetune.metrics import verdict
 from finetune.records.errors import (
     INTERRUPTED,
@@ -87,4 +87,5 @@ def facts(
         backbone_choice=analysis.choice,
         parts=model.parts,
         shares=imbalance.facts(analysis, model.shift),
+        doubt=doubt.facts(model),
     )
