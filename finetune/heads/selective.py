@@ -47,7 +47,8 @@ def confidence_rows(held: HeldOut) -> tuple[ConfidenceRow, ...]:
     bounds = (missed + 1) / (seen + 1)
     # equal confidences are answered together: only the last of them is a threshold
     last = np.append(np.flatnonzero(np.diff(sure[order])), len(sure) - 1)
-    rows, least = [], np.inf
+    rows: list[ConfidenceRow] = []
+    least = np.inf
     for place in last[::-1].tolist():
         error = round(float(missed[place] / seen[place]), 6)
         if bounds[place] >= least or (rows and error >= rows[-1].error):

@@ -41,6 +41,7 @@ from finetune.records import (
     robustness,
     run,
     training,
+    unsure,
 )
 from finetune.records.answers import ClassProbability
 from finetune.records.codec import from_json, to_builtins, to_json
@@ -48,7 +49,7 @@ from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
     *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision, labels),
-    *(metrics, options, robustness, run, training),
+    *(metrics, options, robustness, run, training, unsure),
 )
 KINDS = [
     kind
