@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Place = str | os.PathLike[str]
 # Options of the command line that say what it shows, or where it writes beside its answer.
-SHOWN = frozenset({"json", "verbose", "quiet", "errors"})
+SHOWN = frozenset({"json", "verbose", "quiet", "errors", "csv_file", "label_studio"})
 
 
 def train(
@@ -87,10 +87,14 @@ def compare(
 def check(
     data: Place, *, listener: Listener | None = None, **options: Unpack[CheckKeywords]
 ) -> Health:
-    """Say what is wrong with the images of a folder. As `train` otherwise."""
+    """Say what is wrong with the images of a folder, with `labels` also with their labels.
+
+    As `train` otherwise; of labels are `backbone` and `device`.
+    """
     from finetune.workflows.check import run_check  # noqa: PLC0415 - when asked for
 
-    return run_check(_asked("check", data, dict(options))[0], listener or Silent())
+    asked, _ = _asked("check", data, dict(options))
+    return run_check(asked, listener or Silent(), labels=options.get("labels", False))
 
 
 def evaluate(

@@ -447,7 +447,10 @@ EXAMPLES: tuple[Any, ...] = (
     CONTENDER,
     COMPARISON,
     CHECK,
-    Health("/data/trees", CLASSES, "ready", {"train": 4, "val": 1, "test": 2}, (CHECK,), 0.25),
+    Health(
+        *("/data/trees", CLASSES, "ready", {"train": 4, "val": 1, "test": 2}, (CHECK,), 0.25),
+        labels=LABELS,
+    ),
     Evaluation("runs/one", "/data/new", METRICS, (), (WRONG,), True, "better"),
     Exported(
         path="one.onnx",

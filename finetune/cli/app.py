@@ -152,14 +152,19 @@ def _by_table(asked: Asked) -> Recommendation:
 
 @add(app, DIR)
 def check(asked: Asked) -> None:
-    """Say what is wrong with the images of DIR. --json lists what passed, too."""
-    from finetune.cli import progress, render  # noqa: PLC0415
+    """Say what is wrong with the images of DIR, and with --labels with their labels."""
+    from finetune.cli import label_files, progress, render  # noqa: PLC0415
     from finetune.workflows.check import run_check  # noqa: PLC0415
 
+    label_files.require(asked, Path(asked.options.data.root))
     shown = replace(asked.options, data=replace(asked.options.data, strict=False))
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
-        found = run_check(shown, listener)  # all of it, before --strict ends the command
-    show = partial(render.show_health, verbose=asked.verbose)
+        # all of it, before --strict ends the command
+        found = run_check(shown, listener, labels=asked.labels)
+    if found.labels is not None:
+        label_files.write_suspects(asked, found.labels.suspects)
+    written = bool(asked.csv_file or asked.label_studio)
+    show = partial(render.show_health, verbose=asked.verbose, written=written)
     after.answer(found, show, json=asked.json)
     if asked.options.data.strict and any(c.alarming for c in found.checks):
         raise typer.Exit(EXIT_FINDINGS)

@@ -12,6 +12,7 @@ from finetune.data import file_kinds
 from finetune.data.files import lies_in_data
 from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError, cause, refusals
+from finetune.records.labels import SuspectLabel
 from finetune.records.metrics import WrongAnswer
 from finetune.storage import atomic_files
 
@@ -96,13 +97,40 @@ def write_errors(path: Path, errors: Iterable[WrongAnswer]) -> None:
     _write("--errors", path, ["path", "truth", "answer", "probability"], rows)
 
 
+def write_suspects(path: Path, suspects: Iterable[SuspectLabel]) -> None:
+    """`--csv` of `check --labels`: one row per label that looks wrong, the worst first.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    rows = [
+        (
+            *(_no_formula(text) for text in (s.path, s.given, s.suggested)),
+            *(s.given_probability, s.suggested_probability, s.agreeing, s.compared),
+            *(_no_formula(path) for path in (*s.neighbors, "", "", "")[:3]),
+        )
+        for s in suspects
+    ]
+    head = ["path", "given", "suggested", "given_probability", "suggested_probability"]
+    head += ["neighbors_agreeing", "neighbors", "similar_1", "similar_2", "similar_3"]
+    _write("--csv", path, head, rows)
+
+
 def _write(flag: str, path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """The file is whole, or as it was."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(head)
     writer.writerows(rows)
-    content = text.getvalue().encode()
+    put(flag, path, text.getvalue().encode())
+
+
+def put(flag: str, path: Path, content: bytes) -> None:
+    """Write a file that is whole, or as it was.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     with refusals(
         lambda error: UsageError(f"cannot write {flag} {path}: {cause(error)}", hint=_OTHER)
     ):

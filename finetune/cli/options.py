@@ -53,8 +53,10 @@ class Asked:
     from_run: Path | None = None
     unseen: bool = False
     robustness: bool = False
+    labels: bool = False
     top: int | None = None
     csv_file: Path | None = None
+    label_studio: Path | None = None
     errors: Path | None = None
     clear: bool = False
     verbose: bool = False
@@ -159,7 +161,7 @@ def _request(values: Mapping[str, Any]) -> Request:
     known = {f.name for f in fields(Request)} & values.keys()
     plain = {name: values[name] for name in known}
     if "backbone" in plain:
-        plain["backbone"] = _backbone(plain["backbone"], plain["weights"])
+        plain["backbone"] = _backbone(plain["backbone"], plain.get("weights"))
     out, root = values.get("out"), values.get("directory")
     options = {n: v for n, v in values.items() if n in option_table.OVERRIDES and v is not None}
     return Request(

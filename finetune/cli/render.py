@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from finetune.cli import render_findings, style
+from finetune.cli import render_findings, render_labels, style
 from finetune.cli.render_training import print_next
 from finetune.cli.style import QUIET, STATUS
 from finetune.metrics import mistakes
@@ -27,14 +27,20 @@ _FILES_SHOWN = 5
 _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 20
 
 
-def show_health(health: Health, *, verbose: bool = False) -> None:
+def show_health(health: Health, *, verbose: bool = False, written: bool = False) -> None:
     """The answer of `check`: the verdict, then what was found with what to do, the worst first.
+
+    Suspect labels, where they were asked for, come before all that.
 
     Args:
         health: What the checks say.
         verbose: List those that passed or do not apply, too.
+        written: Whether suspect labels go to a file.
     """
     out = style.out()
+    if health.labels is not None:
+        render_labels.print_suspects(out, health.labels, health.data, written=written)
+        out.print()
     counts = health.counts
     alarms = sum(c.alarming for c in health.checks)
     color = STATUS["warning" if alarms else "passed"][0]
@@ -54,7 +60,7 @@ def show_health(health: Health, *, verbose: bool = False) -> None:
     quiet = ", ".join(f"{n} {STATUS[word][1]}" for word, n in numbers.items() if n)
     if not verbose:
         out.print(f"{quiet}; --verbose and --json list them.", style="dim")
-    if not alarms:
+    if not alarms and not (health.labels and health.labels.found):
         print_next(out, f"finetune train {shlex.quote(health.data)}")
 
 

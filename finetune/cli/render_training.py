@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from finetune.cli import render_backbones, render_findings, style
+from finetune.cli import render_backbones, render_findings, render_labels, style
 from finetune.records import durations, option_table
 from finetune.records.analysis import StageScore
 from finetune.records.choices import TUNED
@@ -37,6 +37,7 @@ def show_result(result: RunResult, *, verbose: bool = False) -> None:
     render_backbones.print_backbones(out, result.backbone_choice)
     render_findings.print_mistakes(out, metrics)
     render_findings.print_findings(out, result.findings, verbose=verbose)
+    render_labels.print_remark(out, result.labels)
     if verbose:
         _print_details(out, result)
     style.row(out, "Time:", durations.in_words(result.seconds["total"]))

@@ -11,6 +11,7 @@ from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, Format, Metric, Strategy
 from finetune.records.dataset import Check, Finding
 from finetune.records.decision import Recommendation
+from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Metrics, WrongAnswer
 from finetune.records.robustness import Fall
 
@@ -124,7 +125,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Health:
-    """The answer of `finetune check`: every check of a data set, and the split it would get."""
+    """The answer of `finetune check`: every check of a data set, and the split it would get.
+
+    `labels` are those that look wrong; None unless they were asked for.
+    """
 
     data: str
     classes: tuple[str, ...]
@@ -132,6 +136,7 @@ class Health:
     counts: dict[str, int]
     checks: tuple[Check, ...]
     seconds: float
+    labels: LabelIssues | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

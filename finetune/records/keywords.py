@@ -37,6 +37,9 @@ class CheckKeywords(DataKeywords, total=False):
 
     strict: bool
     seed: int
+    labels: bool
+    backbone: str | None
+    device: str
 
 
 class DecidingKeywords(DataKeywords, total=False):

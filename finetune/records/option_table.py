@@ -98,6 +98,12 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Leave out images the run was trained on.",
         ),
         Option(
+            name="labels",
+            kind="flag",
+            commands="check",
+            help="Look for labels that look wrong, by a probe of the network's features.",
+        ),
+        Option(
             name="robustness",
             kind="flag",
             commands="evaluate",
@@ -108,7 +114,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
     "training": (
         Option(
             name="backbone",
-            commands=DECIDING,
+            commands=f"{DECIDING} check",
             metavar="NAME",
             unset="tf_efficientnet_lite0, or the run's that --weights names",
             help="Any timm model, alexnet or lenet5; auto chooses among those on this machine.",
@@ -124,7 +130,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         *BACKBONE,
         Option(
             name="device",
-            commands=f"{DECIDING} predict evaluate",
+            commands=f"{DECIDING} predict evaluate check",
             default="auto",
             metavar="NAME",
             help="auto, cpu, cuda, cuda:1 or mps.",
@@ -274,9 +280,16 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             name="csv_file",
             typed="--csv",
             kind="file",
-            commands="predict",
+            commands="predict check",
             metavar="FILE",
-            help="Write the answers to this file.",
+            help="Write the answers (of check: the suspect labels) to this file.",
+        ),
+        Option(
+            name="label_studio",
+            kind="file",
+            commands="check",
+            metavar="FILE",
+            help="Write them as tasks for Label Studio (JSON), each with its proposed label.",
         ),
         Option(
             name="errors",

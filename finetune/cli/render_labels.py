@@ -1,0 +1,63 @@
+"""Labels that look wrong, on stdout."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich.console import Console
+from rich.table import Table
+
+from finetune.cli import style
+from finetune.records.labels import LabelIssues
+
+_SHOWN = 10
+
+
+def print_suspects(out: Console, issues: LabelIssues, data: str, *, written: bool) -> None:
+    """How many labels look wrong, the worst of them, and where to get them all.
+
+    Args:
+        out: Where it goes.
+        issues: What was found.
+        data: The folder of images.
+        written: Whether they go to a file anyway.
+    """
+    color = "dark_orange3" if issues.found else "green4"
+    out.print(f"[bold {color}]{style.shown(issues.text)}[/]")
+    agrees = f"{issues.accuracy:.1%} of the labels"
+    why = f"A probe that has not seen an image or its copies agrees with {agrees}."
+    out.print(why, style="dim")
+    if not issues.found:
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("label")
+    table.add_column("rather", style="bold")
+    table.add_column("probability", justify="right")
+    table.add_column("nearest", justify="right")
+    for one in issues.suspects[:_SHOWN]:
+        table.add_row(
+            style.shown(one.path),
+            style.shown(one.given),
+            style.shown(one.suggested),
+            f"{one.given_probability:.1%} → {one.suggested_probability:.1%}",
+            f"{one.agreeing} of {one.compared}",
+        )
+    out.print(table)
+    more = issues.found - _SHOWN
+    told = f"{more} more. " if more > 0 else ""
+    out.print(
+        f"{told}nearest: how many of the most similar images bear the other label. Nothing was "
+        "relabelled.",
+        style="dim",
+    )
+    if not written:
+        words = f"finetune check {shlex.quote(data)} --labels --csv suspects.csv"
+        style.row(out, "Next:", style.shown(words), whole=True)
+
+
+def print_remark(out: Console, issues: LabelIssues | None) -> None:
+    """The same after a training, in one row; nothing where no label looks wrong."""
+    if issues is not None and issues.found:
+        text = f"{style.shown(issues.text)} finetune check DIR --labels lists them."
+        style.row(out, "Labels:", text)
