@@ -3,12 +3,15 @@
     python benchmarks/regret.py --data FOLDER_OF_DATA_SETS [--part 0/2] [--seeds 0 1]
         [--device cuda] [--rows FILE --evidence FILE --scores FOLDER]
     python benchmarks/regret.py --report [--plot docs/similarity-size.svg]
+    python benchmarks/regret.py --backbone tf_efficientnet_lite2 --data FOLDER --sets … --sizes 20
+    python benchmarks/regret.py --backbone tf_efficientnet_lite2 --report
 
 The first form measures what is missing from regret.csv (or `--rows`), one row at a time, and may be
 stopped and started again; `--part 0/2` and `--part 1/2` share the work between two processes (one
 thread each: set OMP_NUM_THREADS=1), on a GPU as well. `--scores` keeps the logits of every cell, on
 which blends can be tried without new training. The second form prints the tables from the rows
-alone.
+alone. With `--backbone` the rows are that network's own (regret_NAME.csv); what a policy has fitted
+is still of the default network's rows, so that the report says what transfers.
 
 Regret is the accuracy of the best strategy less that of the chosen one, in points; which is best is
 decided on other seeds than the one that is scored. Whatever a policy has fitted, it has fitted on
@@ -27,7 +30,9 @@ import numpy as np
 import truth
 from truth import SETS, SIZES, STRATEGIES, Cell, Evidence, Row
 
+from finetune.backbones import registry
 from finetune.decision import prior, table
+from finetune.decision.table import named
 from finetune.decision.timing import PROOF
 from finetune.records.choices import Similarity, Strategy
 from finetune.records.decision import TrialResult
@@ -46,10 +51,18 @@ SPLIT_FROM = 5 * recipe.TELLING_IMAGES
 
 @dataclass(frozen=True)
 class Known:
-    """Rows and evidence of every cell that is complete."""
+    """Rows and evidence of every cell that is complete.
+
+    `others` are those of the backbone that beliefs are fitted on; None of the same one.
+    """
 
     rows: dict[Cell, dict[str, Row]]
     evidence: dict[Cell, Evidence]
+    others: Known | None = None
+
+    def fitting(self, name: str) -> Known:
+        """What the beliefs for one data set are fitted on."""
+        return (self.others or self).without(name)
 
     def without(self, name: str) -> Known:
         """All but one data set, to fit on."""
@@ -81,7 +94,9 @@ class Known:
         return max(STRATEGIES, key=lambda k: sum(self.accuracy(c, k) for c in others))
 
 
-def load(rows_of: Path = truth.ROWS, evidence_of: Path = truth.EVIDENCE) -> Known:
+def load(
+    rows_of: Path = truth.ROWS, evidence_of: Path = truth.EVIDENCE, others: Known | None = None
+) -> Known:
     """Complete cells only."""
     rows: dict[Cell, dict[str, Row]] = {}
     for row in truth.read(Row, rows_of):
@@ -92,7 +107,7 @@ def load(rows_of: Path = truth.ROWS, evidence_of: Path = truth.EVIDENCE) -> Know
         for c, r in sorted(rows.items())
         if c in found and {*STRATEGIES, truth.BLEND, truth.BLEND_TRIAL, "trial-1"} <= {*r}
     }
-    return Known(whole, {c: found[c] for c in whole})
+    return Known(whole, {c: found[c] for c in whole}, others)
 
 
 def fitted(known: Known) -> dict[Similarity, dict[Strategy, prior.Belief]]:
@@ -198,7 +213,7 @@ def measured(
 ) -> tuple[str, float]:
     """What `--policy measured` does, with beliefs fitted on the other data sets."""
     seen, rows = known.evidence[cell], known.rows[cell]
-    beliefs = fitted(known.without(cell[0]))[seen.column]  # type: ignore[index]
+    beliefs = fitted(known.fitting(cell[0]))[seen.column]  # type: ignore[index]
     setting = prior.Setting(images=seen.images, classes=seen.classes, probe_error=seen.error)
     tuning, belief = prior.candidate(beliefs, setting, blends=not single)
     tried: list[TrialResult] = []
@@ -322,17 +337,49 @@ def report(known: Known) -> None:
     print(f"{np.mean(unsure):.0%} of cells are called uncertain")
     slowest = max(known.evidence.values(), key=lambda e: e.deciding_seconds)
     print(f"probes took at most {slowest.deciding_seconds:.1f} s ({slowest.images} images)")
+    if known.others is None:
+        all_beliefs(known)
+    else:
+        transferred(known)
+    lost, _ = results["measured (the default)"]
+    below = [known.below_probe(c, measured(known, c)[0]) for c in known.rows]
+    print(f"more than a point below the probe in {sum(v > 1 for v in below)} cells, ", end="")
+    print(f"at worst {max(below):.1f} points")
+    print(f"mean regret {np.mean(list(lost.values())):.2f} points")
+
+
+def all_beliefs(known: Known) -> None:
+    """What the prior's constants are to be."""
     print("beliefs fitted on all sets (prior.BELIEFS has the same, rounded):")
     for column, beliefs in fitted(known).items():
         for kind, found in beliefs.items():
             values = ", ".join(f"{round(v, 2):g}" for v in vars(found).values())
             print(f"  {column}, {kind}: Belief({values})")
     print(f"one data set's slope differs from another's by {per_decade(known):.2f} (PER_DECADE)")
-    lost, _ = results["measured (the default)"]
-    below = [known.below_probe(c, measured(known, c)[0]) for c in known.rows]
-    print(f"more than a point below the probe in {sum(v > 1 for v in below)} cells, ", end="")
-    print(f"at worst {max(below):.1f} points")
-    print(f"mean regret {np.mean(list(lost.values())):.2f} points")
+
+
+def transferred(known: Known) -> None:
+    """What another network's beliefs expect of each cell, beside what was measured."""
+    print("\n| cell | similarity | probe | of | believed | measured | z | default's | its |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for cell, rows in known.rows.items():
+        seen = known.evidence[cell]
+        setting = prior.Setting(images=seen.images, classes=seen.classes, probe_error=seen.error)
+        beliefs = fitted(known.fitting(cell[0]))[seen.column]  # type: ignore[index]
+        for kind in ("deep", "blend"):
+            lead = prior.weigh(beliefs[named(kind)], setting, ())
+            got = rows[kind].accuracy - rows["stage-probe"].accuracy
+            z = (got - lead.prior) / lead.prior_spread
+            same = known.others.rows.get(cell) if known.others else None
+            default = (
+                [f"{100 * same[k].accuracy:.1f}" for k in ("stage-probe", kind)] if same else "–"
+            )
+            print(
+                f"| {'-'.join(map(str, cell))} | {seen.similarity} | "
+                f"{known.accuracy(cell, 'stage-probe'):.1f} | {kind} | "
+                f"{100 * lead.prior:+.1f} ± {100 * lead.prior_spread:.1f} | {100 * got:+.1f} | "
+                f"{z:+.1f} | {' → '.join(default)} | {known.accuracy(cell, kind):.1f} |"
+            )
 
 
 def plot(known: Known, path: Path) -> None:
@@ -401,23 +448,28 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda")
-    parser.add_argument("--rows", type=Path, default=truth.ROWS)
-    parser.add_argument("--evidence", type=Path, default=truth.EVIDENCE)
+    parser.add_argument("--backbone", default=registry.DEFAULT)
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--evidence", type=Path)
     parser.add_argument("--scores", type=Path, help="a folder for the logits of every cell")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    rows, evidence = truth.of_backbone(options.backbone)
+    rows, evidence = options.rows or rows, options.evidence or evidence
+    others = None if options.backbone == registry.DEFAULT else load()
     if options.plot:
-        plot(load(options.rows, options.evidence), options.plot)
+        plot(load(rows, evidence, others), options.plot)
     if options.report:
-        report(load(options.rows, options.evidence))
+        report(load(rows, evidence, others))
     if options.plot or options.report:
         return
     place = truth.Place(
         root=options.data,
         device=options.device,
-        rows=options.rows,
-        evidence=options.evidence,
+        backbone=options.backbone,
+        rows=rows,
+        evidence=evidence,
         scores=options.scores,
     )
     part, parts = (int(v) for v in options.part.split("/"))

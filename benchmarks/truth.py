@@ -21,7 +21,7 @@ from finetune.analysis import analyze, axes
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
-from finetune.backbones import features
+from finetune.backbones import features, registry
 from finetune.data import decoding
 from finetune.decision import trials
 from finetune.decision.planning import plan_for
@@ -180,6 +180,14 @@ def read(kind: type[T], path: Path) -> list[T]:
     return list({r.key: r for r in row_file.read(kind, path)}.values())  # type: ignore[attr-defined]
 
 
+def of_backbone(name: str) -> tuple[Path, Path]:
+    """Where rows and evidence of a backbone are kept."""
+    if name == registry.DEFAULT:
+        return ROWS, EVIDENCE
+    rows = ROWS.with_name(f"regret_{name}.csv")
+    return rows, ROWS.with_name(f"regret_{name}_evidence.csv")
+
+
 def cells(seeds: Sequence[int]) -> Iterator[Cell]:
     """What is to be measured, in order."""
     for size, seed in ORDER:
@@ -211,7 +219,7 @@ def _steps(cell: Cell) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the data lies, where to compute, and where what is measured is kept.
+    """Where the data lies, with what and where to compute, and where what is measured is kept.
 
     `scores` is a folder for the logits of every cell, from which blends can be tried without new
     training; None keeps none.
@@ -219,6 +227,7 @@ class Place:
 
     root: Path
     device: str = "cpu"
+    backbone: str = registry.DEFAULT
     rows: Path = ROWS
     evidence: Path = EVIDENCE
     scores: Path | None = None
@@ -478,7 +487,7 @@ def look(place: Place, cell: Cell) -> Analysis:
         data=DataOptions(
             root=str(place.root / name), test_fraction=TEST_FRACTION, max_per_class=per_class
         ),
-        backbone=BackboneOptions(device=place.device),
+        backbone=BackboneOptions(name=place.backbone, device=place.device),
         decision=DecisionOptions(similarity=label),
         training=TrainingOptions(seed=seed, overrides={"side_px": side}),
     )
