@@ -17,7 +17,7 @@ from finetune.analysis.clock import Clock
 from finetune.backbones import features
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
-from finetune.data import decoding, examination, findings, scales
+from finetune.data import decoding, examination, findings, scales, sources
 from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import clusters, paired
@@ -82,6 +82,11 @@ class Analysis:
         """How many there are to learn from, also those that were not looked at."""
         return int(self.class_counts.sum())
 
+    @cached_property
+    def root(self) -> Path:
+        """What the samples' paths are below."""
+        return sources.root_of(self.options.data.root)
+
     @property
     def paths(self) -> list[Path]:
         """The images' files, in the order of the rows."""
@@ -89,7 +94,7 @@ class Analysis:
 
     def path(self, number: int) -> Path:
         """The file of one row."""
-        return Path(self.options.data.root) / self.samples[number].path
+        return self.root / self.samples[number].path
 
     @cached_property
     def asked(self) -> npt.NDArray[np.int64]:
@@ -211,7 +216,7 @@ def analyze(
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = Path(options.data.root)
+    root = sources.root_of(options.data.root)
     seen = seen or look.look(options, listener, clock, kept=most is None)
     examined, scaled = seen.examined, seen.scaled
     dataset, splits = examined.dataset, examined.splits

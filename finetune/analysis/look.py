@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.analysis.clock import Clock
-from finetune.data import class_shares, examination, findings, scales
+from finetune.data import class_shares, examination, findings, scales, sources
 from finetune.heads import logit_adjustment
 from finetune.heads.logit_adjustment import Wanted
 from finetune.records.choices import TUNED
@@ -49,11 +49,11 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = Path(options.data.root)
-    with clock.step("scan", f"reading and checking {root}"):
+    root = sources.root_of(options.data.root)
+    with clock.step("scan", f"reading and checking {options.data.root}"):
         examined = examination.examine(options.data, options.training.seed, listener.progress)
         splits = examined.splits
-        _require_readable(examined, root)
+        _require_readable(examined, options.data.root)
         _require_validation(options, splits)
         wanted = _wanted(options.decision.prior, examined.dataset.classes)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
@@ -82,7 +82,7 @@ def _wanted(prior: str, classes: Sequence[str]) -> Wanted | None:
     return Wanted(class_shares.matched(class_shares.read(path), classes, path))
 
 
-def _require_readable(examined: examination.Examination, root: Path) -> None:
+def _require_readable(examined: examination.Examination, root: str) -> None:
     """Where no image can be read, or none of a class, the reason is what helps."""
     faults = examined.subject.faults
     whole = examined.subject.dataset

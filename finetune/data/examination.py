@@ -25,7 +25,7 @@ from finetune.data import (
     grouping,
     names,
     near_duplicates,
-    scan,
+    sources,
     split,
 )
 from finetune.data.check_subject import Subject
@@ -78,10 +78,10 @@ def examine(
         UsageError: `--group` or `--label-from` is not a regular expression, `--group` matches
             no file, or a fraction is out of range.
     """
-    root = Path(asked.root)
+    root = sources.root_of(asked.root)
     pattern = names.compiled("--group", asked.group, "^(patient[0-9]+)_")
     label_from = names.compiled("--label-from", asked.label_from, r"^([a-z]+)\.")
-    whole = scan.scan(root, label_from)
+    whole = sources.read(asked.root, label_from)
     with_test = with_test or asked.strict or whole.test is None
     whole = _digested(whole, root) if with_test else whole
     samples = check_subject.labelled(whole, test=with_test)
@@ -240,9 +240,12 @@ def late_findings(examined: Examination | None, root: Path) -> tuple[Finding, ..
 
 
 def _closed(dataset: Dataset) -> dict[str, str]:
-    """Files and folders that may not be read, with the reason."""
-    code = findings.LISTED["closed"].code
-    return {p: "no right to read it" for f in dataset.findings if f.code == code for p in f.paths}
+    """Files and folders that may not be read, or are not there, with the reason."""
+    why = {
+        findings.LISTED["closed"].code: "no right to read it",
+        findings.LISTED["missing"].code: "no such file",
+    }
+    return {p: why[f.code] for f in dataset.findings if f.code in why for p in f.paths}
 
 
 def _refuse(faults: Mapping[str, str], root: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +178,7 @@ def foreign(path: Path) -> str:
 def head(path: Path) -> bytes:
     """The first bytes; none where it is no file (a pipe would be waited for) or cannot be read."""
     try:
-        if not os.path.isfile(path):  # noqa: PTH113 - `Path.is_file` raises where it may not look
+        if not path.is_file():
             return b""
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)

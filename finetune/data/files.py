@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune.data import file_kinds
+from finetune.data.containers import ContainedPath
 from finetune.records.dataset import Sample
 from finetune.records.errors import DataError, ImageError, cause, refusals, safe_name
 from finetune.storage import atomic_files
@@ -108,7 +109,10 @@ def readable(root: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def lies_in_data(path: Path, root: str | Path) -> bool:
-    """Whether a path lies in a data folder, or where a link in it leads that stands for a class."""
+    """Whether a path lies in a data folder, or where a link in it leads that stands for a class.
+
+    Beside a list of pictures, or an archive, there is room for other things.
+    """
     folders = [os.path.realpath(root)]
     with contextlib.suppress(OSError), os.scandir(root) as entries:  # the scan will tell
         folders += [os.path.realpath(e.path) for e in entries if e.is_symlink() and e.is_dir()]
@@ -120,6 +124,9 @@ def descend(
     folder: Path, notes: dict[str, list[str]] | None = None, root: Path | None = None
 ) -> Iterator[Path]:
     """Files below a folder; links to folders are followed once, so a loop ends."""
+    if isinstance(folder, ContainedPath):
+        yield from _below(folder, notes, root)
+        return
     seen: set[str] = set()
 
     def closed(error: OSError) -> None:
@@ -140,6 +147,18 @@ def descend(
         yield from (Path(top) / f for f in files if not is_hidden(f))
 
 
+def _below(folder: Path, notes: dict[str, list[str]] | None, root: Path | None) -> Iterator[Path]:
+    """The same in a container, where folders are known and none is a link."""
+    for path in sorted(folder.iterdir()):
+        if is_hidden(path.name):
+            if notes is not None and root is not None:
+                notes["hidden"].append(safe_name(path.relative_to(root).as_posix()))
+        elif path.is_dir():
+            yield from _below(path, notes, root)
+        else:
+            yield path
+
+
 def is_hidden(name: str) -> bool:
     """Whether systems and tools put it there, and no person."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
@@ -147,6 +166,8 @@ def is_hidden(name: str) -> bool:
 
 def children_of(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, by name; none where it may not be listed."""
+    if isinstance(folder, ContainedPath):
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
 
     def is_folder(entry: os.DirEntry[str]) -> bool:
         try:

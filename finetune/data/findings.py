@@ -69,6 +69,30 @@ LISTED: dict[str, FindingKind] = {
         "file(s) in whose names --label-from finds no label left out",
         "Rename them, or widen the expression.",
     ),
+    "unlabeled": FindingKind(
+        "FT157",
+        "warning",
+        "picture(s) listed without a label left out",
+        "Give each of them a label, or take them out of the list.",
+    ),
+    "missing": FindingKind(
+        "FT158",
+        "warning",
+        "picture(s) listed but not there left out",
+        "Correct their paths, or take them out of the list.",
+    ),
+    "repeated": FindingKind(
+        "FT159",
+        "note",
+        "picture(s) listed again with the same label, and counted once",
+        "Nothing to do.",
+    ),
+    "crossed": FindingKind(
+        "FT160",
+        "warning",
+        "picture(s) listed under two labels left out",
+        "Keep one label for each of them.",
+    ),
     "closed": FindingKind(
         "FT118",
         "warning",

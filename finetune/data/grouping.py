@@ -27,7 +27,7 @@ def groups(
     Args:
         samples: Images with digests.
         clusters: Those of them that are near duplicates.
-        pattern: That of `--group`.
+        pattern: That of `--group`; where it finds nothing, a group that a list names counts.
         must_match: Whether a pattern that finds nothing is a fault.
 
     Raises:
@@ -50,6 +50,7 @@ def groups(
     for sample in samples:
         label = None if pattern is None else names.found_in(pattern, sample.path)
         matched |= label is not None
+        label = label if label is not None else sample.group or None
         # "group" sorts before "near": a group that has a name is called by it
         join([f"near {sample.digest}", *([] if label is None else [f"group {label}"])])
     if pattern is not None and not matched and must_match:

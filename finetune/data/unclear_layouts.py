@@ -113,7 +113,7 @@ def _looks_like(root: Path, top: Path, like: Sequence[Path]) -> str:
     if "data.yaml" in files or "labels" in folders or any((p / "labels").is_dir() for p in like):
         return "; labels/ or data.yaml tell a set for detection, such as YOLO"
     tables = sorted(name for name in files if name.lower().endswith((".csv", ".tsv", ".xlsx")))
-    return f"; the labels are perhaps in {tables[0]}" if tables else ""
+    return f"; the labels are perhaps in {tables[0]}: give that file" if tables else ""
 
 
 def label_hint(folders: Sequence[Path]) -> str:

@@ -6,19 +6,19 @@ import difflib
 import shlex
 from pathlib import Path
 
-from finetune.data import file_kinds
+from finetune.data import containers, file_kinds, tables
 from finetune.data.files import children_of, is_hidden, readable
 from finetune.records.errors import DataError
 from finetune.records.file_names import BEGUN, FACTS
 
-_TABLES = frozenset({".csv", ".tsv", ".txt", ".xls", ".xlsx", ".json", ".jsonl", ".xml"})
-_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
+_TABLES = frozenset({".txt", ".xls", ".xlsx", ".ods", ".xml", ".sqlite", ".db"})
+_ARCHIVES = frozenset({".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 _WEIGHTS = frozenset({".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".onnx", ".h5", ".keras"})
 _PACKED = frozenset(
-    {".parquet", ".arrow", ".feather", ".tfrecord", ".tfrecords", ".npy", ".npz", ".mat", ".hdf5"}
+    {".arrow", ".feather", ".tfrecord", ".tfrecords", ".npy", ".npz", ".mat", ".hdf5"}
     | {".lmdb", ".mdb", ".rec", ".pkl", ".pickle"}
 )
-_FOLDER = "Give the folder that holds one folder per class."
+_FOLDER = "Give the folder that holds one folder per class, a list of labels, or an archive."
 
 
 def require_folder(root: Path) -> None:
@@ -55,6 +55,8 @@ def inside(root: Path) -> str:
     """What to do about a folder without images that holds archives or packed data; else nothing."""
     files = [p for p in root.iterdir() if p.is_file() and not is_hidden(p.name)]
     for path in sorted(files):
+        if containers.is_archive(path) or tables.is_table(path):
+            return f"Is {path.name} meant? Give the file itself: {_quoted(path)}"
         if path.suffix.lower() in _ARCHIVES:
             return f"Unpack {path.name} first, and give the folder that comes out of it."
         if path.suffix.lower() in _PACKED:
@@ -76,7 +78,8 @@ def _refuse_file(root: Path) -> None:
         )
     if kind in _ARCHIVES:
         raise DataError(
-            f"{root} is an archive, not a folder", hint="Unpack it, and give the folder."
+            f"{root} is an archive of a kind that is not read",
+            hint="Unpack it and give the folder, or pack it as zip or tar.",
         )
     if kind in file_kinds.suffixes() | file_kinds.FOREIGN_SUFFIXES:
         raise DataError(
@@ -86,9 +89,8 @@ def _refuse_file(root: Path) -> None:
         )
     if kind in _TABLES:
         raise DataError(
-            f"{root} is a table or text, not a folder of images: lists of files and labels are not "
-            "read",
-            hint="Sort the images into one folder per class, and give the folder that holds these.",
+            f"{root} is a list of a kind that is not read",
+            hint="Save it as CSV with the columns file_name and label, and give that.",
         )
     if kind in _WEIGHTS:
         raise DataError(

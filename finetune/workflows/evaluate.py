@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.backbones import prepared
-from finetune.data import examination, grouping, names, near_duplicates, scan
+from finetune.data import examination, grouping, names, near_duplicates, sources
 from finetune.data.corruptions import CORRUPTIONS
 from finetune.data.findings import SEEN, leaks, unreadable
 from finetune.deploy import predictor
@@ -46,7 +46,8 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     pattern = names.compiled("--label-from", label_from, r"^([a-z]+)\.")
     path = run or listing.latest()
     facts, splits = run_folder.load_facts(path), run_folder.load_splits(path)
-    dataset = scan.scan_labelled(root, facts.classes, pattern)
+    dataset = sources.read_labelled(root, facts.classes, pattern)
+    place = sources.root_of(root)
     known = {s.digest for s in splits.fitting}
     samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
     if not samples:
@@ -58,7 +59,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     found = predictor.run_logits(
         path,
         facts,
-        [root / s.path for s in samples],
+        [place / s.path for s in samples],
         device=device,
         listener=listener,
         digests=[s.digest for s in samples],
@@ -71,7 +72,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     answers = classification.answers(
         (likely for _, likely in found.probabilities()), np.array([s.label for s in good], np.int64)
     )
-    groups = _groups(root, good, together, listener)
+    groups = _groups(place, good, together, listener)
     metrics = classification.summary(answers, facts.classes, groups, _shares(facts))
     standing = verdict.against_commonest(metrics, f"{metrics.n} images")
     findings = dataset.findings + leaks(splits.fitting, good, SEEN)
@@ -79,7 +80,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     if robust:
         many = len(good) * (1 + 3 * len(CORRUPTIONS))
         model = predictor.of_run(path, facts, device=device, images=many, listener=listener)
-        falls = robustness.measure(model, root, good, listener)
+        falls = robustness.measure(model, place, good, listener)
     return Evaluation(
         run=safe_name(str(path)),
         data=safe_name(str(root)),

@@ -37,7 +37,7 @@ class Test:
 
 def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
     """Classify the test images; empty where there are none or none decoded."""
-    root = Path(analysis.options.data.root)
+    root = analysis.root
     with clock.step("test", f"testing on {len(analysis.splits.test)} images"):
         samples, closed = _digested(root, analysis.splits.test)
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]

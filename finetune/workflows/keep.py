@@ -160,7 +160,7 @@ class Keeper:
         """What the test images have shown, once they were looked at."""
         if test is None:
             return ()
-        examined, root = self.analysis.examined, Path(self.analysis.options.data.root)
+        examined, root = self.analysis.examined, self.analysis.root
         late = self.attempt(UNCOMPARED, lambda: examination.late_findings(examined, root))
         return test.findings + (late or ())
 

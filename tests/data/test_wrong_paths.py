@@ -13,13 +13,13 @@ from finetune.records.errors import DataError
 @pytest.mark.parametrize(
     ("name", "what", "way"),
     [
-        ("labels.csv", "a table or text", "one folder per class"),
-        ("pets.zip", "an archive", "Unpack it"),
-        ("pets.tar.gz", "an archive", "Unpack it"),
+        ("labels.xlsx", "a list of a kind that is not read", "Save it as CSV"),
+        ("pets.rar", "an archive of a kind", "Unpack it"),
+        ("pets.7z", "an archive of a kind", "Unpack it"),
         ("cat.JPG", "one image", "finetune predict"),
         ("cat.heic", "one image", "finetune predict"),
         ("net.pth", "weights of a network", "--weights"),
-        ("train.parquet", "packed data", "Write its images into files"),
+        ("train.npz", "packed data", "Write its images into files"),
         ("notes", "is a file, not a folder", "one folder per class"),
     ],
 )
@@ -86,11 +86,11 @@ def test_the_first_missing_folder_is_named(tmp_path: Path) -> None:
         wrong_paths.require_folder(Path("https://example.org/pets.zip"))
 
 
-def test_a_folder_of_archives_is_told_to_be_unpacked(tmp_path: Path) -> None:
+def test_a_folder_of_archives_points_to_them(tmp_path: Path) -> None:
     """What lies in a folder without images is counted, and the way to images said."""
     (tmp_path / "a.zip").write_bytes(b"x")
 
     with pytest.raises(DataError, match=r"left out are 1 \.zip") as caught:
         scan.scan(tmp_path)
 
-    assert "Unpack a.zip" in caught.value.hint
+    assert f"Give the file itself: {tmp_path / 'a.zip'}" in caught.value.hint

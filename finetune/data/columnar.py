@@ -1,0 +1,308 @@
+"""Parquet and Arrow files, as tables of paths or with the pictures in them; needs pyarrow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from finetune.data import names
+from finetune.data.column_names import LABELS, PATHS, SPLITS, first
+from finetune.data.containers import Container, root_of
+from finetune.data.listing import Example, Listed
+from finetune.data.names import Role
+from finetune.records.errors import DataError, cause, safe_name
+
+INFO, STATE, DICT = "dataset_info.json", "state.json", "dataset_dict.json"
+MOST_INFO_BYTES = 50_000_000
+
+
+@dataclass(kw_only=True)
+class _File:
+    """One Parquet or Arrow file, read a group of rows at a time."""
+
+    path: Path
+    role: Role | None
+    table: Any  # pyarrow.Table, memory-mapped, or pyarrow.parquet.ParquetFile
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    group: tuple[int, Any] = (-1, None)
+
+    @property
+    def schema(self) -> Any:
+        """Of the columns."""
+        return getattr(self.table, "schema_arrow", None) or self.table.schema
+
+    @cached_property
+    def image(self) -> str | None:
+        """The column that holds pictures as bytes; None where none does."""
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+
+        for column in self.schema:
+            kind = column.type
+            inside = [f.name for f in kind] if pa.types.is_struct(kind) else []
+            if "bytes" in inside or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                return str(column.name)
+        return None
+
+    def column(self, name: str) -> list[Any]:
+        """All values of one column, or of a part of it (`image.path`)."""
+        top, _, part = name.partition(".")
+        if hasattr(self.table, "read"):
+            found = self.table.read(columns=[name]).column(top)
+        else:
+            found = self.table.column(top)
+        if not part:
+            values: list[Any] = found.to_pylist()
+            return values
+        import pyarrow.compute as pc  # noqa: PLC0415 - an extra
+
+        parts: list[Any] = pc.struct_field(found, part).to_pylist()
+        return parts
+
+    def read(self, row: int) -> bytes:
+        """The picture of one row.
+
+        Raises:
+            ValueError: it has none.
+        """
+        assert self.image is not None
+        with self.lock, _told(self.path):
+            cells, at = self._group_of(row)
+            value = cells.column(self.image)[at].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise ValueError("the row holds no picture")  # noqa: TRY004 - the file's fault
+        return content
+
+    def _group_of(self, row: int) -> tuple[Any, int]:
+        if not hasattr(self.table, "num_row_groups"):
+            return self.table, row
+        start = 0
+        for number in range(self.table.num_row_groups):
+            rows = self.table.metadata.row_group(number).num_rows
+            if row < start + rows:
+                if self.group[0] != number:
+                    read = self.table.read_row_group(number, columns=[self.image])
+                    self.group = number, read
+                return self.group[1], row - start
+            start += rows
+        raise ValueError("no such row")
+
+
+@contextlib.contextmanager
+def _told(place: Path) -> Iterator[None]:
+    """What pyarrow finds wrong with a file, as a fault that names it.
+
+    Raises:
+        DataError: always in place of another fault.
+    """
+    try:
+        yield
+    except Exception as error:  # pyarrow raises all sorts of things on damaged files
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"cannot read {place}: {cause(error)}", hint="Is it whole? Write it once more."
+        ) from error
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder is what `datasets.save_to_disk` writes, or holds Parquet files alone."""
+    if (folder / DICT).is_file() or ((folder / STATE).is_file() and (folder / INFO).is_file()):
+        return True
+    return bool(_parquets(folder))
+
+
+def holds_pictures(file: Path) -> bool:
+    """Whether a Parquet file has the pictures themselves in it.
+
+    Raises:
+        DataError: it is damaged, or pyarrow is missing.
+    """
+    with _told(file):
+        return _opened(file, None).image is not None
+
+
+def rows(table: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    """Columns and rows of a Parquet file of paths and labels, cells as text.
+
+    Raises:
+        DataError: it is damaged, or pyarrow is missing.
+    """
+    with _told(table):
+        found = _opened(table, None)
+        header = [str(name) for name in found.schema.names]
+        wanted = [c for c in header if _plain(found, c)]
+        columns = {c: _labels(found, c) for c in wanted}
+        count = found.table.metadata.num_rows
+    return header, ((i + 1, {c: columns[c][i] for c in wanted}) for i in range(count))
+
+
+def read(place: Path) -> Listed:
+    """The pictures of a Parquet file, a folder of them, or what `datasets.save_to_disk` wrote.
+
+    Raises:
+        DataError: damaged files, no column of labels, or pyarrow is missing.
+    """
+    with _told(place):
+        return _read(place)
+
+
+def _read(place: Path) -> Listed:
+    files = _files(place)
+    label = first([str(n) for n in files[0].schema.names], LABELS)
+    if files[0].image is None or label is None:
+        lacks = "pictures" if files[0].image is None else "labels"
+        raise DataError(
+            f"{files[0].path} has no column of {lacks}; its columns are "
+            f"{safe_name(', '.join(map(str, files[0].schema.names[:8])))}",
+            hint="Call the columns image and label.",
+        )
+    examples: list[Example] = []
+    place_of: dict[str, tuple[_File, int]] = {}
+    several = len(files) > 1
+    for file in files:
+        split = first([str(n) for n in file.schema.names], SPLITS)
+        roles = _labels(file, split) if split else [""] * len(_labels(file, label))
+        for i, (name, said, role) in enumerate(
+            zip(_names(file), _labels(file, label), roles, strict=True)
+        ):
+            path = f"{file.path.stem}/{name}" if several else name
+            place_of[path] = file, i
+            examples.append(Example(path, safe_name(said), file.role or names.role_of(role)))
+    unique = Counter(path.partition("/")[2] for path in place_of)
+    if several and all(n == 1 for n in unique.values()):
+        place_of = {path.partition("/")[2]: found for path, found in place_of.items()}
+        examples = [e._replace(path=e.path.partition("/")[2]) for e in examples]
+    container = Container(place, lambda name: place_of[name][0].read(place_of[name][1]))
+    for path in place_of:
+        container.add(path, 0)
+    text = f"{place.name}: {len(examples):,} rows in {len(files)} file(s) of Parquet or Arrow"
+    text += f"; column '{files[0].image}' holds the pictures, '{label}' the classes"
+    return Listed(
+        source=str(place),
+        root=root_of(container),
+        examples=examples,
+        text=text,
+        label=f"column '{label}'",
+    )
+
+
+def _names(file: _File) -> list[str]:
+    """A name for each row: that of its picture where all have one of their own, else its number."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    kind = file.schema.field(file.image).type
+    inside = [f.name for f in kind] if pa.types.is_struct(kind) else []
+    known = file.column(f"{file.image}.path") if "path" in inside else []
+    path = first([str(n) for n in file.schema.names], PATHS)
+    if path is not None and path != file.image and not any(known):
+        known = file.column(path)
+    told = [_inside(str(name)) for name in known if name]
+    count = getattr(file.table, "num_rows", None) or file.table.metadata.num_rows
+    if len(told) == count and len(set(told)) == count and all(told):
+        return told
+    return [f"{i:08d}" for i in range(count)]
+
+
+def _inside(name: str) -> str:
+    """A name that stays below its root; empty where it does not."""
+    parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".")]
+    return "" if ".." in parts or "\0" in name else safe_name("/".join(parts))
+
+
+def _labels(file: _File, column: str) -> list[str]:
+    """A column as text; numbers that stand for names by the names. Empty where there is none."""
+    known = _class_names(file, column)
+    out = []
+    for value in file.column(column):
+        if value is None or (known and isinstance(value, int) and not 0 <= value < len(known)):
+            out.append("")
+        elif known and isinstance(value, int):
+            out.append(known[value])
+        else:
+            out.append(str(value).strip())
+    return out
+
+
+def _class_names(file: _File, column: str) -> list[str]:
+    """What `datasets` calls the classes of a column, from the file or from beside it."""
+    meta = (file.schema.metadata or {}).get(b"huggingface")
+    beside = file.path.parent / INFO
+    try:
+        if meta is not None:
+            told = json.loads(meta)["info"]["features"][column]
+        elif beside.is_file() and beside.stat().st_size < MOST_INFO_BYTES:
+            told = json.loads(beside.read_text("utf-8"))["features"][column]
+        else:
+            return []
+        return [str(name) for name in told.get("names", [])]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return []
+
+
+def _plain(file: _File, column: str) -> bool:
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    kind = file.schema.field(column).type
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind))
+
+
+def _files(place: Path) -> list[_File]:
+    """The files of a data set with the split that each is of."""
+    if place.is_file():
+        return [_opened(place, None)]
+    if (place / DICT).is_file():
+        splits = [p for p in sorted(place.iterdir()) if (p / STATE).is_file()]
+        return [f for p in splits for f in _arrows(p, names.role_of(p.name))]
+    if (place / STATE).is_file():
+        return _arrows(place, None)
+    found = _parquets(place)
+    roles = [names.role_of(p.stem.partition("-of-")[0]) for p in found]
+    known = roles if all(roles) else [None] * len(found)
+    return [_opened(p, role) for p, role in zip(found, known, strict=True)]
+
+
+def _arrows(folder: Path, role: Role | None) -> list[_File]:
+    found = sorted(folder.glob("*.arrow"))
+    if not found:
+        raise DataError(f"{folder} has no .arrow files", hint="Write it once more.")
+    return [_opened(p, role) for p in found]
+
+
+def _parquets(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, or of data/ in it."""
+    for place in (folder, folder / "data"):
+        found = sorted(place.glob("*.parquet")) if place.is_dir() else []
+        if found:
+            return found
+    return []
+
+
+def _opened(file: Path, role: Role | None) -> _File:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise DataError(
+            f"{file} needs pyarrow, which is not installed",
+            hint="pip install 'finetune-images[parquet]', or give a CSV.",
+        ) from error
+    with _told(file):
+        if file.suffix == ".arrow":
+            return _File(path=file, role=role, table=_arrow(pa, file))
+        return _File(path=file, role=role, table=pq.ParquetFile(file, memory_map=True))
+
+
+def _arrow(pa: Any, file: Path) -> Any:
+    source = pa.memory_map(str(file))
+    try:
+        return pa.ipc.open_stream(source).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_file(source).read_all()

@@ -1,0 +1,218 @@
+"""Pictures and labels that are listed somewhere, in a table or in an archive → a data set."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from finetune.data import findings, names
+from finetune.data.files import digest_file
+from finetune.data.findings import LISTED
+from finetune.data.names import Role
+from finetune.records.choices import MOST_CLASSES
+from finetune.records.dataset import Dataset, Finding, Sample
+from finetune.records.errors import DataError, safe_name
+
+ROLES: tuple[Role, ...] = ("train", "val", "test")
+
+
+class Example(NamedTuple):
+    """One listed picture.
+
+    `path` is below the listing's root, with forward slashes; `label` is empty where none is given,
+    `split` None where the list names none, `group` empty where the picture is by itself.
+    """
+
+    path: str
+    label: str
+    split: Role | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What a reader found: where the pictures lie, which they are, and in one line how it was read.
+
+    `source` names the list for messages, `label` what the labels are in it (`column 'label'`);
+    `notes` are paths by the keys of `findings.LISTED`.
+    """
+
+    source: str
+    root: Path
+    examples: Sequence[Example]
+    text: str
+    label: str
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def dataset(listed: Listed, asked: Path) -> Dataset:
+    """The data set of a list, sorted by class and path as a folder of classes is.
+
+    Raises:
+        DataError: no label, fewer than two classes with pictures or more than `MOST_CLASSES`, a
+            list whose pictures are not there, or one that names splits but nothing to train on.
+    """
+    notes = defaultdict(list, {key: [*paths] for key, paths in listed.notes.items()})
+    there = _usable(listed, notes)
+    ready = any(e.split is not None for e in there)
+    by_role = {role: [e for e in there if (e.split or "train") == role] for role in ROLES}
+    classes = _classes(listed, by_role["train"], notes)
+    for role in ("val", "test"):
+        _require_known(listed, by_role[role], classes, role)
+    parts = {
+        role: _samples(listed.root, found, classes, notes, read=role != "test")
+        for role, found in by_role.items()
+    }
+    return Dataset(
+        root=safe_name(str(asked)),
+        classes=classes,
+        layout="ready" if ready else "plain",
+        pool=parts["train"],
+        val=parts["val"] if by_role["val"] else None,
+        test=parts["test"] if by_role["test"] else None,
+        findings=_findings(listed, notes),
+    )
+
+
+def labelled(listed: Listed, asked: Path, classes: Sequence[str]) -> Dataset:
+    """The labelled pictures of the list's test where it names one, else all, for known classes.
+
+    Raises:
+        DataError: none, a class that is not among `classes`, or splits without a test.
+    """
+    notes = defaultdict(list, {key: [*paths] for key, paths in listed.notes.items()})
+    there = _usable(listed, notes)
+    roles = {e.split for e in there if e.split is not None}
+    if roles and "test" not in roles:
+        raise DataError(
+            f"{listed.source} has {' and '.join(sorted(roles))}, but no test to measure on",
+            hint="Give a list of the pictures to measure on, without a column of splits.",
+        )
+    chosen = [e for e in there if not roles or e.split == "test"]
+    _require_known(listed, chosen, classes, "test")
+    pool = _samples(listed.root, chosen, classes, notes, read=True)
+    if not pool:
+        raise DataError(
+            f"no picture of {listed.source} has a label and can be read",
+            hint="Check the paths and labels in it.",
+        )
+    said = _findings(listed, notes)
+    return Dataset(safe_name(str(asked)), tuple(classes), "plain", pool, None, None, said)
+
+
+def _usable(listed: Listed, notes: dict[str, list[str]]) -> list[Example]:
+    """Those with a label, each picture once; what is left out is noted."""
+    first: dict[str, Example] = {}
+    crossed: set[str] = set()
+    for example in listed.examples:
+        if not example.label:
+            notes["unlabeled"].append(example.path)
+            continue
+        if example.path != safe_name(example.path):
+            notes["encoding"].append(safe_name(example.path))
+            continue
+        known = first.setdefault(example.path, example)
+        if known is not example:
+            notes["repeated"].append(example.path)
+            if known.label != example.label:
+                crossed.add(example.path)
+    notes["repeated"] = [p for p in notes["repeated"] if p not in crossed]
+    notes["crossed"] = sorted(crossed)
+    return [e for path, e in first.items() if path not in crossed]
+
+
+def _classes(
+    listed: Listed, train: Sequence[Example], notes: Mapping[str, Sequence[str]]
+) -> tuple[str, ...]:
+    counts = Counter(e.label for e in train)
+    if not train:
+        raise DataError(
+            f"{listed.source} lists no picture with a label to train on" + _lost(notes),
+            hint="Give each picture a label, and call the split to learn from 'train'.",
+        )
+    if len(counts) > MOST_CLASSES:
+        some = ", ".join(f"'{label}'" for label in list(counts)[:3])
+        raise DataError(
+            f"{listed.label} of {listed.source} has {len(counts):,} different labels, more than "
+            f"{MOST_CLASSES:,} classes, such as {safe_name(some)}",
+            hint="Is it a number to predict, or a name of each picture? Name classes in it.",
+        )
+    if len(counts) < 2:
+        raise DataError(
+            f"{listed.label} of {listed.source} has one label only, '{next(iter(counts))}': there "
+            "is nothing to tell apart" + _lost(notes),
+            hint="Two classes with pictures are needed.",
+        )
+    return tuple(sorted(counts))
+
+
+def _lost(notes: Mapping[str, Sequence[str]]) -> str:
+    """How many were left out, and why, where that explains what is missing."""
+    said = [
+        f"{len(notes[key])} {LISTED[key].title}"
+        for key in ("unlabeled", "missing", "crossed")
+        if notes.get(key)
+    ]
+    return f" ({'; '.join(said)})" if said else ""
+
+
+def _require_known(
+    listed: Listed, found: Sequence[Example], classes: Sequence[str], role: str
+) -> None:
+    unknown = sorted({e.label for e in found} - set(classes))
+    if not unknown:
+        return
+    known = {names.folded(c): c for c in classes}
+    meant = [
+        f"'{u}' is perhaps '{known[names.folded(u)]}'" for u in unknown if names.folded(u) in known
+    ]
+    raise DataError(
+        f"{listed.source} has labels among {role} that are not known: "
+        f"{safe_name(', '.join(unknown[:5]))}" + (f" ({', '.join(meant[:3])})" if meant else ""),
+        hint=f"The classes are {safe_name(', '.join(classes[:8]))}"
+        + (" …" if len(classes) > 8 else "."),
+    )
+
+
+def _samples(
+    root: Path,
+    found: Sequence[Example],
+    classes: Sequence[str],
+    notes: dict[str, list[str]],
+    *,
+    read: bool,
+) -> tuple[Sample, ...]:
+    """Samples by class and path; files that are not there, or may not be read, are noted."""
+    number = {label: i for i, label in enumerate(classes)}
+    out = []
+    for e in sorted(found, key=lambda e: (number[e.label], e.path)):
+        place = root / e.path
+        if not _there(place):
+            notes["missing"].append(e.path)
+            continue
+        try:
+            digest = digest_file(place) if read else ""
+        except DataError:
+            notes["closed"].append(e.path)
+            continue
+        out.append(Sample(e.path, number[e.label], digest, e.group))
+    return tuple(out)
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that may not be looked into: reading it will tell
+        return True
+
+
+def _findings(listed: Listed, notes: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:
+    said = [
+        kind.finding(f"{len(paths)} {kind.title}", paths)
+        for key, kind in LISTED.items()
+        if (paths := [safe_name(p) for p in notes.get(key, ())])
+    ]
+    return (*said, findings.LAYOUT.finding(safe_name(listed.text), ()))

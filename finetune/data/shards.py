@@ -1,0 +1,140 @@
+"""WebDataset: tar files in which a picture and its label are called alike, `KEY.jpg`, `KEY.cls`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from finetune.data import containers, file_kinds, names
+from finetune.data.column_names import LABELS, first
+from finetune.data.containers import ContainedPath, Container
+from finetune.data.listing import Example, Listed
+from finetune.records.errors import DataError, safe_name
+
+LABEL_ENDINGS = ("cls", "json", "txt")
+MOST_LABEL_BYTES = 1_000_000
+MOST_SHARDS = 100_000
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+def is_shard(root: Path) -> bool:
+    """Whether an archive has labels beside its pictures: `KEY.cls` or `KEY.json` with `KEY.jpg`."""
+    assert isinstance(root, ContainedPath)
+    keys: dict[str, set[str]] = {}
+    for name in root.container.sizes:
+        key, ending = _parted(name)
+        keys.setdefault(key, set()).add(ending)
+    pictures = [found for found in keys.values() if any(map(_is_picture, found))]
+    return bool(pictures) and any(found & {*LABEL_ENDINGS} for found in pictures)
+
+
+def shards_of(place: Path) -> list[Path]:
+    """The shards that are meant: those of a folder of tars alone, or of `name-{000..009}.tar`."""
+    braces = _BRACES.search(str(place))
+    if braces is not None:
+        low, high = int(braces[1]), int(braces[2])
+        if high - low >= MOST_SHARDS:
+            raise DataError(f"{place} names {high - low + 1:,} shards", hint="Give fewer.")
+        text, width = str(place), len(braces[1])
+        return [
+            Path(f"{text[: braces.start()]}{n:0{width}d}{text[braces.end() :]}")
+            for n in range(low, high + 1)
+        ]
+    if not place.is_dir():
+        return [place]
+    found = sorted(p for p in place.iterdir() if p.name.lower().endswith(".tar"))
+    return found if all(p.is_file() for p in found) else []
+
+
+def read(place: Path, shards: Sequence[Path]) -> Listed:
+    """The pictures and labels of shards; a label is text, a number, or a field of JSON.
+
+    Raises:
+        DataError: a shard is damaged, or a picture's label cannot be read.
+    """
+    examples: list[Example] = []
+    place_of: dict[str, Path] = {}
+    roles = [names.role_of(shard.name.partition(".")[0]) for shard in shards]
+    if not all(roles):
+        roles = [None] * len(shards)
+    for shard, role in zip(shards, roles, strict=True):
+        root = containers.opened(shard)
+        for name, label in _labelled(root):
+            path = f"{shard.stem}/{name}"
+            place_of[path] = root / name
+            examples.append(Example(path, label, role))
+    unique = Counter(path.partition("/")[2] for path in place_of)
+    if all(count == 1 for count in unique.values()):
+        place_of = {path.partition("/")[2]: found for path, found in place_of.items()}
+        examples = [e._replace(path=e.path.partition("/")[2]) for e in examples]
+    whole = shards[0] if len(shards) == 1 else place if place.exists() else shards[0].parent
+    container = Container(whole, lambda name: place_of[name].read_bytes())
+    for path in place_of:
+        container.add(path, 0)
+    return Listed(
+        source=str(place),
+        root=containers.root_of(container),
+        examples=examples,
+        text=f"{place.name}: {len(examples):,} pictures in {len(shards)} shard(s), as WebDataset "
+        "has them, with a label beside each",
+        label="the label beside each picture",
+    )
+
+
+def _labelled(root: Path) -> list[tuple[str, str]]:
+    """The pictures of one shard with their labels, empty where there is none."""
+    assert isinstance(root, ContainedPath)
+    beside: dict[str, dict[str, str]] = {}
+    pictures: list[tuple[str, str]] = []
+    for name in root.container.sizes:
+        key, ending = _parted(name)
+        if _is_picture(ending):
+            pictures.append((key, name))
+        elif ending in LABEL_ENDINGS:
+            beside.setdefault(key, {})[ending] = name
+    return [(name, _label(root, beside.get(key, {}))) for key, name in pictures]
+
+
+def _label(root: Path, beside: dict[str, str]) -> str:
+    for ending in LABEL_ENDINGS:
+        if ending not in beside:
+            continue
+        path = root / beside[ending]
+        assert isinstance(path, ContainedPath)
+        if path.container.sizes[path.inside] > MOST_LABEL_BYTES:
+            raise DataError(f"{path} is too large for a label", hint="Write the label alone.")
+        text = path.read_bytes().decode("utf-8", "replace").strip()
+        if ending != "json":
+            return safe_name(text)
+        found = _of_json(path, text)
+        if found:
+            return safe_name(found)
+    return ""
+
+
+def _of_json(path: Path, text: str) -> str:
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not JSON: {error}", hint="Write the shard once more."
+        ) from error
+    if not isinstance(told, dict):
+        return str(told) if isinstance(told, str | int) else ""
+    column = first([str(k) for k in told], LABELS)
+    value = None if column is None else told[column]
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Key and ending, parted at the first dot of the last name, as WebDataset does."""
+    folder, _, last = name.rpartition("/")
+    stem, _, ending = last.partition(".")
+    return (f"{folder}/{stem}" if folder else stem), ending.lower()
+
+
+def _is_picture(ending: str) -> bool:
+    return f".{ending.rpartition('.')[2]}" in file_kinds.suffixes()

@@ -1,0 +1,186 @@
+"""What was given as data, and where its pictures lie: a folder, a list, an archive, shards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from finetune.data import (
+    columnar,
+    containers,
+    file_kinds,
+    json_lists,
+    listing,
+    scan,
+    shards,
+    tables,
+)
+from finetune.data.containers import ContainedPath
+from finetune.data.files import children_of, filled
+from finetune.data.findings import LAYOUT
+from finetune.data.listing import Listed
+from finetune.records.dataset import Dataset
+from finetune.records.errors import UsageError, safe_name
+
+METADATA = "metadata"  # what Hugging Face's imagefolder calls the table beside pictures
+
+
+def root_of(asked: str | Path) -> Path:
+    """What the paths of samples are below: a folder, or one that lies in an archive.
+
+    Raises:
+        DataError: a list or an archive that cannot be read.
+    """
+    place = Path(asked)
+    listed = _listed(place)
+    return _folder(place) if listed is None else listed.root
+
+
+def read(asked: str, label_from: re.Pattern[str] | None = None) -> Dataset:
+    """The labelled pictures of whatever was given, with ready-made splits where it names some.
+
+    Args:
+        asked: A folder of classes; a table, COCO's or Label Studio's JSON, Parquet; a folder that
+            `datasets` saved; an archive of any of these; shards of WebDataset.
+        label_from: Finds labels in the names of files, whatever folder they are in.
+
+    Raises:
+        DataError: nothing of all this, or a fault in it; the message names row and column.
+        UsageError: `label_from` for what has labels of its own.
+    """
+    place = Path(asked)
+    listed = None if label_from is not None and place.is_dir() else _listed(place)
+    if listed is None:
+        return _told(scan.scan(_folder(place), label_from), place)
+    _require_none(label_from, listed)
+    return listing.dataset(listed, place)
+
+
+def read_labelled(
+    asked: Path, classes: Sequence[str], label_from: re.Pattern[str] | None = None
+) -> Dataset:
+    """The labelled pictures to measure on, for known classes: the test where there is one.
+
+    Raises:
+        DataError: as for `read`, and for classes that are not among these.
+        UsageError: as there.
+    """
+    listed = None if label_from is not None and asked.is_dir() else _listed(asked)
+    if listed is None:
+        return _told(scan.scan_labelled(_folder(asked), classes, label_from), asked)
+    _require_none(label_from, listed)
+    return listing.labelled(listed, asked, classes)
+
+
+def _require_none(label_from: re.Pattern[str] | None, listed: Listed) -> None:
+    if label_from is not None:
+        raise UsageError(
+            f"--label-from '{label_from.pattern}' is for labels in file names, and {listed.source} "
+            f"has its own ({listed.label})",
+            hint="Leave it out, or give the folder of the pictures.",
+        )
+
+
+def _told(found: Dataset, place: Path) -> Dataset:
+    """The data set with a word on where it was read from, where that is an archive."""
+    if not containers.is_archive(place) or not place.is_file():
+        return found
+    text = f"{place.name}: the folders in the archive, which is read where it lies"
+    said = LAYOUT.finding(safe_name(text), ())
+    return replace(found, findings=(*found.findings, said))
+
+
+def _folder(place: Path) -> Path:
+    """The folder that was given, or the one in an archive."""
+    if containers.is_archive(place) and place.is_file():
+        return containers.opened(place)
+    return place
+
+
+def _listed(place: Path) -> Listed | None:
+    """What a list says; None of a folder whose classes are folders. Kept while it is unchanged."""
+    several = "{" in place.name and not place.exists()
+    if not several and not place.exists():
+        return None  # a folder that is not there: its reader says so
+    return _kept(place, () if several else _state(place))
+
+
+def _state(place: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a list does."""
+    files = [place]
+    if place.is_dir():
+        files += [p for p in sorted(place.glob("*")) if tables.is_table(p) or p.suffix == ".tar"]
+    found = [(p.name, p.stat()) for p in files if p.exists()]
+    return tuple((name, facts.st_mtime_ns, facts.st_size) for name, facts in found)
+
+
+@lru_cache(maxsize=8)
+def _kept(place: Path, _state: tuple[tuple[str, int, int], ...]) -> Listed | None:
+    reader = _reader(place)
+    return None if reader is None else reader()
+
+
+def _reader(place: Path) -> Callable[[], Listed] | None:
+    """How a list is read; None where there is none."""
+    if not place.exists():
+        return lambda: shards.read(place, shards.shards_of(place))
+    if containers.is_archive(place) and place.is_file():
+        root = containers.opened(place)
+        one = shards.is_shard(root)
+        return (lambda: shards.read(place, [place])) if one else _in_folder(root)
+    return _in_folder(place) if place.is_dir() else _of_file(place)
+
+
+def _of_file(place: Path) -> Callable[[], Listed] | None:
+    if tables.is_table(place):
+        packed = place.suffix.lower() == ".parquet" and columnar.holds_pictures(place)
+        return (lambda: columnar.read(place)) if packed else (lambda: tables.read(place))
+    if place.suffix.lower() == json_lists.SUFFIX and not _of_a_run(place):
+        return lambda: json_lists.read(place)
+    return None
+
+
+def _of_a_run(place: Path) -> bool:
+    return (place.parent / "run.json").is_file()
+
+
+def _in_folder(folder: Path) -> Callable[[], Listed] | None:
+    """How a folder's pictures are listed: in its metadata, as `datasets` saved, or in shards.
+
+    A table of another name counts where no folder of pictures can be a class: beside classes it may
+    be anything.
+    """
+    here = [p for p in sorted(folder.iterdir()) if p.is_file()] if _may_list(folder) else []
+    metadata = [p for p in here if p.stem.lower() == METADATA and tables.is_table(p)]
+    if metadata and tables.has_labels(metadata[0]):
+        return lambda: tables.read(metadata[0])
+    if not isinstance(folder, ContainedPath):
+        if columnar.is_saved(folder):
+            return lambda: columnar.read(folder)
+        tars = shards.shards_of(folder)
+        if tars and len(tars) == len([p for p in here if not p.name.startswith(".")]):
+            return lambda: shards.read(folder, tars)
+    lists = [p for p in here if tables.is_table(p) and tables.has_labels(p)]
+    full = [c for c in children_of(folder) if filled(c)] if lists else []
+    if len(lists) == 1 and len(full) < 2 and _flat(folder, full):
+        return lambda: tables.read(lists[0])
+    return None
+
+
+def _flat(folder: Path, full: Sequence[Path]) -> bool:
+    """Whether the pictures lie in one folder: this one, or the only one in it."""
+    only = full[0] if full else folder
+    return not any(filled(c) for c in children_of(only)) and any(
+        p.suffix.lower() in file_kinds.suffixes() for p in only.iterdir()
+    )
+
+
+def _may_list(folder: Path) -> bool:
+    try:
+        next(iter(folder.iterdir()), None)
+    except OSError:
+        return False
+    return True

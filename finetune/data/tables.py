@@ -1,0 +1,349 @@
+"""Labels in a table: CSV, TSV, JSON lines or Parquet, a row for each picture."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
+
+from finetune.data import columnar, file_kinds, names
+from finetune.data.column_names import GROUPS, LABELS, PATHS, SPLITS, first
+from finetune.data.containers import ContainedPath
+from finetune.data.listing import Example, Listed
+from finetune.records.errors import DataError, cause, safe_name
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+DELIMITERS = ",;\t|"
+# Where the pictures may lie, beside the table, when they do not where it says.
+BESIDE = ("images", "image", "imgs", "img", "pictures", "photos", "train", "data")
+ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
+MOST_BYTES = 2_000_000_000
+TRIED = 20  # rows whose pictures are looked for to find out where all of them lie
+
+
+class Row(NamedTuple):
+    """A row's cells by column, and its number in the file as an editor shows it."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns mean what; None where a table has none."""
+
+    path: str
+    label: str
+    split: str | None
+    group: str | None
+    others: tuple[str, ...]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is called like a table that is read here."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def has_labels(table: Path) -> bool:
+    """Whether a table has a column of pictures and one of labels, by their names."""
+    try:
+        header, _ = _rows(table)
+    except DataError:
+        return False
+    return first(header, PATHS) is not None and first(header, LABELS) is not None
+
+
+def read(table: Path) -> Listed:
+    """The pictures and labels that a table lists.
+
+    Paths are absolute or relative to the table, with slashes of either kind. Where the first rows
+    name pictures without an ending, or as they are called in a folder beside the table, all rows
+    are read so, which is said.
+
+    Args:
+        table: The file.
+
+    Raises:
+        DataError: no such columns, a damaged row, or none of the pictures where it says.
+    """
+    header, rows = _rows(table)
+    columns = _columns(table, header)
+    found = [_example(table, columns, row) for row in rows]
+    if not found:
+        raise DataError(f"{table} has no rows", hint="Give each picture a row with its label.")
+    place = _place(table, columns, found)
+    root, examples = _placed(table.parent, place, [example for _, example in found])
+    said = f"column '{columns.path}' names the pictures"
+    said += f", '{columns.label}' the classes"
+    said += f", '{columns.split}' the splits" if columns.split else ""
+    said += f", '{columns.group}' what goes together" if columns.group else ""
+    said += place.text
+    said += f"; not used: {', '.join(columns.others)}" if columns.others else ""
+    return Listed(
+        source=str(table),
+        root=root,
+        examples=examples,
+        text=f"{table.name}: {len(examples):,} rows; {said}",
+        label=f"column '{columns.label}'",
+    )
+
+
+def _rows(table: Path) -> tuple[list[str], Iterator[Row]]:
+    """The names of the columns, and the rows."""
+    try:
+        size = table.stat().st_size
+        if size > MOST_BYTES and not isinstance(table, ContainedPath):
+            raise DataError(
+                f"{table} has {size:,} bytes, more than {MOST_BYTES:,}",
+                hint="Divide it, or give the pictures in shards.",
+            )
+        if table.suffix.lower() == ".parquet":
+            header, cells = columnar.rows(table)
+            return header, (Row(number, found) for number, found in cells)
+        text = _text(table)
+    except OSError as error:
+        raise DataError(f"cannot read {table}: {cause(error)}", hint="Check the file.") from error
+    if table.suffix.lower() in (".jsonl", ".ndjson"):
+        return _json_rows(table, text)
+    return _csv_rows(table, text)
+
+
+def _text(table: Path) -> str:
+    """UTF-8, UTF-16 where a mark says so, else what Windows writes in the West."""
+    with table.open("rb") as file:
+        content = file.read()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _csv_rows(table: Path, text: str) -> tuple[list[str], Iterator[Row]]:
+    start = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = _delimiter(table, start)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    lines = _numbered(table, reader)
+    first = next(lines, None)
+    if first is None:
+        raise DataError(
+            f"{table} is empty", hint="The first line names the columns: file_name,label."
+        )
+    header = [cell.strip() for cell in first[1]]
+    if _is_header(header):
+        _require_named_once(table, header)
+        return header, _cells(table, header, lines)
+    header = ["path", "label", *(f"column {i + 3}" for i in range(len(header) - 2))]
+    return header, _cells(table, header, iter([first, *lines]))
+
+
+def _delimiter(table: Path, start: str) -> str:
+    """What parts the names of columns that are known; of several the one that parts most."""
+    if table.suffix.lower() == ".tsv":
+        return "\t"
+
+    def known(delimiter: str) -> tuple[int, int]:
+        cells = [cell.strip().strip('"').lower() for cell in start.split(delimiter)]
+        return sum(c in (*PATHS, *LABELS) for c in cells), len(cells)
+
+    return max(DELIMITERS, key=known)
+
+
+def _numbered(table: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Lines with their numbers; empty ones are left out."""
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(
+                f"{table} row {reader.line_num}: {error}",
+                hint="Is a quotation mark left open there?",
+            ) from error
+        if any(cell.strip() for cell in row):
+            yield reader.line_num, row
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether the first line names columns; else it is a picture and its label."""
+    lower = {c.lower() for c in cells}
+    if lower & {*PATHS, *LABELS}:
+        return True
+    return len(cells) < 2 or Path(cells[0]).suffix.lower() not in file_kinds.suffixes()
+
+
+def _require_named_once(table: Path, header: Sequence[str]) -> None:
+    twice = next((c for i, c in enumerate(header) if c and c in header[:i]), None)
+    if twice is not None:
+        raise DataError(
+            f"{table} has two columns called '{twice}'", hint="Give each column its own name."
+        )
+
+
+def _cells(
+    table: Path, header: Sequence[str], lines: Iterator[tuple[int, list[str]]]
+) -> Iterator[Row]:
+    for number, line in lines:
+        if len(line) > len(header) and any(cell.strip() for cell in line[len(header) :]):
+            raise DataError(
+                f"{table} row {number} has {len(line)} cells, and there are {len(header)} columns",
+                hint="Put text with the delimiter in it into quotation marks.",
+            )
+        yield Row(number, dict(zip(header, line, strict=False)))
+
+
+def _json_rows(table: Path, text: str) -> tuple[list[str], Iterator[Row]]:
+    records: list[Row] = []
+    header: dict[str, None] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{table} row {number} is not JSON: {cause(error)}",
+                hint='Each line is one object: {"file_name": "1.jpg", "label": "cat"}.',
+            ) from error
+        if not isinstance(record, dict):
+            raise DataError(
+                f"{table} row {number} is not an object",
+                hint='Each line is one object: {"file_name": "1.jpg", "label": "cat"}.',
+            )
+        cells = {str(key): _spoken(table, number, str(key), v) for key, v in record.items()}
+        header |= dict.fromkeys(cells)
+        records.append(Row(number, cells))
+    return list(header), iter(records)
+
+
+def _spoken(table: Path, number: int, column: str, value: object) -> str:
+    """A value of JSON as a cell of CSV has it; lists with one entry are that entry."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and column.lower() in LABELS:
+        raise DataError(
+            f"{table} row {number}, column '{column}': {len(value)} labels for one picture",
+            hint="One label for each picture is read.",
+        )
+    return json.dumps(value)
+
+
+def _columns(table: Path, header: Sequence[str]) -> Columns:
+    path, label, split, group = (first(header, k) for k in (PATHS, LABELS, SPLITS, GROUPS))
+    left = [c for c in header if c and c not in (path, label, split, group)]
+    if label is None and path is not None and len(left) == 1:
+        label = left.pop()  # the only other column there is
+    shown = ", ".join(f"'{safe_name(c)}'" for c in header[:8]) + (" …" if len(header) > 8 else "")
+    if path is None or label is None:
+        lacks = f"paths ({', '.join(PATHS[:4])})" if path is None else f"labels ({LABELS[0]})"
+        raise DataError(
+            f"{table} has no column of {lacks}; its columns are {shown}",
+            hint="Call the columns file_name and label in its first line.",
+        )
+    return Columns(path=path, label=label, split=split, group=group, others=tuple(left))
+
+
+def _example(table: Path, columns: Columns, row: Row) -> tuple[int, Example]:
+    path = row.cells.get(columns.path, "").strip()
+    if not path or "\0" in path:
+        raise DataError(
+            f"{table} row {row.number}, column '{columns.path}': no path"
+            if not path
+            else f"{table} row {row.number}, column '{columns.path}': not a path",
+            hint="Give the picture's file, or take the row out.",
+        )
+    label = safe_name(row.cells.get(columns.label, "").strip())
+    split = row.cells.get(columns.split, "").strip() if columns.split else ""
+    role = names.role_of(split) if split else None
+    if split and role is None:
+        raise DataError(
+            f"{table} row {row.number}, column '{columns.split}': '{safe_name(split)}' is no split",
+            hint="Splits are train, val and test; leave the cell empty to have them made.",
+        )
+    group = safe_name(row.cells.get(columns.group, "").strip()) if columns.group else ""
+    return row.number, Example(path, label, role or ("train" if columns.split else None), group)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """How a cell leads to a file: a folder below the table's, and an ending; and in words."""
+
+    folder: str
+    ending: str
+    text: str = ""
+
+    def of(self, path: str) -> str:
+        """The path that is meant."""
+        return f"{self.folder}{path}{self.ending}"
+
+
+def _place(table: Path, columns: Columns, found: Sequence[tuple[int, Example]]) -> _Place:
+    """Where the pictures of the first rows are.
+
+    Raises:
+        DataError: nowhere.
+    """
+    some = [e.path for _, e in found[:TRIED]]
+    folders = ["", *(f"{name}/" for name in BESIDE)]
+    for folder in folders:
+        for ending in ENDINGS:
+            place = _Place(folder, ending)
+            if any(_exists(table.parent, _slashed(table.parent, place.of(path))) for path in some):
+                text = f"; they lie in {folder}" if folder else ""
+                return _Place(folder, ending, text + (f"; '{ending}' is added" if ending else ""))
+    number, example = found[0]
+    looked = table.parent / _slashed(table.parent, example.path)
+    raise DataError(
+        f"{table} row {number}, column '{columns.path}': no file at {safe_name(str(looked))}"
+        + (f", nor is one where the next {len(some) - 1} rows say" if len(some) > 1 else ""),
+        hint=f"Paths are absolute or relative to {table.parent}: move the table, or correct them.",
+    )
+
+
+def _exists(base: Path, path: str) -> bool:
+    try:
+        return (base / path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _slashed(base: Path, path: str) -> str:
+    """A path with slashes, where it was written with those of Windows."""
+    if "\\" in path and not _exists(base, path):
+        return PureWindowsPath(path).as_posix()
+    return path
+
+
+def _placed(
+    base: Path, place: _Place, examples: Sequence[Example]
+) -> tuple[Path, Sequence[Example]]:
+    """The folder that all pictures lie in, and the examples with paths below it."""
+    meant = [_slashed(base, place.of(e.path)) for e in examples]
+    if isinstance(base, ContainedPath):
+        return base, [e._replace(path=_normal(p)) for e, p in zip(examples, meant, strict=True)]
+    outer = [p for p in meant if os.path.isabs(p) or ".." in p.split("/")]  # noqa: PTH117 - many
+    if not outer:
+        return base, [e._replace(path=_normal(p)) for e, p in zip(examples, meant, strict=True)]
+    whole = [os.path.normpath(os.path.join(base.absolute(), p)) for p in meant]  # noqa: PTH118
+    root = Path(os.path.commonpath([os.path.dirname(p) for p in whole]))  # noqa: PTH120 - as above
+    below = [Path(p).relative_to(root).as_posix() for p in whole]
+    return root, [e._replace(path=p) for e, p in zip(examples, below, strict=True)]
+
+
+def _normal(path: str) -> str:
+    """Without `./` and doubled slashes, so that a picture has one name."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
