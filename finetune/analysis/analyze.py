@@ -17,7 +17,7 @@ from finetune.analysis.clock import Clock
 from finetune.backbones import features
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
-from finetune.data import decoding, examination, findings, scales, sources
+from finetune.data import decoding, examination, findings, readers, scales
 from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import clusters, paired
@@ -85,7 +85,7 @@ class Analysis:
     @cached_property
     def root(self) -> Path:
         """What the samples' paths are below."""
-        return sources.root_of(self.options.data.root)
+        return readers.root_of(self.options.data.root)
 
     @property
     def paths(self) -> list[Path]:
@@ -216,7 +216,7 @@ def analyze(
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = sources.root_of(options.data.root)
+    root = readers.root_of(options.data.root)
     seen = seen or look.look(options, listener, clock, kept=most is None)
     examined, scaled = seen.examined, seen.scaled
     dataset, splits = examined.dataset, examined.splits

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.analysis.clock import Clock
-from finetune.data import class_shares, examination, findings, scales, sources
+from finetune.data import class_shares, examination, findings, readers, scales
 from finetune.heads import logit_adjustment
 from finetune.heads.logit_adjustment import Wanted
 from finetune.records.choices import TUNED
@@ -49,7 +49,7 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = sources.root_of(options.data.root)
+    root = readers.root_of(options.data.root)
     with clock.step("scan", f"reading and checking {options.data.root}"):
         examined = examination.examine(options.data, options.training.seed, listener.progress)
         splits = examined.splits

@@ -15,7 +15,7 @@ from finetune.analysis.look import Seen
 from finetune.backbones import features, inference, prepared
 from finetune.backbones.inference import TOP, Engine
 from finetune.backbones.prepared import Prepared
-from finetune.data import decoding, sources
+from finetune.data import decoding, readers
 from finetune.decision.candidates import Source
 from finetune.decision.forecast import DEFAULT_BUDGET_S
 from finetune.heads.cross_validation import FEWEST, LeftOut
@@ -92,7 +92,7 @@ class Race:
         rows = in_turn(labels)[: max(IMAGES[-1], FEWEST * len(np.unique(labels)))]
         self.samples = [pool[i] for i in rows.tolist()]
         self.labels = labels[rows]
-        root = sources.root_of(self.options.data.root)
+        root = readers.root_of(self.options.data.root)
         self.paths = [root / s.path for s in self.samples]
         classes = len(np.unique(labels))
         self.good = np.ones(len(rows), np.bool_)
@@ -119,7 +119,7 @@ class Race:
         """
         if not first and self.spent > SHARE * self.budget:
             return f"not measured: choosing had taken {self.spent:.0f} s by then"
-        root = sources.root_of(self.options.data.root)
+        root = readers.root_of(self.options.data.root)
         body = prepared.prepare(
             replace(self.options.backbone, name=source.name, weights=source.weights),
             seed=self.options.training.seed,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.backbones import prepared
-from finetune.data import examination, grouping, names, near_duplicates, sources
+from finetune.data import examination, grouping, names, near_duplicates, readers
 from finetune.data.corruptions import CORRUPTIONS
 from finetune.data.findings import SEEN, leaks, unreadable
 from finetune.deploy import predictor
@@ -46,8 +46,8 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     pattern = names.compiled("--label-from", label_from, r"^([a-z]+)\.")
     path = run or listing.latest()
     facts, splits = run_folder.load_facts(path), run_folder.load_splits(path)
-    dataset = sources.read_labelled(root, facts.classes, pattern)
-    place = sources.root_of(root)
+    dataset = readers.read_labelled(root, facts.classes, pattern)
+    place = readers.root_of(root)
     known = {s.digest for s in splits.fitting}
     samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
     if not samples:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data import files, sources
+from finetune.data import files, readers
 from finetune.deploy import drawn_pictures, formats, parity, predictor
 from finetune.records.answers import Exported
 from finetune.records.choices import Format
@@ -165,7 +165,7 @@ def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], s
                 hint=f"Give another folder: --images {shlex.quote('DIR')}",
             )
         return chosen, f"of {images}"
-    splits, root = run_folder.load_splits(run), sources.root_of(facts.data_root)
+    splits, root = run_folder.load_splits(run), readers.root_of(facts.data_root)
     turn: dict[int, int] = {}
     ranked: list[tuple[int, int, Path]] = []
     for sample in (*splits.test, *splits.val, *splits.train):

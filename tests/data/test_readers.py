@@ -1,4 +1,4 @@
-"""Promises of `data.sources`: the same pictures are the same data, however they are given."""
+"""Promises of `data.readers`: the same pictures are the same data, however they are given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from finetune.data import containers, examination, shards, sources
+from finetune.data import containers, examination, readers, shards
 from finetune.records.dataset import Dataset
 from finetune.records.errors import DataError, UsageError
 from finetune.records.options import DataOptions
@@ -25,7 +25,7 @@ Rows = Sequence[tuple[str, str]]
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rows]:
     """A folder of two classes with eight small pictures, and its rows in an order of chance."""
-    root = tmp_path_factory.mktemp("sources") / "pictures"
+    root = tmp_path_factory.mktemp("readers") / "pictures"
     rows = []
     for label in ("cat", "dog"):
         (root / label).mkdir(parents=True)
@@ -155,7 +155,7 @@ def test_the_same_pictures_are_the_same_data(
     place.mkdir()
 
     given = way(root, rows, place)
-    found, folder = sources.read(given), sources.read(str(root))
+    found, folder = readers.read(given), readers.read(str(root))
     splits = [
         examination.examine(DataOptions(root=of), 3, lambda *_: None).splits
         for of in (given, str(root))
@@ -164,7 +164,7 @@ def test_the_same_pictures_are_the_same_data(
     assert (found.classes, essence(found)) == (folder.classes, essence(folder))
     one, two = ([[s.digest for s in part] for part in (s.train, s.val, s.test)] for s in splits)
     assert one == two
-    where = sources.root_of(given)
+    where = readers.root_of(given)
     assert all((where / s.path).read_bytes()[:4] == b"\x89PNG" for s in found.pool)
     assert any(f.code == "FT150" for f in found.findings)
 
@@ -178,7 +178,7 @@ def test_a_table_names_splits_and_groups(pictures: tuple[Path, Rows], tmp_path: 
         lines.append(f"{root / path},{label},{split},p{i // 2}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
 
-    found = sources.read(str(tmp_path / "list.csv"))
+    found = readers.read(str(tmp_path / "list.csv"))
 
     assert found.layout == "ready"
     assert [len(part or ()) for part in (found.pool, found.val, found.test)] == [4, 2, 2]
@@ -197,7 +197,7 @@ def test_metadata_beside_pictures_goes_before_their_folders(
     lines = [f"{p},{'odd' if int(p[4]) % 2 else 'even'}" for p, _ in rows]
     (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
 
-    found = sources.read(str(tmp_path))
+    found = readers.read(str(tmp_path))
 
     assert found.classes == ("even", "odd")
     assert any("metadata.csv" in f.title for f in found.findings)
@@ -213,7 +213,7 @@ def test_a_table_beside_class_folders_is_left_alone(
         (tmp_path / path).write_bytes((root / path).read_bytes())
     (tmp_path / "notes.csv").write_text("file_name,label\ncat/0.png,zebra\n")
 
-    assert sources.read(str(tmp_path)).classes == ("cat", "dog")
+    assert readers.read(str(tmp_path)).classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_tables_are_read_as_people_write_them(
         lines.append(line.format(**words))
     (tmp_path / "list.csv").write_text("\r\n".join(lines) + "\r\n", encoding="utf-8")
 
-    found = sources.read(str(tmp_path / "list.csv"))
+    found = readers.read(str(tmp_path / "list.csv"))
 
     assert found.classes == ("cat", "dog")
     assert len(found.pool) == len(rows)
@@ -273,7 +273,7 @@ def test_faults_of_a_table_name_row_and_column(
     file.write_text(text)
 
     with pytest.raises(DataError, match=told) as caught:
-        sources.read(str(file))
+        readers.read(str(file))
 
     assert caught.value.hint
     file.unlink()
@@ -286,7 +286,7 @@ def test_rows_that_cannot_count_are_told(pictures: tuple[Path, Rows]) -> None:
     file = root / "list.csv"
     file.write_text("\n".join(["file_name,label", *(f"{p},{c}" for p, c in sorted(rows)), *extra]))
 
-    found = sources.read(str(file))
+    found = readers.read(str(file))
 
     codes = {f.code: f.paths for f in found.findings}
     assert codes["FT157"] == ("dog/1.png",)
@@ -305,7 +305,7 @@ def test_labels_in_names_and_a_list_do_not_go_together(pictures: tuple[Path, Row
     given = as_csv(root, rows, root)
 
     with pytest.raises(UsageError, match="has its own"):
-        sources.read(given, label_from=__import__("re").compile("x"))
+        readers.read(given, label_from=__import__("re").compile("x"))
     Path(given).unlink()
 
 
@@ -349,7 +349,7 @@ def test_damaged_archives_are_faults_of_the_user(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(some)
 
         with pytest.raises(DataError, match=name):
-            sources.read(str(tmp_path / name))
+            readers.read(str(tmp_path / name))
 
 
 def test_shards_in_braces_are_spelled_out() -> None:
@@ -393,8 +393,8 @@ def test_malformed_lists_are_faults_of_the_user(
         file = whole[number % len(whole)]
         file.write_bytes(mutated(contents[number % len(whole)], rng))
         try:
-            found = sources.read(str(file))
-            where = sources.root_of(str(file))
+            found = readers.read(str(file))
+            where = readers.root_of(str(file))
             for sample in found.pool[:2]:
                 (where / sample.path).read_bytes()
         except (DataError, OSError) as fault:
