@@ -22,11 +22,12 @@ from finetune.records.answers import (
     Prediction,
 )
 from finetune.records.backbone import BackboneRow
+from finetune.records.explanation import Explanation
 from finetune.records.run import RunResult, RunRow
 
 FOLDER = Path(__file__).with_name("schema")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# What stands on stdout; `predict` writes one such value a line.
+# What stands on stdout; `predict` and `explain` write one such value a line.
 ANSWERS: dict[str, Any] = {
     "train": RunResult,
     "recommend": Advice,
@@ -34,6 +35,7 @@ ANSWERS: dict[str, Any] = {
     "check": Health,
     "predict": Prediction,
     "evaluate": Evaluation,
+    "explain": Explanation,
     "export": Exported,
     "runs": list[RunRow],
     "backbones": list[BackboneRow],

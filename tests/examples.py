@@ -50,6 +50,7 @@ from finetune.records.decision import (
     Recommendation,
     TrialResult,
 )
+from finetune.records.explanation import EvidenceBox, Explanation
 from finetune.records.labels import LabelIssues, SuspectLabel
 from finetune.records.metrics import (
     AtShares,
@@ -376,6 +377,7 @@ FALL = Fall(
     lost=0.125,
     error=0.0625,
 )
+BOX = EvidenceBox(left=10, upper=20, right=300, lower=400, share=0.75, area=0.3)
 EXAMPLES: tuple[Any, ...] = (
     LAYER,
     PREPARED,
@@ -452,6 +454,21 @@ EXAMPLES: tuple[Any, ...] = (
         labels=LABELS,
     ),
     Evaluation("runs/one", "/data/new", METRICS, (), (WRONG,), True, "better"),
+    Explanation(
+        path="a.png",
+        answer="ash",
+        label="bäy & co",
+        probability=0.25,
+        method="cam",
+        logit=-0.5,
+        bias=0.25,
+        size=(640, 480),
+        box=BOX,
+        map=((0.0, -1.5), (1.0, -2.5)),
+        overlay="heat/a.png",
+        error="cannot read image a.png",
+    ),
+    BOX,
     Exported(
         path="one.onnx",
         format="onnx",

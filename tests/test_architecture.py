@@ -29,7 +29,7 @@ FILES = {
 HEAVY = {
     "backbones.anatomy",
     *("backbones.architectures", "backbones.engine", "backbones.load", "backbones.stages"),
-    "backbones.networks",
+    *("backbones.networks", "backbones.torch_maps"),
     *(
         "backbones.tensors",
         "backbones.precision",

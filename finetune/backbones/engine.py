@@ -359,7 +359,7 @@ def _in_torch(
     backbone.eval().to(device, memory_format=order)  # type: ignore[call-overload]
 
     def forward(pixels: npt.NDArray[np.uint8]) -> Features:
-        with torch.inference_mode(), _full_precision(device):
+        with torch.inference_mode(), full_precision(device):
             x = backbone.normalise(to_device(pixels, device))
             rows = rows_of(backbone, x.contiguous(memory_format=order))
         out: Features = rows.float().cpu().numpy()
@@ -368,7 +368,7 @@ def _in_torch(
     return forward
 
 
-def _full_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Float32 as it is on a CPU: by default cuDNN rounds to ten bits (TF32) on newer cards."""
     if device.type != "cuda":
         return contextlib.nullcontext()

@@ -32,6 +32,9 @@ SCORES = "scores"
 PARITY = 1e-3
 _TELEMETRY = "openvino_telemetry"
 _PROBE_BYTES = 1 << 20  # more than what is left of a disk that a network did not fit on
+# One image at a time with all cores on it was the fastest of ten settings, needs no warm-up,
+# and gives an image the same features whatever its neighbours (docs/log.md, 2026-11-23).
+SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 # The features that the ImageNet classifier reads.
 TOP = "top"
 # Their square root, where they are rectified: it evens out the few large ones, as RootSIFT does
@@ -97,10 +100,7 @@ def compiled(graph: Any, output: int = 0) -> Forward:
     if len(graph.outputs) > 1:
         wanted = graph.results[output]
         graph = openvino().Model([wanted], graph.get_parameters(), "one output")
-    # One image at a time with all cores on it was the fastest of ten settings, needs no warm-up,
-    # and gives an image the same features whatever its neighbours (docs/log.md, 2026-11-23).
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    ready = openvino().Core().compile_model(graph, "CPU", settings)
+    ready = openvino().Core().compile_model(graph, "CPU", SETTINGS)
 
     def forward(pixels: Pixels) -> Features:
         return np.concatenate([ready(image[None])[0] for image in pixels])
@@ -144,9 +144,7 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
         Exception: OpenVINO is not here or cannot read it; it raises all sorts of things.
     """
     try:
-        untrusted_files.check_topology(xml, len(weights))
-        graph = openvino().Core().read_model(model=xml, weights=weights)
-        untrusted_files.check_work(graph)
+        graph = read(xml, weights)
     except ValueError as error:
         raise RunError(f"{name} was not written by finetune: {error}", hint=DELETE) from error
     found = [_form(port) for port in (*graph.inputs, *graph.outputs)]
@@ -160,8 +158,8 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
     return Engine(compiled(graph), {SCORES: (0, classes)}, "openvino", reason)
 
 
-def before_head(xml: bytes, weights: bytes) -> Forward:
-    """What the classifier of such a file reads: its logits are x @ weight.T + bias.
+def read(xml: bytes, weights: bytes) -> Any:
+    """OpenVINO's model of such a file.
 
     Raises:
         ValueError: the file is none that finetune writes.
@@ -170,10 +168,29 @@ def before_head(xml: bytes, weights: bytes) -> Forward:
     untrusted_files.check_topology(xml, len(weights))
     graph = openvino().Core().read_model(model=xml, weights=weights)
     untrusted_files.check_work(graph)
+    return graph
+
+
+def classifier(graph: Any) -> tuple[Any, Any]:
+    """The last layers of such a model: the sum with the bias, the product with the weights.
+
+    Raises:
+        ValueError: there are others.
+    """
     added = graph.output(0).get_node().input_value(0).get_node()
     product = added.input_value(0).get_node()
     if (added.get_type_name(), product.get_type_name()) != ("Add", "MatMul"):
         raise ValueError("the classifier is not its last layer")
+    return added, product
+
+
+def before_head(xml: bytes, weights: bytes) -> Forward:
+    """What the classifier of such a file reads: its logits are x @ weight.T + bias.
+
+    Raises as `read` and `classifier` do.
+    """
+    graph = read(xml, weights)
+    _, product = classifier(graph)
     features = openvino().Model([product.input_value(0)], graph.get_parameters(), "features")
     return compiled(features)
 

@@ -108,6 +108,11 @@ class Backbone(nn.Module):
             for handle in handles:
                 handle.remove()
 
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens before those of places, such as a class token."""
+        return int(getattr(self.net, "num_prefix_tokens", 0))
+
     def stage_of(self, module: str) -> str:
         """The stage that a module belongs to, by its name in the network."""
         return self._stage_of.get(module, "")
@@ -134,8 +139,7 @@ class Backbone(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        prefix = int(getattr(self.net, "num_prefix_tokens", 0))
-        pooled = {name: _pool(maps[name], prefix) for name in self.boundaries}
+        pooled = {name: _pool(maps[name], self.prefix_tokens) for name in self.boundaries}
         rooted = {ROOT: top.clamp(min=0).sqrt()} if self.probed_top == ROOT else {}
         return {**pooled, TOP: top, **rooted}
 
@@ -248,16 +252,26 @@ def _past(module: nn.Module, path: str, leaves: set[str]) -> Any:
     return rest
 
 
-def _pool(x: Tensor, prefix_tokens: int) -> Tensor:
-    """One stage's output → float32[N, 2F] mean and spread, and a 2x2 grid of means if not wide."""
-    if x.dim() == 3:  # tokens [N,T,F]; the stem's have no class token yet
+def as_map(x: Tensor, prefix_tokens: int) -> Tensor | None:
+    """A layer's output as a map float32[N,F,H,W]; None of tokens that are no square."""
+    if x.dim() == MAP_DIMENSIONS - 1:  # tokens [N,T,F]; the stem's have no class token yet
         tokens = x if math.isqrt(x.shape[1]) ** 2 == x.shape[1] else x[:, prefix_tokens:]
         side = math.isqrt(tokens.shape[1])
         if side * side != tokens.shape[1]:
-            return torch.cat([tokens.mean(1), tokens.std(1, unbiased=False)], dim=1)
-        x = tokens.transpose(1, 2).reshape(x.shape[0], x.shape[2], side, side)
-    elif x.shape[1] == x.shape[2] != x.shape[3]:  # [N,H,W,F]: Swin and kin; inputs are square
-        x = x.permute(0, 3, 1, 2)
+            return None
+        return tokens.transpose(1, 2).reshape(x.shape[0], x.shape[2], side, side)
+    if x.shape[1] == x.shape[2] != x.shape[3]:  # [N,H,W,F]: Swin and kin; inputs are square
+        return x.permute(0, 3, 1, 2)
+    return x
+
+
+def _pool(x: Tensor, prefix_tokens: int) -> Tensor:
+    """One stage's output → float32[N, 2F] mean and spread, and a 2x2 grid of means if not wide."""
+    maps = as_map(x, prefix_tokens)
+    if maps is None:
+        tokens = x[:, prefix_tokens:]
+        return torch.cat([tokens.mean(1), tokens.std(1, unbiased=False)], dim=1)
+    x = maps
     mean = x.mean((2, 3))
     spread = (x - mean[:, :, None, None]).square().mean((2, 3)).sqrt()
     parts = [mean, spread]

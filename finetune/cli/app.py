@@ -238,6 +238,37 @@ def evaluate(asked: Asked) -> None:
         csv_files.write_errors(asked.errors, found.errors)
 
 
+@add(app, RUN, PATHS)
+def explain(asked: Asked) -> None:
+    """Show where the evidence for an answer lies. A picture and a row for each image."""
+    from finetune.cli import csv_files, progress, render_explain, style  # noqa: PLC0415
+    from finetune.records.codec import to_json  # noqa: PLC0415
+    from finetune.workflows.explain import run_explanation  # noqa: PLC0415
+
+    assert asked.run is not None  # an argument has a value
+    file, out = asked.csv_file, asked.options.output.out
+    if file is not None:
+        csv_files.require("--csv", file, asked.paths)
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
+        found = run_explanation(
+            asked.run,
+            asked.paths,
+            out=None if out is None else Path(out),
+            label=asked.class_name,
+            device=asked.options.backbone.device,
+            listener=listener,
+        )
+    if file is not None:
+        csv_files.write_explanations(file, found)
+    if asked.json:
+        for one in found:
+            style.show_line(to_json(one))
+    elif file is None:
+        render_explain.show_explanations(found)
+    if any(one.error for one in found):
+        raise typer.Exit(EXIT_BAD_IMAGES)
+
+
 @add(app, RUN)
 def export(asked: Asked) -> None:
     """Write a run for other programs. Checked on pictures against predict, or not written."""

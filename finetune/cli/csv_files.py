@@ -12,6 +12,7 @@ from finetune.data import file_kinds
 from finetune.data.files import lies_in_data
 from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError, cause, refusals
+from finetune.records.explanation import Explanation
 from finetune.records.labels import SuspectLabel
 from finetune.records.metrics import WrongAnswer
 from finetune.storage import atomic_files
@@ -82,6 +83,24 @@ def write_answers(path: Path, answers: Sequence[Prediction], *, listed: int = 1)
         row = [name, label, "" if a.probability is None else a.probability, fault, *rest]
         rows.append(row + [""] * (4 + len(further) - len(row)))
     _write("--csv", path, ["path", "label", "probability", "error", *further], rows)
+
+
+def write_explanations(path: Path, found: Iterable[Explanation]) -> None:
+    """`--csv` of `explain`: one row per image, with the box in pixels and what lies in it.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    head = ["path", "class", "probability", "answer", "left", "upper", "right", "lower", "share"]
+    rows: list[Sequence[object]] = []
+    for e in found:
+        name, label, answer, overlay, fault = (
+            _no_formula(t or "") for t in (e.path, e.label, e.answer, e.overlay, e.error)
+        )
+        box: list[object] = [""] * 6 if e.box is None else list(vars(e.box).values())
+        likely = "" if e.probability is None else e.probability
+        rows.append([name, label, likely, answer, *box, e.method or "", overlay, fault])
+    _write("--csv", path, [*head, "area", "method", "overlay", "error"], rows)
 
 
 def write_errors(path: Path, errors: Iterable[WrongAnswer]) -> None:

@@ -55,6 +55,7 @@ class Asked:
     robustness: bool = False
     labels: bool = False
     top: int | None = None
+    class_name: str | None = None
     csv_file: Path | None = None
     label_studio: Path | None = None
     errors: Path | None = None

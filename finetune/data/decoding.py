@@ -29,7 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 # Raised with any change that gives a picture other pixels, here or in what reads its file: what was
 # kept of pictures is not used then.
 PIXELS_VERSION = 1
-_Drafted = tuple[Image.Image, Image.Image, tuple[float, float, float, float] | None]
+Unpacked = tuple[Image.Image, Image.Image, tuple[float, float, float, float] | None]
 S = TypeVar("S")
 T = TypeVar("T")
 _AHEAD = 96  # pictures that threads unpack before they are asked for
@@ -102,7 +102,7 @@ def decode_sizes(
         unpacked, out = None, []
         for side_px in sides_px:
             # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
-            unpacked = _drafted(source, 2 * side_px, lambda wide: _span(wide, scales), unpacked)
+            unpacked = unpack(source, 2 * side_px, lambda wide: span_of(wide, scales), unpacked)
             out.append(_square(unpacked, side_px, box))
         return out
 
@@ -115,7 +115,7 @@ def square_of(image: Image.Image, side_px: int, box: Box = HALF) -> Pixels:
     if image.mode.startswith(("I", "F")):
         raise ImageError(name, f"mode {image.mode} has more than 8 bits: give its file, or 8 bits")
     try:
-        return _square((image, _to_rgb(image), None), side_px, box)
+        return _square((image, to_rgb(image), None), side_px, box)
     except OSError as error:  # it is opened, and not read yet
         raise ImageError(name, cause(error)) from error
 
@@ -131,7 +131,7 @@ def glance(path: Path, side_px: int | None = None) -> Glance:
     """
 
     def work(source: Source) -> Glance:
-        image = _begun(source)
+        image = begun(source)
         if isinstance(image, Wide):
             height, width = image.numbers.shape[:2]
             mode, name, frames = image.mode, "TIFF", False
@@ -152,7 +152,7 @@ def values(path: Path) -> Wide | None:
     """
 
     def work(source: Source) -> Wide | None:
-        image = _begun(source)
+        image = begun(source)
         if isinstance(image, Wide):
             return image
         with opening.bounded(image, image.width * image.height):
@@ -169,7 +169,7 @@ def hidden(path: Path) -> bool:
     """
 
     def work(source: Source) -> bool:
-        image = _begun(source)
+        image = begun(source)
         if isinstance(image, Wide):
             return False
         if "A" not in image.getbands() and "transparency" not in image.info:
@@ -308,7 +308,7 @@ def load(
     return out
 
 
-def _begun(source: Source) -> ImageFile.ImageFile | Wide:
+def begun(source: Source) -> ImageFile.ImageFile | Wide:
     """The image, its pixels not read yet; or the values of a TIFF that Pillow does not know."""
     try:
         image = source.image()
@@ -320,12 +320,12 @@ def _begun(source: Source) -> ImageFile.ImageFile | Wide:
     return image
 
 
-def _drafted(
+def unpack(
     source: Source,
     side_px: int,
     span: Callable[[Wide], high_depth.Span | None],
-    before: _Drafted | None = None,
-) -> _Drafted:
+    before: Unpacked | None = None,
+) -> Unpacked:
     """The image, its pixels as RGB, and which of them count where a JPEG was reduced.
 
     Args:
@@ -336,7 +336,7 @@ def _drafted(
     """
     if before is not None and before[2] is None:
         return before  # what is not reduced is the same for each side
-    image = _begun(source)
+    image = begun(source)
     if isinstance(image, Wide):
         rgb = high_depth.to_8_bits(image, span(image))
         return rgb, rgb, None
@@ -347,24 +347,23 @@ def _drafted(
         return before
     with opening.bounded(image, pixels):
         more = high_depth.values(source, image)
-        rgb = _to_rgb(image) if more is None else high_depth.to_8_bits(more, span(more))
+        rgb = to_rgb(image) if more is None else high_depth.to_8_bits(more, span(more))
     return image, rgb, None if drafted is None else drafted[1]
 
 
-def _square(unpacked: _Drafted, side_px: int, box: Box) -> Pixels:
-    image, rgb, _ = unpacked
-    turn = _turn(image)
+def _square(unpacked: Unpacked, side_px: int, box: Box) -> Pixels:
+    rgb, turn = unpacked[1], turn_of(unpacked[0])
     return square.cut(rgb if turn is None else rgb.transpose(turn), side_px, box)
 
 
 def _thumb(source: Source, side_px: int) -> Pixels:
     # four times the side, and the exact box: a copy shifted by half a pixel is no copy
-    image, rgb, box = _drafted(source, 4 * side_px, high_depth.own)
-    small, turn = rgb.resize((side_px, side_px), Image.Resampling.BILINEAR, box=box), _turn(image)
+    image, rgb, box = unpack(source, 4 * side_px, high_depth.own)
+    small, turn = rgb.resize((side_px, side_px), Image.Resampling.BILINEAR, box=box), turn_of(image)
     return np.asarray(small if turn is None else small.transpose(turn))
 
 
-def _span(picture: Wide, scales: Sequence[Scale] | None) -> high_depth.Span | None:
+def span_of(picture: Wide, scales: Sequence[Scale] | None) -> high_depth.Span | None:
     """Which of its values are black and white; None where each picture is scaled by its own."""
     if scales is None:
         return None
@@ -374,7 +373,8 @@ def _span(picture: Wide, scales: Sequence[Scale] | None) -> high_depth.Span | No
     return high_depth.unknown(picture)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """How its EXIF tag asks to turn it."""
     try:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # Pillow raises all sorts of things; damaged EXIF says nothing of the picture
@@ -391,7 +391,7 @@ def _several_frames(image: Image.Image) -> bool:
         return False
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode of 8 bits → RGB, without the traps of a bare `convert`."""
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         # the colour under transparent pixels is arbitrary; people see them on a light page

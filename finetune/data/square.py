@@ -49,7 +49,7 @@ def cut(upright: Image.Image, side_px: int, box: Box) -> npt.NDArray[np.uint8]:
     return np.asarray(upright.resize(size, kernel, box=part))
 
 
-def half(width: int, height: int) -> tuple[float, float, float, float]:
+def half(width: float, height: float) -> tuple[float, float, float, float]:
     """The central part of a picture that becomes the square.
 
     Squeezing the whole picture distorts shapes; cropping a square cuts objects off. Half of each:

@@ -130,7 +130,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         *BACKBONE,
         Option(
             name="device",
-            commands=f"{DECIDING} predict evaluate check",
+            commands=f"{DECIDING} predict evaluate check explain",
             default="auto",
             metavar="NAME",
             help="auto, cpu, cuda, cuda:1 or mps.",
@@ -257,9 +257,9 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="out",
             kind="folder",
-            commands=f"{TRAIN} export",
-            unset="./runs/… for a run; beside the run for an export",
-            help="Where to write: the folder of a run, an export's file or folder.",
+            commands=f"{TRAIN} export explain",
+            unset="./runs/… for a run; beside the run for an export and for heat maps",
+            help="Where to write: the folder of a run or of heat maps, an export's file or folder.",
         ),
         Option(
             name="run",
@@ -277,10 +277,18 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Classes to list per image.",
         ),
         Option(
+            name="class_name",
+            typed="--class",
+            commands="explain",
+            metavar="NAME",
+            unset="each image's answer",
+            help="The class whose evidence is shown.",
+        ),
+        Option(
             name="csv_file",
             typed="--csv",
             kind="file",
-            commands="predict check",
+            commands="predict check explain",
             metavar="FILE",
             help="Write the answers (of check: the suspect labels) to this file.",
         ),
@@ -307,7 +315,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="quiet",
             kind="flag",
-            commands=f"{DATA} predict evaluate export serve",
+            commands=f"{DATA} predict evaluate explain export serve",
             help="Show no progress: the answer and faults alone.",
         ),
         *EXPORT,
@@ -315,7 +323,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="json",
             kind="flag",
-            commands=f"{DATA} predict evaluate export runs backbones cache",
+            commands=f"{DATA} predict evaluate explain export runs backbones cache",
             help="Answer as JSON on stdout, nothing else.",
         ),
     ),

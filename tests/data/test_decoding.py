@@ -426,7 +426,7 @@ def test_too_many_pixels_are_refused_before_they_are_unpacked(
     monkeypatch.setattr(opening, "MOST_PIXELS", 40 * 40)
     large = Image.fromarray(quadrants(160, 160))
     png, jpeg = saved(large, tmp_path / "x.png"), saved(large, tmp_path / "x.jpg")
-    monkeypatch.setattr(decoding, "_to_rgb", lambda image: image.convert("RGB"))
+    monkeypatch.setattr(decoding, "to_rgb", lambda image: image.convert("RGB"))
 
     with pytest.raises(ImageError, match="too many pixels"):
         decoding.decode(png, 8)

@@ -303,7 +303,7 @@ def test_a_picture_that_would_take_too_much_memory_is_unreadable(
     """A decompression bomb is a finding with its number of pixels, read from the header."""
     root = sound(tmp_path)
     Image.new("1", (9000, 9000)).save(root / "ash" / "bomb.png")
-    monkeypatch.setattr(decoding, "_to_rgb", lambda image: image)  # it must not come that far
+    monkeypatch.setattr(decoding, "to_rgb", lambda image: image)  # it must not come that far
 
     check = results(root)["FT120"]
 

@@ -35,6 +35,7 @@ from finetune.records import (
     backbone_choice,
     dataset,
     decision,
+    explanation,
     labels,
     metrics,
     options,
@@ -48,8 +49,8 @@ from finetune.records.codec import from_json, to_builtins, to_json
 from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
-    *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision, labels),
-    *(metrics, options, robustness, run, training, unsure),
+    *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision),
+    *(explanation, labels, metrics, options, robustness, run, training, unsure),
 )
 KINDS = [
     kind
