@@ -200,11 +200,9 @@ class _Pass:
         x = self.x.detach().clone().requires_grad_()
         with torch.enable_grad(), _outputs(self.body) as outputs:
             total = score(self.body.forward_stages(x))
-            names = list(outputs)
-            gradients = torch.autograd.grad(
-                total, [*outputs.values(), x], allow_unused=True, materialize_grads=True
-            )
-        given = [*(outputs[name] for name in names), x]
+            # a layer of positions alone does not depend on the picture
+            given = [*(output for output in outputs.values() if output.requires_grad), x]
+            gradients = torch.autograd.grad(total, given, allow_unused=True, materialize_grads=True)
         for output, gradient in reversed(list(zip(given, gradients, strict=True))):
             maps = self._map((output * gradient).detach())
             if maps is not None and np.abs(places := maps.sum(0)).max() > _TINY:
