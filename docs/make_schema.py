@@ -20,6 +20,7 @@ from finetune.records.answers import (
     Exported,
     Health,
     Prediction,
+    Reported,
 )
 from finetune.records.backbone import BackboneRow
 from finetune.records.explanation import Explanation
@@ -37,6 +38,7 @@ ANSWERS: dict[str, Any] = {
     "evaluate": Evaluation,
     "explain": Explanation,
     "export": Exported,
+    "report": Reported,
     "runs": list[RunRow],
     "backbones": list[BackboneRow],
     "cache": CacheUsage,

@@ -27,6 +27,7 @@ from finetune.records.answers import (
     Exported,
     Health,
     Prediction,
+    Reported,
 )
 from finetune.records.backbone import (
     BackboneFacts,
@@ -52,6 +53,15 @@ from finetune.records.decision import (
 )
 from finetune.records.explanation import EvidenceBox, Explanation
 from finetune.records.labels import LabelIssues, SuspectLabel
+from finetune.records.material import (
+    Answered,
+    CloseCall,
+    ExpectedError,
+    ImageMap,
+    MapPoint,
+    Material,
+    Reliability,
+)
 from finetune.records.metrics import (
     AtShares,
     Baseline,
@@ -378,6 +388,37 @@ FALL = Fall(
     error=0.0625,
 )
 BOX = EvidenceBox(left=10, upper=20, right=300, lower=400, share=0.75, area=0.3)
+MATERIAL = Material(
+    profile=PROFILE,
+    expected=(ExpectedError(times=2.0, images=2400, error=0.125, low=0.1, high=0.1875),),
+    reliability=(
+        Reliability(confidence=0.5, accuracy=0.25, interval=(0.1, 0.6), images=4),
+        Reliability(confidence=0.875, accuracy=1.0, interval=(0.5, 1.0), images=4),
+    ),
+    answered=(
+        Answered(threshold=0.4, share=1.0, accuracy=0.875, interval=(0.529, 0.978)),
+        Answered(threshold=0.75, share=0.5, accuracy=1.0, interval=(0.5, 1.0)),
+    ),
+    close=(
+        CloseCall(
+            path="ash/9.png",
+            truth="ash",
+            answer="bäy & co",
+            probability=0.5,
+            second="ash",
+            second_probability=0.4375,
+        ),
+    ),
+    image_map=ImageMap(
+        points=(
+            MapPoint(path="ash/1.png", x=-0.5, y=0.25, label=0, answer=0),
+            MapPoint(path="bäy & co/2.png", x=1.0, y=-1.0, label=1, answer=0),
+        ),
+        images=900,
+        text="scores of the probe on top",
+    ),
+    robustness=(FALL,),
+)
 EXAMPLES: tuple[Any, ...] = (
     LAYER,
     PREPARED,
@@ -491,6 +532,14 @@ EXAMPLES: tuple[Any, ...] = (
     DISTANCE_ROW,
     UNKNOWN,
     DOUBT,
+    *MATERIAL.expected,
+    MATERIAL.reliability[0],
+    MATERIAL.answered[0],
+    *MATERIAL.close,
+    MATERIAL.image_map.points[0],
+    MATERIAL.image_map,
+    MATERIAL,
+    Reported(path="one/report.html", run="runs/one", bytes=120_000, pictures=12),
 )
 
 

@@ -126,7 +126,7 @@ def similarity(
     two = [p for p in parts if p.similar is not None]
     total = sum(vote[p.verdict] for p in two)
     deeper = any(p.similar is None and p.verdict == "different" for p in parts)
-    lean = sum(_lean(p) for p in two)
+    leaning_by = sum(lean(p) for p in two)
     tie_settled = not total and deeper
     decided: Similarity | None = "similar" if total > 0 else None
     if total < 0 or tie_settled:
@@ -134,7 +134,7 @@ def similarity(
     if images < FEWEST_IMAGES:
         decided = None
     verdict: Verdict = decided or "uncertain"
-    leaning: Similarity = "different" if lean < 0 or tie_settled else "similar"
+    leaning: Similarity = "different" if leaning_by < 0 or tie_settled else "similar"
     column = decided or leaning
     told = [f"{p.name} {p.value:.2f} says {p.verdict}" for p in parts if _votes(p)]
     text = f"{_NEARNESS[verdict]}: {', '.join(told) or 'nothing could be measured'}"
@@ -235,7 +235,7 @@ def _votes(part: Part) -> bool:
     return part.value is not None and part.different is not None
 
 
-def _lean(part: Part) -> float:
+def lean(part: Part) -> float:
     """How far a part is on the similar side of the middle between its thresholds, in halves."""
     if part.value is None or part.similar is None or part.different is None:
         return 0.0

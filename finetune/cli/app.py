@@ -288,6 +288,24 @@ def export(asked: Asked) -> None:
 
 
 @add(app, RUN)
+def report(asked: Asked) -> None:
+    """Make the report of a run once more. Without pictures to mail it, or of a newer version."""
+    from finetune.cli import progress, render_export  # noqa: PLC0415
+    from finetune.workflows.report import run_report  # noqa: PLC0415
+
+    assert asked.run is not None  # an argument has a value
+    out = asked.options.output.out
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
+        found = run_report(
+            asked.run,
+            None if out is None else Path(out),
+            no_images=asked.no_images,
+            listener=listener,
+        )
+    after.answer(found, render_export.show_report, json=asked.json)
+
+
+@add(app, RUN)
 def serve(asked: Asked) -> None:
     """Answer over HTTP. POST /predict, a page to drop pictures on, /health, /metrics."""
     from finetune.cli import progress  # noqa: PLC0415

@@ -54,6 +54,7 @@ class Asked:
     unseen: bool = False
     robustness: bool = False
     labels: bool = False
+    no_images: bool = False
     top: int | None = None
     class_name: str | None = None
     csv_file: Path | None = None

@@ -24,7 +24,6 @@ from finetune.records.answers import Advice, Comparison, Contender, Expectation
 from finetune.records.choices import Similarity, Size, spoken_metric
 from finetune.records.decision import Forecast, Recommendation
 from finetune.report import summary
-from finetune.report.html import says
 
 _AMOUNT: dict[Size, str] = {"small": "very little data", "large": "quite a lot of data"}
 _NEARNESS: dict[Similarity, str] = {"similar": "similar to", "different": "different from"}
@@ -204,7 +203,7 @@ def _print_parts(out: Console, similarity: SimilarityProfile) -> None:
             "–" if p.value is None else f"{p.value:.2f}",
             "" if p.similar is None else f"{'to' if rising else 'from'} {p.similar:.2f}",
             "" if p.different is None else f"{'from' if rising else 'to'} {p.different:.2f}",
-            says(p) if p.value is not None else "not measured",
+            summary.says(p) if p.value is not None else "not measured",
         )
     out.print("\n[italic]distance from ImageNet, part by part[/]")
     out.print(table)

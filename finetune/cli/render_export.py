@@ -1,9 +1,9 @@
-"""The answer of `export` on stdout."""
+"""The answers of `export` and `report` on stdout."""
 
 from __future__ import annotations
 
 from finetune.cli import style
-from finetune.records.answers import Exported
+from finetune.records.answers import Exported, Reported
 
 
 def show_export(found: Exported) -> None:
@@ -17,3 +17,12 @@ def show_export(found: Exported) -> None:
         f"{found.max_difference:.4f}."
     )
     out.print(f"Checked on {style.shown(found.pictures)}; worst: {style.shown(found.worst)}.")
+
+
+def show_report(found: Reported) -> None:
+    """Where the page is, and whether it can be mailed."""
+    pictures = f"{found.pictures} pictures" if found.pictures else "no pictures"
+    style.out().print(
+        f"[bold]{style.shown(found.path)}[/]: {found.bytes / 1e6:.1f} MB, {pictures}. "
+        "Open it in a browser."
+    )

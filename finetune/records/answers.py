@@ -186,3 +186,16 @@ class Exported:
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """The answer of `finetune report`: the page that was made, its bytes and pictures."""
+
+    path: str
+    run: str
+    bytes: int
+    pictures: int
+    schema_version: int = SCHEMA_VERSION
+
+    _repr_html_ = tables.as_html

@@ -257,9 +257,16 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="out",
             kind="folder",
-            commands=f"{TRAIN} export explain",
-            unset="./runs/… for a run; beside the run for an export and for heat maps",
-            help="Where to write: the folder of a run or of heat maps, an export's file or folder.",
+            commands=f"{TRAIN} export explain report",
+            unset="./runs/… for a run; beside the run for an export and for heat maps; the run's "
+            "own report.html",
+            help="Where to write: the folder of a run or of heat maps, an export, a report.",
+        ),
+        Option(
+            name="no_images",
+            kind="flag",
+            commands=f"{TRAIN} report",
+            help="Make the report without pictures, to be mailed.",
         ),
         Option(
             name="run",
@@ -315,7 +322,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="quiet",
             kind="flag",
-            commands=f"{DATA} predict evaluate explain export serve",
+            commands=f"{DATA} predict evaluate explain export report serve",
             help="Show no progress: the answer and faults alone.",
         ),
         *EXPORT,
@@ -323,7 +330,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="json",
             kind="flag",
-            commands=f"{DATA} predict evaluate explain export runs backbones cache",
+            commands=f"{DATA} predict evaluate explain export report runs backbones cache",
             help="Answer as JSON on stdout, nothing else.",
         ),
     ),

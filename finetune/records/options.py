@@ -100,9 +100,13 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """Where the run goes, whether one that was killed is gone on with, and the command for it."""
+    """Where the run goes, whether one that was killed is gone on with, and the command for it.
+
+    `no_images` keeps pictures out of the report.
+    """
 
     out: str | None = _D["out"]
+    no_images: bool = _D["no_images"]
     resume: bool = _D["resume"]
     command: str = "finetune train"
 
@@ -155,6 +159,7 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
     command: str = OutputOptions.command
     resume: bool = _D["resume"]
+    no_images: bool = _D["no_images"]
 
 
 _PARTS: dict[str, Any] = {

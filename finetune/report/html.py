@@ -1,328 +1,295 @@
-"""A run's result → one self-contained HTML page; pure, every name escaped."""
+"""A run's result → one self-contained HTML page; pure, every name escaped, never too large."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from finetune.metrics import classification, mistakes, verdict
-from finetune.records import option_table
-from finetune.records.analysis import DatasetProfile, Part
+from finetune.metrics import classification
 from finetune.records.choices import Similarity, Size
 from finetune.records.errors import printable
-from finetune.records.metrics import Metrics
+from finetune.records.material import Material
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
-from finetune.report import summary
-from finetune.report.summary import together
+from finetune.report import (
+    answers,
+    card,
+    charts,
+    decision_picture,
+    gallery,
+    map_picture,
+    measured,
+    next_steps,
+    robustness_chart,
+    style,
+    summary,
+)
+from finetune.report.charts import Axis
+from finetune.report.gallery import Pictures
+from finetune.report.markup import (
+    Html,
+    details,
+    items,
+    joined,
+    paragraph,
+    percent,
+    section,
+    table,
+    tag,
+    text,
+)
 
-_MATRIX_CLASSES = 50  # a larger matrix is no longer read, and grows with the square
-_PAIRS, _ERRORS = 50, 200
-_STYLE = """
-:root { color-scheme: light dark; }
-html { background: light-dark(#fff, #161616); color: light-dark(#1a1a1a, #e8e8e8); }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.big { font-size: 2.6rem; font-weight: 650; margin: 0; }
-.soft { color: light-dark(#5c5c5c, #a8a8a8); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8883; }
-th:first-child, td:first-child { text-align: left; }
-.scroll { overflow-x: auto; }
-.confusion td { text-align: center; border: 0; min-width: 2.2rem; }
-.here { background: #3a7d4433; font-weight: 600; }
-svg { width: 100%; height: 10rem; }
-"""
+MOST_BYTES = 5_000_000  # reports are mailed
+_CLASSES = (1000, 200)  # rows of the table of classes, tried in turn
+_HEADING = re.compile(r'<h2 id="(?P<name>[\w-]+)-title">(?P<title>[^<]*)</h2>')
+Actions = Mapping[tuple[Size, Similarity], str]
 
 
 def to_html(
     facts: RunFacts,
     result: RunResult,
-    profile: DatasetProfile,
+    material: Material,
     history: Sequence[EpochRecord],
-    actions: Mapping[tuple[Size, Similarity], str],
+    actions: Actions,
+    pictures: Mapping[str, bytes],
 ) -> str:
-    """The report of one run; `actions` is the decision table, a text for each of its cells."""
-    name = escape(facts.data_root.rstrip("/").rpartition("/")[2])
-    metrics = result.test or result.estimate
-    source = f"{metrics.n} test images" if result.test else result.estimate_source
-    parts = [
-        f"<h1>{name}: {escape(result.strategy)} on {escape(facts.backbone.name)}</h1>",
-        f'<p class="big">{metrics.accuracy:.1%}</p>',
-        f'<p class="soft">accuracy on {escape(source)}, {classification.interval_text(metrics)}; '
-        f"always answering the commonest class gives {metrics.majority_baseline:.1%}</p>",
-        _standing(result),
-        _blended(result),
-        _stopped(result),
-        _why(result, profile, actions),
-        _backbones(result),
-        _stages(result),
-        _history(history),
-        _classes(metrics),
-        _confusion(metrics, result.classes),
-        _pairs(metrics),
-        _errors(result),
-        _findings(result),
-        _plan(result),
-        _origin(facts),
-    ]
+    """The report of one run, of at most `MOST_BYTES` unless its texts alone are longer.
+
+    Args:
+        facts: Of the run.
+        result: Its answer.
+        material: What is shown beside it.
+        history: One record per epoch.
+        actions: The decision table, a text for each of its cells.
+        pictures: Thumbnails by path, WebP; what has none is named.
+    """
+    page = ""
+    for shown, most in ((pictures, _CLASSES[0]), ({}, _CLASSES[0]), ({}, _CLASSES[1])):
+        page = _page(facts, result, material, history, actions, Pictures(shown), most)
+        if len(page.encode(errors="replace")) <= MOST_BYTES:
+            break
+    return page
+
+
+def _page(
+    facts: RunFacts,
+    result: RunResult,
+    material: Material,
+    history: Sequence[EpochRecord],
+    actions: Actions,
+    pictures: Pictures,
+    most: int,
+) -> str:
+    name = printable(facts.data_root.rstrip("/").rpartition("/")[2])
+    sections = [
+        _verdict(facts, result, material),
+        _decision(result, material, actions),
+        _measured(result, material, history),
+        _mistakes(result, material, most),
+        _galleries(result, material, pictures),
+        section("findings", "Findings about the data", gallery.of_findings(result, pictures)),
+        section("map-of-images", "Map", map_picture.picture(material.image_map, result.classes)),
+        section("robustness", "Robustness", robustness_chart.picture(material.robustness)),
+        section("card", "Model card", card.model(facts, result)),
+        section("settings", "Settings", card.settings(result.recommendation.plan),
+                card.seconds(result)),
+        section("repeat", "How to repeat it", card.repeat(facts, result)),
+    ]  # fmt: skip
+    title = tag("h1", f"{name}: {result.strategy} on {facts.backbone.name}")
+    body = joined(
+        tag("a", "Skip to the verdict", href="#verdict", kind="skip"),
+        tag("header", joined(title, _contents(sections))),
+        tag("main", joined(*sections, pictures.store(), between="\n")),
+        tag("footer", paragraph("Made by finetune. One file: nothing is fetched.", "soft")),
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}: finetune report</title><style>{_STYLE}</style></head><body>"
-        + "\n".join(p for p in parts if p)
-        + "</body></html>\n"
+        f"<title>{text(name)}: finetune report</title><style>{style.page()}</style></head>"
+        f"<body>{body}</body></html>\n"
     )
 
 
-def _standing(result: RunResult) -> str:
+def _contents(sections: Sequence[Html]) -> Html:
+    """Links to the sections that are there."""
+    found = [_HEADING.search(one) for one in sections]
+    links = [tag("a", Html(m["title"]), href=f"#{m['name']}") for m in found if m]
+    return tag("nav", tag("ul", joined(*[tag("li", a) for a in links])), aria_label="Contents")
+
+
+def _verdict(facts: RunFacts, result: RunResult, material: Material) -> Html:
+    """The accuracy with all that it is to be held against, why this model, and what to do."""
+    metrics = result.test or result.estimate
+    source = f"{metrics.n} test images" if result.test else result.estimate_source
+    told = [text(f"{reason}.") for reason in summary.reasons(result)]
+    if result.parts:
+        told.insert(0, text(f"{summary.together(result.parts)}."))
+    confused, weakest = summary.most_confused(metrics), summary.weakest(metrics)
+    told += [text(f"{said[0].upper()}{said[1:]}.") for said in (confused, weakest) if said]
+    if not confused:
+        told.append(text("No answer was wrong."))
+    even = summary.balanced(metrics)
+    figure = joined(
+        tag("p", f"{metrics.accuracy:.1%}", kind="big"),
+        paragraph(
+            f"accuracy on {source}, {classification.interval_text(metrics)}; always answering the "
+            f"commonest class gives {metrics.majority_baseline:.1%}"
+        ),
+        paragraph(even or ""),
+        _standing(result),
+    )
+    if bad := summary.worst_first(gallery.findings(result)):
+        link = tag("a", f"{bad[0].severity}: {bad[0].title}", href="#findings")
+        told.append(joined("Worst finding about the data: ", link, text(".")))
+    return section(
+        "verdict",
+        "Verdict",
+        tag("div", joined(tag("div", figure), _against(result)), kind="verdict"),
+        items(told),
+        tag("h3", "What to do next"),
+        next_steps.advice(facts, result, material),
+    )
+
+
+def _standing(result: RunResult) -> Html:
     """That the result is no better than the commonest class, or that this cannot be said."""
-    if result.better_than_commonest or not result.verdict:
-        return ""
-    advice = "".join(f" {escape(f.hint)}" for f in result.findings if f.code in verdict.CODES)
-    told = escape(printable(result.verdict[0].upper() + result.verdict[1:]))
-    return f"<p><b>{told}.</b>{advice}</p>"
+    said = []
+    if result.better_than_commonest is not True and result.verdict:
+        said.append(f"{result.verdict[0].upper()}{result.verdict[1:]}.")
+    if result.stopped is not None:
+        said.append(f"Stopped early: {result.stopped.text}.")
+    return joined(*[paragraph(tag("b", one)) for one in said])
 
 
-def _blended(result: RunResult) -> str:
-    """Which networks answer together."""
-    if not result.parts:
-        return ""
-    return f"<p>{escape(together(result.parts))}</p>"
-
-
-def _stopped(result: RunResult) -> str:
-    if result.stopped is None:
-        return ""
-    return f"<p><b>Stopped early: {escape(result.stopped.text)}.</b></p>"
-
-
-def _why(
-    result: RunResult, profile: DatasetProfile, actions: Mapping[tuple[Size, Similarity], str]
-) -> str:
-    advice = result.recommendation
-    body = "".join(
-        f"<tr><th>{size}</th>"
-        + "".join(
-            f"<td{' class=here' if (size, kind) == (advice.size, advice.similarity) else ''}>"
-            f"{escape(actions[size, kind])}</td>"
-            for kind in ("similar", "different")
+def _against(result: RunResult) -> Html:
+    """The accuracy with its interval, beside the commonest class and the best probe."""
+    metrics = result.test or result.estimate
+    rows = [("this model", metrics.accuracy, metrics.interval)]
+    if result.strategy not in ("linear-probe", "stage-probe") and result.stages:
+        best = max(result.stages, key=lambda s: s.accuracy)
+        two = 2 * best.standard_error
+        ends = max(0.0, best.accuracy - two), min(1.0, best.accuracy + two)
+        rows.append(("best probe, cross-validated", best.accuracy, ends))
+    rows.append(("commonest class", metrics.majority_baseline, (metrics.majority_baseline,) * 2))
+    high = 30 * len(rows) + 26
+    x = Axis(low=0, high=1, start=128, end=charts.WIDTH - 16)
+    drawn = [
+        joined(
+            charts.line(x(v), 4, x(v), high - 22, "grid"),
+            charts.words(x(v), high - 6, charts.short(v), "middle", "soft"),
         )
-        + "</tr>"
-        for size in ("small", "large")
-    )
-    reasons = "".join(f"<li>{escape(r.text)}</li>" for r in advice.reasons)
-    floor = f"<p>{escape(result.floor.reason)}</p>" if result.floor else ""
-    flips = "".join(f"<li>{escape(f)}</li>" for f in advice.flips)
-    if advice.warning:
-        floor = f"<p><b>{escape(advice.warning)}</b></p>{floor}"
+        for v in x.ticks(4)
+    ]
+    for i, (name, value, (low, end)) in enumerate(rows):
+        y = 30 * i + 18
+        drawn.append(charts.words(120, y + 4, name.partition(",")[0], "end"))
+        if end > low:
+            drawn.append(charts.line(x(low), y, x(end), y, "interval"))
+        drawn.append(charts.marker(3 if i == 0 else 0, x(value), y, 5, percent(value), "own"))
+    told = "; ".join(f"{name} {value:.1%}" for name, value, _ in rows)
+    return charts.Chart(
+        name="against",
+        title="Accuracy and what to hold it against",
+        told=f"{told}; bars are 95 % intervals.",
+        drawing=joined(*drawn),
+        numbers=table(
+            ["", "accuracy", "95 % interval"],
+            [[n, percent(v), f"{a:.1%} to {b:.1%}"] for n, v, (a, b) in rows],
+            "Accuracies",
+        ),
+        size=(charts.WIDTH, high),
+    ).html()
+
+
+def _decision(result: RunResult, material: Material, actions: Actions) -> Html:
+    """Where the data stands in the table, part by part, and every reason."""
+    advice, profile = result.recommendation, material.profile
+    floor = [result.floor.reason] if result.floor else []
     pixels = f"{profile.median_side_px} px" if profile.median_side_px else "unknown"
-    return (
-        f"<h2>What was chosen, and why</h2><table><tr><th></th><th>similar</th><th>different</th>"
-        f"</tr>{body}</table><ul>{reasons}<li>median short side of the images: {pixels}</li>{flips}"
-        f"</ul>{floor}{_parts(profile)}"
+    reasons = [r.text for r in advice.reasons] + floor
+    return section(
+        "decision",
+        "What was chosen, and why",
+        paragraph(tag("b", advice.warning)) if advice.warning else "",
+        tag(
+            "div",
+            joined(
+                decision_picture.picture(profile, advice),
+                tag(
+                    "div",
+                    joined(
+                        decision_picture.cells(advice, actions),
+                        decision_picture.strips(profile.similarity.parts),
+                    ),
+                ),
+            ),
+            kind="grid2",
+        ),
+        tag("h3", "How far the boundaries are"),
+        items([*decision_picture.distances(profile), *advice.flips]),
+        tag("h3", "Every reason"),
+        items([*reasons, f"median short side of the images: {pixels}"]),
+        details("Distance from ImageNet, part by part", _parts(material)),
     )
 
 
-def _parts(profile: DatasetProfile) -> str:
+def _parts(material: Material) -> Html:
     """The distance from ImageNet part by part, with thresholds."""
     rows = [
-        [p.name, *(_bound(v) for v in (p.value, p.similar, p.different)), says(p), p.text]
-        for p in profile.similarity.parts
+        [
+            p.name,
+            *("–" if v is None else f"{v:.2f}" for v in (p.value, p.similar, p.different)),
+            summary.says(p),
+            p.text,
+        ]
+        for p in material.profile.similarity.parts
     ]
     head = ["part", "measured", "similar at", "different at", "says", "what it is"]
-    return "<h3>Distance from ImageNet, part by part</h3>" + _table(head, rows)
+    return table(head, rows, "Distance from ImageNet, part by part")
 
 
-def says(part: Part) -> str:
-    """What a part says, for people: one without a threshold is only shown."""
-    return part.verdict if part.different is not None else "no vote"
-
-
-def _bound(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _backbones(result: RunResult) -> str:
-    """What the backbone was chosen of, where it was not named."""
-    choice = result.backbone_choice
-    if choice is None:
-        return ""
-    rows = [
-        [
-            printable(c.name),
-            printable(c.licence) + ("" if c.permissive else " (opt-in)"),
-            "–" if c.parameters is None else f"{c.parameters / 1e6:.1f} M",
-            "–" if c.latency_ms is None else f"{c.latency_ms:.1f} ms",
-            c.images or "–",
-            "–" if c.accuracy is None else f"{c.accuracy:.1%}",
-            "–" if c.log_loss is None else f"{c.log_loss:.3f}",
-            ("in: " if c.standing == "chosen" else "out: ") + printable(c.why),
-        ]
-        for c in choice.candidates
-    ]
-    head = ["backbone", "license", "parameters", "one image", "images", "accuracy", "log loss"]
-    table = _table([*head, "why"], rows)
-    return (
-        f"<h2>Which backbone</h2><p>{escape(printable(choice.reason))}.</p>{table}"
-        '<p class="soft">accuracy and log loss of the best linear classifier, each image left out '
-        "once</p>"
+def _measured(result: RunResult, material: Material, history: Sequence[EpochRecord]) -> Html:
+    """Probes, the learning curve, trials and tuning."""
+    advice = result.recommendation
+    pictures = joined(
+        measured.stages(result),
+        measured.curve(material),
+        measured.trials(advice),
+        measured.history(history),
+    )
+    forecasts = measured.forecasts(advice)
+    return section(
+        "measured",
+        "What was measured",
+        tag("div", pictures, kind="grid2") if pictures else "",
+        measured.backbones(result),
+        details("How long each strategy would take", forecasts) if forecasts else "",
     )
 
 
-def _stages(result: RunResult) -> str:
-    if len(result.stages) < 2:
-        return ""
-    rows = [
-        [s.name, f"{s.accuracy:.1%}", f"{s.standard_error:.1%}", f"{s.log_loss:.3f}", s.dimensions]
-        for s in result.stages
-    ]
-    return "<h2>Linear classifiers by stage (cross-validated)</h2>" + _table(
-        ["features", "accuracy", "± standard error", "log loss", "dimensions"], rows
+def _mistakes(result: RunResult, material: Material, most: int) -> Html:
+    """Confusion, classes and confidence."""
+    metrics = result.test or result.estimate
+    linked = gallery.by_pair(result) if result.test is not None else {}
+    trust = joined(answers.reliability(material), answers.answered(material))
+    pairs = joined(answers.confusion(metrics, result.classes, linked), answers.pairs(metrics))
+    by_class = answers.classes(metrics, most)
+    return section(
+        "mistakes",
+        "How it answers",
+        tag("div", joined(tag("div", pairs), tag("div", by_class)), kind="grid2"),
+        tag("div", trust, kind="grid2") if trust else "",
     )
 
 
-def _history(history: Sequence[EpochRecord]) -> str:
-    if len(history) < 2:
-        return ""
-    curves = [("training gray", "#888", [r.train_loss for r in history])]
-    held = [r.val_loss for r in history if r.val_loss is not None]
-    if len(held) == len(history):
-        curves.append(("validation green", "#3a7d44", held))
-    top = max(max(values) for _, _, values in curves) or 1.0
-    lines = []
-    for _, colour, values in curves:
-        points = " ".join(
-            f"{100 * i / (len(values) - 1):.2f},{40 - 38 * v / top:.2f}"
-            for i, v in enumerate(values)
-        )
-        lines.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" '
-            f'vector-effect="non-scaling-stroke" points="{points}"/>'
-        )
-    best = max((r.epoch for r in history if r.best), default=0)
-    kept = f"kept: epoch {best}" if held else f"kept: the last, {history[-1].epoch}"
-    if held and best == 0:
-        kept = "no epoch was better than the probe's head it started from"
-    names = ", ".join(name for name, _, _ in curves)
-    return (
-        "<h2>Tuning</h2>"
-        f'<svg viewBox="0 0 100 40" preserveAspectRatio="none">{"".join(lines)}</svg>'
-        f'<p class="soft">loss by epoch, 1 to {len(history)}, from 0 to {top:.2f}: {names}; '
-        f"{kept}</p>"
+def _galleries(result: RunResult, material: Material, pictures: Pictures) -> Html:
+    """Test images to look at."""
+    names = gallery.listed(result)
+    return section(
+        "pictures",
+        "Pictures to look at",
+        gallery.confident(result, pictures),
+        gallery.close(material, pictures),
+        gallery.pairs(result, pictures),
+        details("All wrong answers by name, the most confident first", names) if names else "",
     )
-
-
-def _classes(metrics: Metrics) -> str:
-    def rate(value: float | None) -> str:
-        return "–" if value is None else f"{value:.1%}"
-
-    rows = [
-        [c.name, c.n, rate(c.precision), rate(c.recall), rate(c.f1)]
-        for c in mistakes.worst_first(metrics.per_class)
-    ]
-    even = summary.balanced(metrics) or f"balanced accuracy {metrics.balanced_accuracy:.1%}"
-    told = (
-        f'<p class="soft">{even} · macro F1 '
-        f"{metrics.macro_f1:.1%} · log loss {metrics.log_loss:.3f} · calibration error "
-        f"{metrics.calibration_error:.1%}</p>"
-    )
-    table = _table(["class", "images", "precision", "recall", "F1"], rows)
-    return f"<h2>By class, the least recall first</h2>{table}{told}"
-
-
-def _confusion(metrics: Metrics, classes: Sequence[str]) -> str:
-    if len(classes) > _MATRIX_CLASSES:
-        return ""
-    head = "".join(f"<th>{i + 1}</th>" for i in range(len(classes)))
-    rows = []
-    for i, (name, row) in enumerate(zip(classes, metrics.confusion, strict=True)):
-        total = max(1, sum(row))
-        cells = "".join(
-            f'<td style="background: rgba({"58,125,68" if i == j else "200,60,40"},'
-            f'{0.75 * v / total:.2f})">{v or ""}</td>'
-            for j, v in enumerate(row)
-        )
-        rows.append(f"<tr><th>{i + 1} {escape(name)}</th>{cells}</tr>")
-    return (
-        '<h2>Confusion: rows are true, columns are answers</h2><div class="scroll" tabindex="0">'
-        f'<table class="confusion"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>'
-    )
-
-
-def _pairs(metrics: Metrics) -> str:
-    """Which classes were taken for which, the most images first."""
-    pairs = mistakes.confused(metrics)
-    rows = [[true, answer, f"{v} of {total}"] for true, answer, v, total in pairs[:_PAIRS]]
-    if not rows:
-        return ""
-    cut = _cut(len(rows), len(pairs), "pairs", "result.json has the whole matrix")
-    table = _table(["true", "answered", "images"], rows)
-    return f"<h2>Most frequent confusions</h2>{table}{cut}"
-
-
-def _errors(result: RunResult) -> str:
-    """The wrong answers on the test images, the most confident first."""
-    if not result.errors or result.test is None:
-        return ""
-    rows = [
-        [printable(e.path), e.truth, e.answer, f"{e.probability:.1%}"]
-        for e in result.errors[:_ERRORS]
-    ]
-    cut = _cut(len(rows), mistakes.count(result.test), "wrong answers", "more are in result.json")
-    table = _table(["image", "truth", "answer", "probability"], rows)
-    return f"<h2>Wrong answers on the test images, the most confident first</h2>{table}{cut}"
-
-
-def _cut(shown: int, total: int, what: str, where: str) -> str:
-    """That a table is cut, and where the rest is."""
-    if shown == total:
-        return ""
-    return f'<p class="soft">{shown} of {total} {what} shown; {where}</p>'
-
-
-def _findings(result: RunResult) -> str:
-    items = "".join(
-        f"<li><b>{escape(f.code)}</b> {escape(printable(f.title))}. {escape(f.hint)} "
-        f"<span class=soft>{escape(printable(', '.join(f.paths[:5])))}"
-        f"{' …' if len(f.paths) > 5 else ''}"
-        "</span></li>"
-        for f in result.findings
-        if f.code not in verdict.CODES  # `_standing` tells these
-    )
-    return f"<h2>Findings about the data</h2><ul>{items}</ul>" if items else ""
-
-
-def _plan(result: RunResult) -> str:
-    plan = result.recommendation.plan
-    skip = {"why", "augment"}
-    values = {k: v for k, v in vars(plan).items() if k not in skip} | vars(plan.augment)
-    rows = [[option_table.spoken(k), _show(v), plan.why.get(k, "")] for k, v in values.items()]
-    return "<details><summary>Plan: every setting and where it comes from</summary>" + (
-        _table(["setting", "value", "because"], rows) + "</details>"
-    )
-
-
-def _show(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
-
-
-def _origin(facts: RunFacts) -> str:
-    versions = ", ".join(f"{k} {v}" for k, v in facts.versions.items())
-    return (
-        f'<p class="soft">Weights: {escape(facts.backbone.weights)} '
-        f"({escape(facts.backbone.licence)}). Made {escape(facts.created)} by "
-        f"<code>{escape(facts.command)}</code>, seed {facts.seed}; {escape(versions)}.</p>"
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    top = "".join(f"<th>{escape(h)}</th>" for h in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll" tabindex="0"><table><tr>{top}</tr>{body}</table></div>'

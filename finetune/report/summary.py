@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finetune.metrics import classification, mistakes
+from finetune.records.analysis import Part
 from finetune.records.dataset import Finding
 from finetune.records.decision import Recommendation
 from finetune.records.metrics import Baseline, Metrics
@@ -116,6 +117,11 @@ def fragile(falls: Sequence[Fall]) -> str | None:
     if not shown:
         return "no medium change costs more than its standard error"
     return f"loses most by {', '.join(shown[:_WEAKEST])}"
+
+
+def says(part: Part) -> str:
+    """What a part of similarity says: one without a threshold is only shown."""
+    return part.verdict if part.different is not None else "no vote"
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

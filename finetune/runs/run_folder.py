@@ -30,7 +30,17 @@ from finetune.records.choices import SCHEMA_VERSION
 from finetune.records.codec import T, from_json, to_json
 from finetune.records.dataset import Splits
 from finetune.records.errors import DataError, RunError, TakenError, cause, refusals
-from finetune.records.file_names import FACTS, HISTORY, MODEL, NETWORK, REPORT, RESULT, SPLITS
+from finetune.records.file_names import (
+    FACTS,
+    HISTORY,
+    MATERIAL,
+    MODEL,
+    NETWORK,
+    REPORT,
+    RESULT,
+    SPLITS,
+)
+from finetune.records.material import Material
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
 from finetune.runs import result_file
@@ -118,6 +128,7 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
     aside: Path,
     replaced: Path | None = None,
     network: tuple[bytes, bytes] | None = None,
+    material: Material | None = None,
 ) -> None:
     """Write a run beside its place, flush it to disk, and rename it: whole or absent.
 
@@ -132,6 +143,7 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         aside: A folder to be made on the same file system, in which it is written.
         replaced: Where a run goes that stands in its place; None where none may.
         network: The bytes of `NETWORK`, whose digests `run.json` then holds.
+        material: What the report shows beside the others, so that it can be made again.
 
     Raises:
         TakenError: something else stands there by now.
@@ -149,6 +161,8 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
     }
     if report is not None:
         texts[REPORT] = report
+    if material is not None:
+        texts[MATERIAL] = to_json(material) + "\n"
     with refusals(lambda error: _unwritten(path, error)):
         shutil.rmtree(aside, ignore_errors=True)  # left by one that was killed
         aside.mkdir(parents=True)
@@ -292,6 +306,31 @@ def _has_facts(folder: Path) -> bool:
 def load_result(path: Path) -> RunResult:
     """Read `result.json`; raises `RunError`."""
     return _record(path / RESULT, RunResult, MOST_FACTS_BYTES)
+
+
+def load_material(path: Path) -> Material:
+    """Read `report.json`.
+
+    Raises:
+        RunError: there is none, as in runs of older versions, or it cannot be read.
+    """
+    file = path / MATERIAL
+    if not os.path.lexists(file):
+        raise RunError(
+            f"{path} holds no {MATERIAL}, of which a report is made: it is of an older version",
+            hint=f"Its {REPORT} shows what it knew; finetune train --from-run makes a new run.",
+        )
+    return _record(file, Material, MOST_FACTS_BYTES)
+
+
+def load_history(path: Path) -> tuple[EpochRecord, ...]:
+    """Read `history.jsonl`; raises `RunError`."""
+    file = path / HISTORY
+    try:
+        text = untrusted_files.read(file, MOST_FACTS_BYTES, path)
+        return tuple(from_json(line, EpochRecord) for line in text.splitlines())
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise _unreadable(file, error) from error
 
 
 def load_splits(path: Path) -> Splits:

@@ -14,7 +14,7 @@ from finetune.records.training import Begun
 from finetune.runs.places import BY_RULE
 
 # What may differ between two requests for the same training.
-FREE = frozenset({"root", "out", "command", "resume"})
+FREE = frozenset({"root", "out", "command", "resume", "no_images"})
 
 
 def require_same(folder: Path, old: Begun, new: Begun) -> None:

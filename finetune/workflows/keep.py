@@ -16,11 +16,12 @@ import numpy as np
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
+from finetune.analysis.probes import Probes
 from finetune.data import examination
-from finetune.decision import fitted, table
+from finetune.decision import fitted
 from finetune.deploy import inference_file
 from finetune.heads import ridge
-from finetune.records.analysis import DatasetProfile, StageScore
+from finetune.records.analysis import DatasetProfile
 from finetune.records.codec import T
 from finetune.records.dataset import Finding, FindingKind
 from finetune.records.decision import Recommendation
@@ -33,12 +34,12 @@ from finetune.records.errors import (
     safe_name,
 )
 from finetune.records.labels import LabelIssues
+from finetune.records.material import Material
 from finetune.records.options import Options
-from finetune.records.run import RunResult, Stop
-from finetune.report import html
+from finetune.records.run import RunFacts, RunResult, Stop
 from finetune.runs import places, run_folder
 from finetune.runs.resume import Progress
-from finetune.workflows import begin, final_test, run_facts
+from finetune.workflows import begin, final_test, report_material, run_facts
 from finetune.workflows.faults import BUG, ELSEWHERE, NO_NETWORK, NO_REPORT, UNCOMPARED, UNTESTED
 
 
@@ -67,6 +68,7 @@ class _Draft:
     test: final_test.Test | None
     findings: tuple[Finding, ...]
     network: tuple[bytes, bytes] | None
+    material: Material | None
     fault: BaseException | None
 
 
@@ -78,7 +80,7 @@ class Keeper:
     """
 
     analysis: Analysis
-    stages: tuple[StageScore, ...]
+    probes: Probes
     measured: DatasetProfile
     progress: Progress
     clock: Clock
@@ -135,7 +137,8 @@ class Keeper:
         head = ridge.stored(model.head)
         with self.clock.step("save", "writing the run"):
             network = None if fault is not None else self._network(model)
-            draft = _Draft(model, head, advice, test, self._late(test), network, fault)
+            late, material = self._late(test), self._material(test)
+            draft = _Draft(model, head, advice, test, late, network, material, fault)
             found: list[RunError] = []
             for place in self._places(draft, found):
                 try:
@@ -177,6 +180,21 @@ class Keeper:
         if why:
             self.add(NO_NETWORK, why)
         return network
+
+    def _material(self, test: final_test.Test | None) -> Material | None:
+        """What the report shows beside the result."""
+        told = (self.analysis, self.probes, self.measured, test)
+        return self.attempt(NO_REPORT, lambda: report_material.gather(*told))
+
+    def _page(
+        self, draft: _Draft, facts: RunFacts, result: RunResult, material: Material
+    ) -> str | None:
+        """The report."""
+        output = self.analysis.options.output
+        root = None if output.no_images else Path(self.analysis.options.data.root)
+        told = (facts, result, material, draft.model.history, root)
+        made = self.attempt(NO_REPORT, lambda: report_material.page(*told))
+        return None if made is None else made[0]
 
     def _places(self, draft: _Draft, found: list[RunError]) -> Iterator[_Place]:
         """Where to write, one after the other, until it is done; `found` has what went wrong."""
@@ -226,8 +244,9 @@ class Keeper:
             self.add(ELSEWHERE, place.why)
         result = self._result(draft, str(place.path))
         facts = run_facts.facts(analysis, model, result, self.now)
-        told = (facts, result, self.measured, model.history, table.actions())
-        page = self.attempt(NO_REPORT, lambda: html.to_html(*told))
+        page = None
+        if draft.material is not None:
+            page = self._page(draft, facts, result, draft.material)
         if page is None:
             result = self._result(draft, str(place.path))
         with contextlib.suppress(RunError):  # on a full disk; a run of the same request is ours
@@ -248,6 +267,7 @@ class Keeper:
             aside=place.aside,
             replaced=place.replaced,
             network=network,
+            material=draft.material,
         )
         return result
 
@@ -267,7 +287,7 @@ class Keeper:
             test=test,
             estimate=model.estimate,
             estimate_source=model.estimate_source,
-            stages=self.stages,
+            stages=self.probes.table,
             recommendation=draft.advice,
             floor=model.floor,
             findings=(

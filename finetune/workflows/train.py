@@ -153,7 +153,7 @@ def _trained(
     repeated = like is not None and _follow(like, analysis, progress)
     analysis = replace(analysis, progress=progress)
     labels = label_issues.of_training(analysis, probes, clock)
-    keeper = keep.Keeper(analysis, probes.table, measured, progress, clock, now, labels)
+    keeper = keep.Keeper(analysis, probes, measured, progress, clock, now, labels)
     training = _Training(analysis, probes, measured, keeper)
     try:
         training.work()

@@ -22,7 +22,7 @@ from finetune.records.options import Request, flat, resolved
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = (
     *("train", "recommend", "compare", "check", "predict", "evaluate", "runs", "backbones"),
-    *("cache", "export", "explain", "serve"),
+    *("cache", "export", "explain", "report", "serve"),
 )
 NUMBERS = [option for option in option_table.ALL if option.ends is not None]
 CHOICES = [option for option in option_table.ALL if option.choices]
@@ -53,7 +53,7 @@ KEPT = [
         "max_per_class",
     ),
     *("on_bad_image", "group", "label_from", "near_copies", "strict", "fit", "mean", "std"),
-    *("interpolation", "norm", "options", "command", "resume"),
+    *("interpolation", "norm", "options", "command", "resume", "no_images"),
 ]
 
 

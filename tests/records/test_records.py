@@ -37,6 +37,7 @@ from finetune.records import (
     decision,
     explanation,
     labels,
+    material,
     metrics,
     options,
     robustness,
@@ -50,7 +51,7 @@ from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
     *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision),
-    *(explanation, labels, metrics, options, robustness, run, training, unsure),
+    *(explanation, labels, material, metrics, options, robustness, run, training, unsure),
 )
 KINDS = [
     kind

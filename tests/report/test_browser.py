@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import SCHEMES, WIDTHS, visiting
-from examples import FACTS, HISTORY, PROFILE, RESULT
+from examples import BLEND_PART, CHOICE, FACTS, HISTORY, MATERIAL, RESULT, WRONG
 
+from finetune.data import thumbnails
 from finetune.decision import table
 from finetune.report.html import to_html
 
@@ -17,6 +20,15 @@ BAD = """<!doctype html><html lang="en"><title>bad</title><main>
 <h1>Bad</h1><p style="color: #ccc; background: #fff">pale</p><a href="#nowhere">to nowhere</a>
 <img src="http://127.0.0.1:9/none.png"><div style="width: 2000px">wide</div>
 <script>console.warn("odd"); throw new Error("broken")</script></main></html>"""
+
+
+def page() -> str:
+    """A report with all that one can have, its pictures too."""
+    wrong = (replace(WRONG, path="ash/1.png"), WRONG)
+    result = replace(RESULT, errors=wrong, backbone_choice=CHOICE, parts=(BLEND_PART,) * 2)
+    thumb = thumbnails.of_pixels(np.full((16, 16, 3), 99, np.uint8))
+    pictures = dict.fromkeys([*(e.path for e in wrong), *(c.path for c in MATERIAL.close)], thumb)
+    return to_html(FACTS, result, MATERIAL, HISTORY, table.actions(), pictures)
 
 
 def test_the_browser_notices(browser: Any, tmp_path: Path) -> None:
@@ -37,7 +49,7 @@ def test_the_browser_notices(browser: Any, tmp_path: Path) -> None:
 def test_the_report_is_sound(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
     """No console error, no request, no dead link, no serious fault, not wider than its window."""
     file = tmp_path / "report.html"
-    file.write_text(to_html(FACTS, RESULT, PROFILE, HISTORY, table.actions()), encoding="utf-8")
+    file.write_text(page(), encoding="utf-8")
 
     with visiting(browser, file.as_uri(), width=width, scheme=scheme) as visit:
         assert visit.complaints == []

@@ -1,0 +1,103 @@
+"""Promises of `finetune report`: a run's page once more, with or without its pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import SAMPLE, Recorder
+
+from finetune.records.codec import to_json
+from finetune.records.errors import RunError, TakenError, UsageError
+from finetune.records.file_names import FACTS, MATERIAL, REPORT
+from finetune.records.run import RunResult
+from finetune.report.html import MOST_BYTES
+from finetune.runs import run_folder
+from finetune.workflows.report import run_report
+
+Leaves = tuple[RunResult, Path]
+
+
+def test_a_page_made_again_is_the_same(leaves_run: Leaves, tmp_path: Path) -> None:
+    """From the run's folder and the images where they lie: byte for byte what training wrote."""
+    _, run = leaves_run
+
+    found = run_report(run, tmp_path / "again.html", no_images=False, listener=Recorder())
+
+    page = (tmp_path / "again.html").read_bytes()
+    assert page == (run / REPORT).read_bytes()
+    assert (found.bytes, found.pictures) == (len(page), page.count(b"<symbol "))
+    assert found.pictures > 10
+    assert found.bytes < MOST_BYTES
+
+
+def test_a_page_to_be_mailed_has_no_pictures(
+    leaves_run: Leaves, tmp_path: Path, run_cli: Callable[..., object]
+) -> None:
+    """`--no-images` shows names in place of pictures, and the answer says so."""
+    _, run = leaves_run
+
+    outcome = run_cli("report", run, "--no-images", "--out", tmp_path / "small.html", "--json")
+
+    page = (tmp_path / "small.html").read_text("utf-8")
+    assert outcome.code == 0, outcome.err  # type: ignore[attr-defined]
+    assert json.loads(outcome.out)["pictures"] == 0  # type: ignore[attr-defined]
+    assert "data:image" not in page
+    assert "Least certain" in page
+
+
+def test_where_the_images_are_gone_it_is_said(leaves_run: Leaves, tmp_path: Path) -> None:
+    """The page is made without pictures, and a note says where they were looked for."""
+    run = shutil.copytree(leaves_run[1], tmp_path / "run")
+    facts = replace(run_folder.load_facts(run), data_root="/no/such/leaves")
+    (run / FACTS).write_text(to_json(facts), encoding="utf-8")
+    listener = Recorder()
+
+    found = run_report(run, None, no_images=False, listener=listener)
+
+    assert found.pictures == 0
+    assert "/no/such/leaves" in listener.notes[0]
+    assert (run / REPORT).stat().st_size == found.bytes
+
+
+def test_a_run_without_the_material_is_refused(leaves_run: Leaves, tmp_path: Path) -> None:
+    """Runs of older versions hold too little; their own page stays."""
+    run = tmp_path / "old"
+    shutil.copytree(leaves_run[1], run, ignore=shutil.ignore_patterns(MATERIAL))
+    before = (run / REPORT).read_bytes()
+
+    with pytest.raises(RunError, match="older version"):
+        run_report(run, None, no_images=False, listener=Recorder())
+    assert (run / REPORT).read_bytes() == before
+
+
+def test_a_page_takes_no_place_of_another(leaves_run: Leaves, tmp_path: Path) -> None:
+    """Neither a file that is there, nor one among the user's images."""
+    taken = tmp_path / "taken.html"
+    taken.write_text("mine", encoding="utf-8")
+
+    with pytest.raises(TakenError):
+        run_report(leaves_run[1], taken, no_images=True, listener=Recorder())
+    with pytest.raises(UsageError):
+        run_report(leaves_run[1], SAMPLE / "r.html", no_images=True, listener=Recorder())
+    assert taken.read_text("utf-8") == "mine"
+
+
+def test_names_that_lead_out_of_the_data_folder_are_not_shown(
+    leaves_run: Leaves, tmp_path: Path
+) -> None:
+    """A run from elsewhere cannot have pictures of this machine put into a page."""
+    run = shutil.copytree(leaves_run[1], tmp_path / "run")
+    material = run_folder.load_material(run)
+    outside = [replace(c, path=f"../leaves/{c.path}") for c in material.close]
+    evil = replace(material, close=tuple(outside))
+    (run / MATERIAL).write_text(to_json(evil), encoding="utf-8")
+
+    found = run_report(run, tmp_path / "evil.html", no_images=False, listener=Recorder())
+
+    known = run_report(leaves_run[1], tmp_path / "good.html", no_images=False, listener=Recorder())
+    assert found.pictures < known.pictures
