@@ -96,6 +96,7 @@ class TrainKeywords(RecommendKeywords, total=False):
     weight_decay: float
     class_weights: bool
     resume: bool
+    no_images: bool
     from_run: str | PathLike[str] | None
     crop: float
     flip: float

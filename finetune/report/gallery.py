@@ -104,8 +104,8 @@ def confident(result: RunResult, pictures: Pictures) -> Html:
     return joined(
         tag("h3", "Most confident mistakes"),
         paragraph(
-            "Look for wrong labels, two subjects in one picture, and what the classes have in "
-            "common.",
+            "Is the label wrong? Are two subjects in one picture? What do both classes have in "
+            "common?",
             "soft",
         ),
         _row([pictures.show(e.path, _wrong(e), "wrong") for e in some]),

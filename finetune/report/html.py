@@ -287,7 +287,7 @@ def _galleries(result: RunResult, material: Material, pictures: Pictures) -> Htm
     names = gallery.listed(result)
     return section(
         "pictures",
-        "Pictures to look at",
+        "Pictures worth a view",
         gallery.confident(result, pictures),
         gallery.close(material, pictures),
         gallery.pairs(result, pictures),

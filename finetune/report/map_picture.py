@@ -41,7 +41,7 @@ def picture(found: ImageMap | None, classes: Sequence[str]) -> Html:
         caption=joined(
             _key(series, classes),
             paragraph(
-                f"Images that lie together look alike to the probe ({found.text}).{cut} Ringed: "
+                f"Images that lie together are similar for the probe ({found.text}).{cut} Ringed: "
                 "taken for another class; one deep inside another class may be labelled "
                 "wrongly. Point at one for its name.",
             ),
