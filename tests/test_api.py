@@ -144,7 +144,7 @@ def test_functions_give_the_records_of_the_commands(
 def test_a_model_answers_as_predict_does(run: Path) -> None:
     """Paths give the records of `predict`, one that cannot be read its error."""
     paths = [*LEAVES, Path("no.jpg")]
-    expected = predict.run_prediction(paths, run, top=2, device="auto", listener=Recorder())
+    expected = list(predict.run_prediction(paths, run, top=2, device="auto", listener=Recorder()))
 
     found = finetune.load(run).predict(paths, top=2)
 

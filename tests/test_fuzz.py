@@ -229,9 +229,7 @@ def used(run: Path, picture: Path) -> None:
     with contextlib.suppress(RunError, BackboneError):
         facts = run_folder.load_facts(run)
         run_folder.load_splits(run)
-        (answer,) = predict.classified(
-            run, facts, [picture], top=3, device="cpu", listener=Recorder()
-        )
+        (answer,) = predict.run_prediction([picture], run, top=3, device="cpu", listener=Recorder())
         assert answer.label in facts.classes
         assert 0 <= float(answer.probability or 0) <= 1
 

@@ -104,7 +104,7 @@ def test_working_changes_nothing_of_the_process(
     before = of_the_process()
 
     train(root, out, strategy=strategy, weights=weights, options=options, **chosen)
-    predict.run_prediction([root], out, top=1, device="auto", listener=Recorder())
+    list(predict.run_prediction([root], out, top=1, device="auto", listener=Recorder()))
     for name in ("inference.xml", "inference.bin"):  # the second time with torch
         (out / name).unlink()
     evaluate.run_evaluation(root, out, device="cpu", unseen=False, listener=Recorder())

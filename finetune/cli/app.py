@@ -32,7 +32,11 @@ PATHS = DIR.replace(
     name="paths",
     annotation=Annotated[
         list[Path],  # one that may not be read is an answer with an error in it
-        typer.Argument(metavar="PATH…", help="Images or folders.", readable=False),
+        typer.Argument(
+            metavar="PATH…",
+            help="Images, folders, archives (zip, tar), patterns; - for a list on stdin.",
+            readable=False,
+        ),
     ],
 )
 FOLDER = DIR.replace(
@@ -185,30 +189,9 @@ def compare(asked: Asked) -> None:
 @add(app, PATHS)
 def predict(asked: Asked) -> None:
     """Classify images with a run. What cannot be read is an error record and exit code 3."""
-    from finetune.cli import csv_files, progress, render, style  # noqa: PLC0415
-    from finetune.records.codec import to_json  # noqa: PLC0415
-    from finetune.workflows.predict import run_prediction  # noqa: PLC0415
+    from finetune.cli import predicting  # noqa: PLC0415
 
-    file, top = asked.csv_file, asked.top
-    if file is not None:
-        csv_files.require("--csv", file, asked.paths)
-    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
-        answers = run_prediction(
-            asked.paths,
-            asked.run,
-            top=top or 3,
-            device=asked.options.backbone.device,
-            listener=listener,
-        )
-    if file is not None:
-        csv_files.write_answers(file, answers, listed=top or 1)
-    if asked.json:
-        for answer in answers:
-            full = {"path": answer.path, "error": answer.error} if answer.error else answer
-            style.show_line(to_json(full))
-    elif file is None:
-        render.show_predictions(answers)
-    if any(a.error for a in answers):
+    if not predicting.predict(asked):
         raise typer.Exit(EXIT_BAD_IMAGES)
 
 

@@ -1,4 +1,4 @@
-"""Answers as a CSV file: refused before the work where it cannot be written, whole or as it was."""
+"""Files that commands write: refused before the work where they cannot be written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finetune.data import file_kinds
 from finetune.data.files import lies_in_data
-from finetune.records.answers import Prediction
+from finetune.deploy.answer_files import no_formula
 from finetune.records.errors import UsageError, cause, refusals
 from finetune.records.explanation import Explanation
 from finetune.records.labels import SuspectLabel
@@ -68,23 +68,6 @@ def _fault(path: Path, here: Path) -> str:
     return "" if os.access(here.parent, os.W_OK | os.X_OK) else f"no right in {here.parent}"
 
 
-def write_answers(path: Path, answers: Sequence[Prediction], *, listed: int = 1) -> None:
-    """`--csv`: one row per image with its `listed` likeliest classes.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    ranks = range(1, min(listed, max((len(a.top) for a in answers), default=0)))
-    further = [f"{name}_{rank + 1}" for rank in ranks for name in ("label", "probability")]
-    rows: list[Sequence[object]] = []
-    for a in answers:
-        name, label, fault = (_no_formula(t or "") for t in (a.path, a.label, a.error))
-        rest = [x for c in a.top[1:listed] for x in (_no_formula(c.label), c.probability)]
-        row = [name, label, "" if a.probability is None else a.probability, fault, *rest]
-        rows.append(row + [""] * (4 + len(further) - len(row)))
-    _write("--csv", path, ["path", "label", "probability", "error", *further], rows)
-
-
 def write_explanations(path: Path, found: Iterable[Explanation]) -> None:
     """`--csv` of `explain`: one row per image, with the box in pixels and what lies in it.
 
@@ -95,7 +78,7 @@ def write_explanations(path: Path, found: Iterable[Explanation]) -> None:
     rows: list[Sequence[object]] = []
     for e in found:
         name, label, answer, overlay, fault = (
-            _no_formula(t or "") for t in (e.path, e.label, e.answer, e.overlay, e.error)
+            no_formula(t or "") for t in (e.path, e.label, e.answer, e.overlay, e.error)
         )
         box: list[object] = [""] * 6 if e.box is None else list(vars(e.box).values())
         likely = "" if e.probability is None else e.probability
@@ -110,8 +93,7 @@ def write_errors(path: Path, errors: Iterable[WrongAnswer]) -> None:
         UsageError: it cannot be written.
     """
     rows = [
-        (*(_no_formula(text) for text in (e.path, e.truth, e.answer)), e.probability)
-        for e in errors
+        (*(no_formula(text) for text in (e.path, e.truth, e.answer)), e.probability) for e in errors
     ]
     _write("--errors", path, ["path", "truth", "answer", "probability"], rows)
 
@@ -124,9 +106,9 @@ def write_suspects(path: Path, suspects: Iterable[SuspectLabel]) -> None:
     """
     rows = [
         (
-            *(_no_formula(text) for text in (s.path, s.given, s.suggested)),
+            *(no_formula(text) for text in (s.path, s.given, s.suggested)),
             *(s.given_probability, s.suggested_probability, s.agreeing, s.compared),
-            *(_no_formula(path) for path in (*s.neighbors, "", "", "")[:3]),
+            *(no_formula(path) for path in (*s.neighbors, "", "", "")[:3]),
         )
         for s in suspects
     ]
@@ -162,12 +144,3 @@ def put(flag: str, path: Path, content: bytes) -> None:
 def _is_pipe(path: Path) -> bool:
     """Whether it is there and no file, such as /dev/stdout: nothing can be renamed to it."""
     return path.exists() and not path.is_file()
-
-
-def _no_formula(text: str) -> str:
-    """A text that a spreadsheet shows and does not compute; numbers stay as they are."""
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-    return text

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from finetune.records import durations, option_table
+from finetune.records.answer_files import SortBy
 from finetune.records.choices import Format
 from finetune.records.errors import UsageError
 from finetune.records.option import Group, Option
@@ -59,6 +60,11 @@ class Asked:
     class_name: str | None = None
     csv_file: Path | None = None
     label_studio: Path | None = None
+    jsonl: Path | None = None
+    parquet: Path | None = None
+    features: Path | None = None
+    sort_into: Path | None = None
+    sort_by: SortBy = "copy"
     errors: Path | None = None
     clear: bool = False
     verbose: bool = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
@@ -60,6 +62,7 @@ class ConsoleListener:
             transient=True,
             get_renderable=self._view,
             refresh_per_second=_VIEWS_PER_SECOND,
+            redirect_stdout=False,  # answers go there, not among the progress
         )
 
     def __enter__(self) -> ConsoleListener:
@@ -87,8 +90,9 @@ class ConsoleListener:
 
     def progress(self, done: int, total: int) -> None:
         """How far the current step is."""
-        visible = done < total
-        self._bar.update(self._task, completed=done, total=total, visible=visible)
+        visible = done < total or not total
+        self._bar.tasks[0].total = total or None
+        self._bar.update(self._task, completed=done, visible=visible)
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch has ended."""
@@ -111,6 +115,19 @@ class ConsoleListener:
         """Something for those who want to know all."""
         if self._verbose:
             self.note(text)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, the view is off the screen, where something else is shown."""
+        if not (self._console.is_terminal and sys.stdout.isatty()):
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+            sys.stdout.flush()
+        finally:
+            self._live.start()
 
     def _seconds(self) -> str:
         return f"[dim]{time.perf_counter() - self._began:6.1f} s[/dim]  "
@@ -139,3 +156,8 @@ class ConsoleListener:
 def listener(*, verbose: bool = False, quiet: bool = False) -> AbstractContextManager[Listener]:
     """Who hears of a command's progress."""
     return nullcontext(Silent()) if quiet else ConsoleListener(verbose=verbose)
+
+
+def paused(listener: Listener) -> AbstractContextManager[None]:
+    """Inside, answers may be shown on a terminal where the progress is."""
+    return listener.paused() if isinstance(listener, ConsoleListener) else nullcontext()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -83,6 +84,17 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
             f"{p.probability:.1%}",
             style.shown(rest),
         )
+    out.print(table)
+
+
+def show_sorted(folder: Path, counts: Mapping[str, int]) -> None:
+    """The answer of `predict --sort-into`: how many images went into which folder."""
+    out = style.out()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("folder", overflow="fold")
+    table.add_column("images", justify="right")
+    for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(style.shown(str(folder / name)), f"{count:,}")
     out.print(table)
 
 

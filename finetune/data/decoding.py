@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from finetune.data import high_depth, opening, square
 from finetune.data.high_depth import Wide
-from finetune.data.opening import Content, Source
+from finetune.data.opening import Content, File, Source
 from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError, cause
@@ -67,7 +67,7 @@ class Glance:
 
 
 def decode(
-    path: Path | Content, side_px: int, scales: Sequence[Scale] | None = None, box: Box = HALF
+    path: File, side_px: int, scales: Sequence[Scale] | None = None, box: Box = HALF
 ) -> Pixels:
     """Read one image as the network sees it: uint8[side_px, side_px, 3], RGB.
 
@@ -88,7 +88,7 @@ def decode(
 
 
 def decode_sizes(
-    path: Path | Content,
+    path: File,
     sides_px: Sequence[int],
     scales: Sequence[Scale] | None = None,
     box: Box = HALF,
@@ -120,7 +120,7 @@ def square_of(image: Image.Image, side_px: int, box: Box = HALF) -> Pixels:
         raise ImageError(name, cause(error)) from error
 
 
-def glance(path: Path, side_px: int | None = None) -> Glance:
+def glance(path: Path | Content, side_px: int | None = None) -> Glance:
     """Look at an image quickly: the header alone, or also a small copy of `side_px` pixels.
 
     The copy of a picture of more than 8 bits is stretched to its own range: no scale is known

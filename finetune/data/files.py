@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,25 +56,60 @@ def named_as_image(path: Path) -> bool:
 
 
 def _list_below(folder: Path, found: Listed) -> None:
-    before, notes = len(found.files), defaultdict[str, list[str]](list)
-    files = list(descend(folder, notes, folder))
-    closed = {folder / name for name in notes["closed"]}
-    for path in sorted([*files, *closed]):
-        if path in closed:
-            found.faults[len(found.files)] = (
-                f"cannot list folder {path}: change its permissions so that you may read it"
-            )
-        elif why := file_kinds.foreign(path):
-            found.faults[len(found.files)] = ImageError(str(path), why).message
-        elif not named_as_image(path) and not file_kinds.is_picture(file_kinds.head(path)):
+    before = len(found.files)
+    for path, fault in walk(folder):
+        if fault is None:
             found.others += 1
             continue
-        # a link to nothing is an image that cannot be read, which the answer tells
-        elif os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
-            found.faults[len(found.files)] = ImageError(str(path), "it is no file").message
+        if fault:
+            found.faults[len(found.files)] = fault
         found.files.append(path)
     if len(found.files) == before:
-        raise DataError(f"no images below {folder}", hint="Give an image or its folder.")
+        raise no_images(folder)
+
+
+def no_images(folder: Path) -> DataError:
+    """What to tell of a folder without any."""
+    return DataError(f"no images below {folder}", hint="Give an image or its folder.")
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Files below a folder as they are found, in name order, without a list of them all.
+
+    With each comes why it is not read: nothing for an image, the fault as in `list_images`, or None
+    for a file that is no image. Links to folders are followed once, so a loop ends.
+    """
+    yield from _walk(folder, set())
+
+
+def _walk(folder: Path, seen: set[str]) -> Iterator[tuple[Path, str | None]]:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted((e.name, _is_folder(e)) for e in entries if not is_hidden(e.name))
+    except OSError:
+        yield folder, f"cannot list folder {folder}: change its permissions so that you may read it"
+        return
+    for name, inside in names:
+        if inside:
+            yield from _walk(folder / name, seen)
+        else:
+            yield folder / name, _unread(folder / name)
+
+
+def _unread(path: Path) -> str | None:
+    """Why a file below a folder is not read, as `walk` has it."""
+    if why := file_kinds.foreign(path):
+        return ImageError(str(path), why).message
+    if not named_as_image(path) and not file_kinds.is_picture(file_kinds.head(path)):
+        return None
+    # a link to nothing is an image that cannot be read, which the answer tells
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
+        return ImageError(str(path), "it is no file").message
+    return ""
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
@@ -168,19 +202,19 @@ def children_of(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, by name; none where it may not be listed."""
     if isinstance(folder, ContainedPath):
         return sorted(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))
-
-    def is_folder(entry: os.DirEntry[str]) -> bool:
-        try:
-            return entry.is_dir()
-        except OSError:  # a link that leads to itself
-            return False
-
     try:
         with os.scandir(folder) as entries:  # asks the system about links only, not every file
-            found = [e.name for e in entries if not is_hidden(e.name) and is_folder(e)]
+            found = [e.name for e in entries if not is_hidden(e.name) and _is_folder(e)]
     except PermissionError:
         return []
     return [folder / name for name in sorted(found)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def pictures_in(folder: Path) -> Iterable[Path]:

@@ -94,7 +94,29 @@ class Content:
         return self.name
 
 
-def read(path: Path | Content, work: Callable[[Source], T]) -> T:
+@dataclass(frozen=True)
+class Member:
+    """A file of an archive, whose bytes are had when it is opened; `name` is for messages.
+
+    `load` raises `RefusedError` where they cannot be had; `held` bytes are in memory until then.
+    """
+
+    name: str
+    load: Callable[[], bytes]
+    held: int = 0
+
+    def open(self, _mode: str) -> BinaryIO:
+        """A new reader of the bytes."""
+        return io.BytesIO(self.load())
+
+    def __str__(self) -> str:
+        return self.name
+
+
+File = Path | Content | Member
+
+
+def read(path: File, work: Callable[[Source], T]) -> T:
     """Do something with an open picture; where that fails, with its pixels alone.
 
     Args:

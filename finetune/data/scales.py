@@ -7,6 +7,7 @@ scaled alike and a bright pixel changes nothing.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from finetune.data import decoding, file_kinds, high_depth
 from finetune.data.decoding import Glance
 from finetune.data.findings import SCALED
+from finetune.data.opening import Content
 from finetune.records.dataset import Finding, Sample, Scale
 from finetune.records.errors import ImageError
 
@@ -71,24 +73,29 @@ def unseen(paths: Sequence[Path], scales: Sequence[Scale] | None) -> tuple[str, 
         paths: Files to classify.
         scales: The run's; None in runs that have none and need none.
     """
-    if scales is None:
-        return ()
-    counts: dict[high_depth.Kind, int] = {}
-    for path in paths:
-        kind = _kind(path)
-        if kind is not None and kind not in {s.kind for s in scales}:
-            counts[kind] = counts.get(kind, 0) + 1
+    return told(Counter(unseen_kind(path, scales) for path in paths))
+
+
+def unseen_kind(path: Path | Content, scales: Sequence[Scale] | None) -> high_depth.Kind | None:
+    """The kind of one picture, where the training has not seen it."""
+    kind = None if scales is None else _kind(path)
+    return None if kind in {s.kind for s in scales or ()} else kind
+
+
+def told(counts: Mapping[high_depth.Kind | None, int]) -> tuple[str, ...]:
+    """What is to be said of so many pictures of each kind, as `unseen` has it."""
     rule: dict[high_depth.Kind, str] = {"16-bit": "0 is black and 65,535 white, as its type has it"}
     other = "0 is black, and white the least of 1, 255, 4,095 and 65,535 that holds each picture"
     return tuple(
         f"{_CALLED[kind]}, of which the run was trained on none ({count}): {rule.get(kind, other)}"
         for kind, count in counts.items()
+        if kind is not None
     )
 
 
-def _kind(path: Path) -> high_depth.Kind | None:
+def _kind(path: Path | Content) -> high_depth.Kind | None:
     """A picture's kind from its header, quickly for what most pictures are."""
-    start = file_kinds.head(path)
+    start = file_kinds.head(path) if isinstance(path, Path) else path.data[: file_kinds.HEAD_BYTES]
     if start.startswith((b"\xff\xd8", b"GIF8", b"RIFF", b"BM")):
         return None
     if start.startswith(_PNG):

@@ -16,6 +16,7 @@ from finetune.backbones import features, inference, joined
 from finetune.backbones.inference import Engine, Forward, Pixels
 from finetune.data import decoding, scales
 from finetune.heads import calibration, ridge
+from finetune.records.analysis import Reason
 from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import FinetuneError, ImageError, RunError, first_line
@@ -24,10 +25,11 @@ from finetune.records.file_names import NETWORK
 from finetune.records.run import RunFacts
 from finetune.runs import run_folder
 from finetune.storage import arrays, cache_place
-from finetune.storage.arrays import Array, Rows, View
+from finetune.storage.arrays import Array, Floats, Rows, View
 
 # What OpenVINO answers on; another device asked for is torch's.
 QUICK_DEVICES = ("auto", "cpu")
+_READ = "read"  # the one "stage" of an engine that gives what the head reads
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,15 @@ class Predictor:
 
     def logits(self, pixels: Pixels) -> Array:
         """Logits float64[B, C] of decoded pictures uint8[B, S, S, 3]."""
-        return np.asarray(self._read(self.engine.forward(pixels))[:], np.float64)
+        return self.read(self.features(pixels))
+
+    def features(self, pixels: Pixels) -> Floats:
+        """What the engine gives for decoded pictures, float32[B, F]."""
+        return self.engine.forward(pixels)
+
+    def read(self, features: Floats) -> Array:
+        """Logits float64[B, C] of what the engine gave."""
+        return np.asarray(self._read(features)[:], np.float64)
 
     def of_files(
         self, paths: Sequence[Path], listener: Listener, digests: Sequence[str] | None = None
@@ -146,6 +156,25 @@ def of_run(
     )
     return Predictor(
         ready, about.side_px, about.scales, head.temperature, head, facts.head.taps, about.box
+    )
+
+
+def featuring(run: Path, facts: RunFacts, device: str, listener: Listener) -> Predictor:
+    """The predictor of a run whose features are what its head reads; raises as `of_run`.
+
+    Its logits are those of `of_run` but for rounding: the head is computed in float64 here.
+    """
+    forward = features_of_run(run, facts, device, listener)
+    loaded = run_folder.load(run)
+    head = ridge.Head(
+        loaded.weight.astype(np.float64), loaded.bias.astype(np.float64), facts.head.temperature
+    )
+    about, width = facts.preprocess, loaded.weight.shape[1]
+    engine = Engine(
+        forward, {_READ: (0, width)}, "", Reason("engine", "its features are asked for")
+    )
+    return Predictor(
+        engine, about.side_px, about.scales, head.temperature, head, (_READ,), about.box
     )
 
 

@@ -76,6 +76,10 @@ class ServeError(FinetuneError):
     """A run cannot be served here."""
 
 
+class AnswersError(FinetuneError):
+    """Answers that a stopped `predict` has left cannot be gone on with."""
+
+
 class CacheError(FinetuneError):
     """The cache cannot be emptied."""
 

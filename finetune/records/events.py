@@ -14,7 +14,7 @@ class Listener(Protocol):
         """A step of the story begins."""
 
     def progress(self, done: int, total: int) -> None:
-        """How far the current step is."""
+        """How far the current step is; a total of 0 is not known."""
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch has ended."""

@@ -16,6 +16,7 @@ from finetune.records.export_options import EXPORT
 from finetune.records.option import Group, Option
 from finetune.records.option_backbone import BACKBONE_OPTIONS
 from finetune.records.option_decision import DECISION
+from finetune.records.predict_options import PREDICT
 
 DATA = "train recommend compare check"
 DECIDING = "train recommend compare"
@@ -242,8 +243,8 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="resume",
             kind="flag",
-            commands=TRAIN,
-            help="Go on with a training that was killed or interrupted.",
+            commands=f"{TRAIN} predict",
+            help="Go on with work that was killed or interrupted.",
         ),
         Option(
             name="from_run",
@@ -275,14 +276,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             unset="the newest in ./runs",
             help="A run folder.",
         ),
-        Option(
-            name="top",
-            kind="int",
-            commands="predict",
-            ends=(1, math.inf),
-            unset="3; 1 in --csv",
-            help="Classes to list per image.",
-        ),
+        *PREDICT,
         Option(
             name="class_name",
             typed="--class",
@@ -290,14 +284,6 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             metavar="NAME",
             unset="each image's answer",
             help="The class whose evidence is shown.",
-        ),
-        Option(
-            name="csv_file",
-            typed="--csv",
-            kind="file",
-            commands="predict check explain",
-            metavar="FILE",
-            help="Write the answers (of check: the suspect labels) to this file.",
         ),
         Option(
             name="label_studio",

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from finetune.storage import locks
 
@@ -24,9 +25,17 @@ def put(file: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full, or the place cannot be written; the old file stays.
     """
+    with writing(file) as aside:
+        aside.write(content)
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[BinaryIO]:
+    """The same of what is written inside, piece by piece; raises as `put`."""
     aside = file.with_name(f".{file.name}{DRAFT}")  # may lie among a person's own files
     try:
-        aside.write_bytes(content)
+        with aside.open("wb") as draft:
+            yield draft
         flush(aside)
         aside.replace(file)
     except BaseException:

@@ -37,7 +37,7 @@ HEAVY = ("torch", "torchvision", "timm", "scipy", "openvino_telemetry")
 def answers(run: Path, device: str = "auto") -> tuple[list[Prediction], list[str]]:
     """What a run says of a few pictures, all classes listed, and the notes."""
     heard = Recorder()
-    found = predict.run_prediction(PICTURES, run, top=99, device=device, listener=heard)
+    found = list(predict.run_prediction(PICTURES, run, top=99, device=device, listener=heard))
     return found, heard.notes
 
 
@@ -162,8 +162,10 @@ def test_an_unreadable_picture_is_a_record_here_too(
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
 
-    found = predict.run_prediction(
-        [PICTURES[0], bad, PICTURES[1]], run, top=1, device="cpu", listener=Recorder()
+    found = list(
+        predict.run_prediction(
+            [PICTURES[0], bad, PICTURES[1]], run, top=1, device="cpu", listener=Recorder()
+        )
     )
 
     assert [a.error is None for a in found] == [True, False, True]

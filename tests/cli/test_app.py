@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import json
 import os
 import re
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -24,11 +22,8 @@ import pytest
 from helpers import SAMPLE
 from PIL import Image
 
-from finetune.cli import csv_files
-from finetune.records.answers import Advice, Prediction
-from finetune.records.errors import UsageError
+from finetune.records.answers import Advice
 from finetune.runs.run_folder import load, load_facts, load_result
-from finetune.storage import atomic_files
 from finetune.training import recipe, state
 from finetune.workflows import recommend, train
 
@@ -499,51 +494,6 @@ def test_a_csv_that_cannot_be_written_is_told_first(
 
     assert done.code == 2
     assert f"cannot write --csv {tmp_path / name}" in done.err
-
-
-def test_a_csv_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full leaves the old answers, nothing beside them, and a fault to mend."""
-    file = tmp_path / "out.csv"
-    file.write_text("old")
-
-    def fail(_path: Path) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(atomic_files, "flush", fail)
-
-    with pytest.raises(UsageError, match="No space left"):
-        csv_files.write_answers(file, [Prediction("a.jpg", label="a", probability=0.5)])
-
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_csv_goes_through_a_link_or_pipe(tmp_path: Path) -> None:
-    """What is linked is written and the link stays; a pipe gets the rows and is not replaced."""
-    (tmp_path / "link.csv").symlink_to("real.csv")
-    os.mkfifo(tmp_path / "pipe")
-    with ThreadPoolExecutor(1) as pool:
-        heard = pool.submit((tmp_path / "pipe").read_bytes)
-        for name in ("link.csv", "pipe"):
-            csv_files.require("--csv", tmp_path / name, [])
-            csv_files.write_answers(tmp_path / name, [Prediction("a.jpg", error="bad")])
-
-        assert heard.result(timeout=10) == (tmp_path / "real.csv").read_bytes()
-    assert (tmp_path / "link.csv").is_symlink()
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [("=1+1", "'=1+1"), ("@x", "'@x"), ("-rf", "'-rf"), ("-1", "-1"), ("+2.5", "+2.5"), ("a", "a")],
-)
-def test_a_spreadsheet_computes_nothing_of_a_csv(text: str, written: str, tmp_path: Path) -> None:
-    """A class or file named like a formula is text; a number stays a number."""
-    answer = Prediction(text, label=text, probability=0.5, top=(), error=None)
-
-    csv_files.write_answers(tmp_path / "out.csv", [answer])
-
-    _, row = csv.reader((tmp_path / "out.csv").read_text().splitlines())
-    assert row[:2] == [written, written]
 
 
 @pytest.mark.parametrize("word", ["\udcff", "--\udcff"])

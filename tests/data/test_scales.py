@@ -152,7 +152,7 @@ def test_a_kind_of_picture_that_was_not_trained_on_is_told(tmp_path: Path) -> No
         about = facts["preprocess"] if known is None else {**facts["preprocess"], "scales": known}
         (run / "run.json").write_text(json.dumps({**facts, "preprocess": about}), "utf-8")
         listener = Recorder()
-        predict.run_prediction(paths, run, top=1, device="cpu", listener=listener)
+        list(predict.run_prediction(paths, run, top=1, device="cpu", listener=listener))
         told.append([note for note in listener.notes if "trained on none" in note])
 
     assert told[0] == []
