@@ -339,8 +339,15 @@ def _placed(
     if not outer:
         return base, [e._replace(path=_normal(p)) for e, p in zip(examples, meant, strict=True)]
     whole = [os.path.normpath(os.path.join(base.absolute(), p)) for p in meant]  # noqa: PTH118
-    root = Path(os.path.commonpath([os.path.dirname(p) for p in whole]))  # noqa: PTH120 - as above
-    below = [Path(p).relative_to(root).as_posix() for p in whole]
+    whole = [f"/{p.lstrip('/')}" if p.startswith("//") else p for p in whole]
+    try:
+        root = Path(os.path.commonpath([os.path.dirname(p) for p in whole]))  # noqa: PTH120
+    except ValueError as error:
+        raise DataError(
+            f"the pictures lie in places that have nothing in common: {cause(error)}",
+            hint="Move them to one drive.",
+        ) from error
+    below = [Path(os.path.relpath(p, root)).as_posix() for p in whole]
     return root, [e._replace(path=p) for e, p in zip(examples, below, strict=True)]
 
 
