@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from finetune.analysis import bodies, look, similarity, size, upright
 from finetune.analysis.clock import Clock
-from finetune.backbones import features
+from finetune.backbones import features, ranks
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
 from finetune.data import decoding, examination, findings, readers, scales
@@ -260,7 +260,7 @@ def analyze(
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
         fold=cross_validation.folds(labels, [s.unit for s in samples]),
         findings=examined.findings + scales.findings(scaled) + findings.unreadable(bad, messages),
-        seconds_per_image=_seconds_per_image(table, body, paths, scaled),
+        seconds_per_image=ranks.agreed(_seconds_per_image(table, body, paths, scaled)),
         listener=listener,
         examined=examined,
         scales=scaled,

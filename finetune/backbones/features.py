@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from finetune.backbones import ranks
 from finetune.backbones.inference import Engine, Layout
 from finetune.data import decoding
 from finetune.records.backbone import HALF, Box
@@ -61,6 +62,8 @@ def extract(
 ) -> Table:
     """Run every image once through the backbone, unless its features are known already.
 
+    Of several ranks each runs its share of the images, and has the features of all.
+
     Args:
         paths: Image files.
         engine: What `engine.make` chose.
@@ -78,10 +81,11 @@ def extract(
     there = np.zeros(len(paths), np.bool_)
     store = feature_cache.Features(listener.note) if digests is not None and engine.key else None
     key = f"{engine.key}{_scaled(scales)}{_boxed(box)}"
+    own = ranks.share(len(paths))
     if store is not None and digests is not None:
-        for i, row in store.find(key, digests, width):
-            rows[[i]], there[i] = row[None], True
-    missing = np.flatnonzero(~there).tolist()
+        for i, row in store.find(key, digests[own], width):
+            rows[[own.start + i]], there[own.start + i] = row[None], True
+    missing = (own.start + np.flatnonzero(~there[own])).tolist()
     faults: list[tuple[int, ImageError]] = []
     done, began = len(paths) - len(missing), time.perf_counter()
     listener.progress(done, len(paths))
@@ -103,12 +107,30 @@ def extract(
         listener.progress(done, len(paths))
     if store is not None:
         store.close()
+    fresh_count = _exchanged(paths, rows, there, faults, len(wanted))
     kept = np.flatnonzero(there)
     full: Rows = rows
     if len(kept) < len(paths):
         full = rows[kept] if isinstance(rows, np.ndarray) else View(rows, ((0, width),), kept)
     seconds = time.perf_counter() - began
-    return Table(full, kept, engine.layout, tuple(faults), len(wanted), seconds)
+    return Table(full, kept, engine.layout, tuple(faults), fresh_count, seconds)
+
+
+def _exchanged(
+    paths: Sequence[Path],
+    rows: npt.NDArray[np.float32] | arrays.Filed,
+    there: npt.NDArray[np.bool_],
+    faults: list[tuple[int, ImageError]],
+    fresh: int,
+) -> int:
+    """Take over what other ranks have found; returns how many images were run by all."""
+    if ranks.size() == 1:
+        return fresh
+    ranks.exchange(rows)
+    ranks.exchange(there)
+    told = [(i, str(paths[i]), fault.reason) for i, fault in faults]
+    faults[:] = [(i, ImageError(p, why)) for some in ranks.gathered(told) for i, p, why in some]
+    return sum(ranks.gathered(fresh))
 
 
 def _scaled(scales: Sequence[Scale] | None) -> str:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune.records.errors import TrainingError, UsageError, first_line
+from finetune.records.errors import LostRankError, UsageError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +56,11 @@ def asked() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
+def here() -> int:
+    """How many of them share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if asked() > 1 else 1
+
+
 def is_helper() -> bool:
     """Whether this process was started to help another one, which alone answers."""
     return asked() > 1 and os.environ["RANK"] != "0"
@@ -70,7 +75,7 @@ def joined(device: str) -> Iterator[None]:
 
     Raises:
         UsageError: no way to exchange anything on such a device.
-        TrainingError: the others do not come.
+        LostRankError: the others do not come.
     """
     if asked() == 1:
         yield
@@ -113,17 +118,18 @@ def agreed(value: T) -> T:
     return found[0]
 
 
-def worst(value: int) -> int:
-    """The largest of what the ranks have."""
+def of_one(work: Callable[[], T]) -> T:
+    """What rank 0 makes of some work alone, while the others wait."""
     if size() == 1:
-        return value
-    import torch  # noqa: PLC0415 - loaded by `joined`
-    from torch import distributed  # noqa: PLC0415 - as above
-
-    found = torch.tensor([value])
-    with _told():
-        distributed.all_reduce(found, distributed.ReduceOp.MAX)
-    return int(found[0])
+        return work()
+    whole, value = replace(_world), None
+    if whole.rank == 0:
+        left()
+        try:
+            value = work()
+        finally:
+            _world.size, _world.rank = whole.size, whole.rank
+    return cast(T, agreed(value))
 
 
 def gathered(value: T) -> list[T]:
@@ -170,11 +176,9 @@ def exchange(rows: Any) -> None:
                 rows[numbers] = block.numpy()
 
 
-def joint(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """This rank's `share` of `count` rows → all of them, from every rank."""
-    if size() == 1:
-        return rows
-    return np.concatenate(gathered(rows))[:count]
+def joint(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """This rank's `share` of some rows → all of them, from every rank."""
+    return rows if size() == 1 else np.concatenate(gathered(rows))
 
 
 def add_up(tensors: Iterable[Tensor]) -> None:
@@ -191,8 +195,10 @@ def add_up(tensors: Iterable[Tensor]) -> None:
         flat = torch.cat([t.reshape(-1) for t in some])
         with _told():
             distributed.all_reduce(flat)
-        for tensor, part in zip(some, flat.split([t.numel() for t in some]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+        start = 0
+        for tensor in some:
+            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+            start += tensor.numel()
 
 
 def follow(tensors: Sequence[Tensor]) -> None:
@@ -211,14 +217,14 @@ def _told() -> Iterator[None]:
     """A rank that is gone is a fault of the training, after which this one works alone.
 
     Raises:
-        TrainingError: in place of what the exchange raises.
+        LostRankError: in place of what the exchange raises.
     """
     try:
         yield
     except (RuntimeError, ValueError) as error:
         which = f"rank {rank()} of {size()}"
         left()
-        raise TrainingError(
+        raise LostRankError(
             f"another process of this training ended or does not answer ({which}: "
             f"{first_line(error)})",
             hint="Give the same command with --resume to go on, with as many processes as wanted.",

@@ -83,8 +83,9 @@ def _main(
 @add(app, OPTIONAL_DIR)
 def train(asked: Asked) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
+    from finetune.backbones import ranks  # noqa: PLC0415
     from finetune.cli import csv_files, progress, render_training, style  # noqa: PLC0415
-    from finetune.workflows.train import repetition, run_training  # noqa: PLC0415
+    from finetune.workflows.train import help_training, repetition, run_training  # noqa: PLC0415
 
     options = asked.options
     if asked.from_run is not None:
@@ -95,6 +96,9 @@ def train(asked: Asked) -> None:
         )
     if asked.errors is not None:
         csv_files.require("--errors", asked.errors, [], folder=Path(options.data.root))
+    if ranks.is_helper():
+        help_training(options, asked.from_run)
+        return
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         result = run_training(options, listener, asked.from_run)
     show = partial(render_training.show_result, verbose=asked.verbose)

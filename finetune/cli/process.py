@@ -18,7 +18,14 @@ from typing import Any
 import typer
 
 from finetune.cli import app
-from finetune.records.errors import INTERRUPTED, FinetuneError, first_line, out_of_memory, safe_name
+from finetune.records.errors import (
+    INTERRUPTED,
+    FinetuneError,
+    LostRankError,
+    first_line,
+    out_of_memory,
+    safe_name,
+)
 
 # The base of all usage errors, taken from typer: recent ones carry their own copy of click.
 ClickException: Any = typer.BadParameter.__mro__[2]
@@ -116,10 +123,12 @@ def _refused(error: OSError) -> FinetuneError:
 
 def _tell(fault: FinetuneError) -> int:
     """One line and what to try on stderr, where that can be written; returns the exit code."""
+    from finetune.backbones import ranks  # noqa: PLC0415
     from finetune.cli import style  # noqa: PLC0415
 
-    with contextlib.suppress(OSError):
-        style.show_error(fault)
+    if not (isinstance(fault, LostRankError) and ranks.is_helper()):  # told by rank 0
+        with contextlib.suppress(OSError):
+            style.show_error(fault)
     return fault.exit_code
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
+from finetune.backbones import ranks
 from finetune.decision.planning import plan_for
 from finetune.records import durations
 from finetune.records.analysis import DatasetProfile
@@ -33,6 +34,7 @@ def forecast(
     A training that goes on takes what it forecast at first, so that it decides the same.
     """
     known = analysis.progress.begun.forecasts if analysis.progress is not None else None
+    known = ranks.agreed(known)
     # those of a run that is repeated may be of other strategies, where other images are given
     if known is not None and set(names) <= {f.strategy for f in known}:
         return known
@@ -72,7 +74,7 @@ def _forecast_of(  # noqa: PLR0913 - all of it is needed for one figure
         from finetune.decision import timing  # noqa: PLC0415 - torch, which takes seconds
 
         try:
-            tuning, text = timing.seconds(analysis, plan)
+            tuning, text = ranks.agreed(timing.seconds(analysis, plan))
         except MemoryShortError as fault:
             if name == analysis.options.decision.strategy:
                 raise  # the user's own word: there is nothing to do instead

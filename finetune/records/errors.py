@@ -96,6 +96,10 @@ class TrainingError(FinetuneError):
     """Training cannot go on."""
 
 
+class LostRankError(TrainingError):
+    """Another process of the same training is gone."""
+
+
 class MemoryShortError(TrainingError):
     """A training needs more memory than there is."""
 

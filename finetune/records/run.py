@@ -142,6 +142,7 @@ class RunFacts:
     parts: tuple[BlendPart, ...] = ()
     shares: SharesFacts | None = None
     doubt: Doubt | None = None
+    world_size: Annotated[int, msgspec.Meta(ge=1)] = 1
     schema_version: int = SCHEMA_VERSION
 
 

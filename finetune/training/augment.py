@@ -11,7 +11,13 @@ from torch.nn import functional
 from finetune.records.decision import Augment
 
 
-def augment(images: Tensor, settings: Augment, side_px: int, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    settings: Augment,
+    side_px: int,
+    generator: torch.Generator,
+    share: tuple[int, slice] | None = None,
+) -> Tensor:
     """Random crop or zoom, stretch, rotation, shift, flips in one resampling, then colour.
 
     One affine map per image and a single bilinear look-up do what a chain of per-image transforms
@@ -22,16 +28,21 @@ def augment(images: Tensor, settings: Augment, side_px: int, generator: torch.Ge
         settings: The largest change of each kind.
         side_px: Side of the output.
         generator: Source of all randomness, on the CPU.
+        share: Of how many images these are which, where other ranks have the others: each image
+            is changed as it would be among all of them.
 
     Returns:
         float32[B, 3, side_px, side_px] in 0..255.
     """
     x = images.permute(0, 3, 1, 2).float()
-    count = x.shape[0]
-    theta = _random_maps(count, settings, generator).to(x.device)
-    grid = functional.affine_grid(theta, [count, 3, side_px, side_px], align_corners=False)
+    count, own = share or (x.shape[0], slice(None))
+    theta = _random_maps(count, settings, generator)[own].to(x.device)
+    grid = functional.affine_grid(theta, [len(x), 3, side_px, side_px], align_corners=False)
     x = functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-    return _colour(x, settings.colour, generator) if settings.colour else x
+    if not settings.colour:
+        return x
+    draws = 1.0 + settings.colour * (2.0 * torch.rand(3, count, 1, 1, 1, generator=generator) - 1.0)
+    return _colour(x, draws[:, own].to(x.device))
 
 
 def _random_maps(count: int, settings: Augment, generator: torch.Generator) -> Tensor:
@@ -62,16 +73,11 @@ def _signs(count: int, share: float, generator: torch.Generator) -> Tensor:
     return 1.0 - 2.0 * (torch.rand(count, generator=generator) < share).float()
 
 
-def _colour(x: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast and saturation, each by a factor within 1 ± amount per image."""
-
-    def factor() -> Tensor:
-        draw = 1.0 + amount * (2.0 * torch.rand(x.shape[0], 1, 1, 1, generator=generator) - 1.0)
-        return draw.to(x.device)
-
-    x = x * factor()
+def _colour(x: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, contrast and saturation, by factors float32[3, B, 1, 1, 1]."""
+    x = x * factors[0]
     mean = x.mean((1, 2, 3), keepdim=True)
-    x = mean + (x - mean) * factor()
+    x = mean + (x - mean) * factors[1]
     grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * factor()
+    x = grey + (x - grey) * factors[2]
     return x.clamp(0.0, 255.0)

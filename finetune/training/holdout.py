@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from finetune.backbones import engine, features
+from finetune.backbones import engine, features, ranks
 from finetune.backbones.inference import TOP
 from finetune.backbones.stages import Backbone
 from finetune.data import decoding
@@ -100,15 +100,29 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     if why is not None:
         runtime = "torch" if run is None else "openvino"
         listener.detail(f"the frozen stages, up to {last}, run in {runtime} ({why.text})")
-    threads = torch.get_num_threads()
-    sides = setup.canvas_px(plan.side_px), plan.side_px
-    large, plain = decoding.load(paths, sides, threads, scales, box)
+    large, plain = _decoded(paths, plan.side_px, scales, box)
     if plan.strategy == "scratch":
         top = None
     elif top is None:
         top = top_features(backbone, device, plain)
     sources = (backbone, device, large, plain, top, labels, groups, classes, seed, listener)
     return Material(*sources, progress, wanted, counting)
+
+
+def _decoded(
+    paths: Sequence[Path], side_px: int, scales: Sequence[Scale] | None, box: Box
+) -> list[decoding.Pixels]:
+    """Pictures to cut crops from, and as the network sees them; each rank decodes its share."""
+    sides, threads = (setup.canvas_px(side_px), side_px), torch.get_num_threads()
+    own = ranks.share(len(paths))
+    found = decoding.load(paths[own], sides, threads, scales, box)
+    if ranks.size() == 1:
+        return found
+    whole = [arrays.pictures(len(paths), side) for side in sides]
+    for pictures, some in zip(whole, found, strict=True):
+        pictures[own] = some
+        ranks.exchange(pictures)
+    return whole
 
 
 def on_split(material: Material, plan: Plan, rows: Rows, val: Rows) -> Trial:
@@ -172,11 +186,13 @@ def on_everything(material: Material, plan: Plan, until: int | None = None) -> l
 def top_features(
     backbone: Backbone, device: torch.device, pixels: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.float32]:
-    """Top features float32[N,F] of decoded pictures uint8[N,S,S,3]."""
+    """Top features float32[N,F] of decoded pictures uint8[N,S,S,3], of each rank its share."""
     runtime = engine.make(backbone, device, pixels.shape[1], len(pixels))
-    batch = features.BATCH
-    rows = [runtime.forward(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
-    return np.concatenate(rows)[:, slice(*runtime.layout[TOP])]
+    own, batch = ranks.share(len(pixels)), features.BATCH
+    rows = [np.empty((0, max(stop for _, stop in runtime.layout.values())), np.float32)]
+    starts = range(own.start, own.stop, batch)
+    rows += [runtime.forward(pixels[i : min(i + batch, own.stop)]) for i in starts]
+    return ranks.joint(np.concatenate(rows)[:, slice(*runtime.layout[TOP])])
 
 
 def _logits(material: Material, tuned: loop.Tuned, rows: Rows) -> arrays.Array:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from finetune.backbones import ranks
 from finetune.backbones.engine import seeded
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
@@ -92,7 +93,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
             returned, as it is after Ctrl-C.
         RunError: the slot cannot be read or written.
     """
-    found = None if slot is None else slot.read()
+    found = ranks.agreed(None if slot is None else slot.read())
     slowed = 0 if found is None else found[1].slowed
     while True:
         planned = recipe.slower(plan, slowed)
@@ -136,10 +137,11 @@ def _attempt(
             history.append(replace(record, seconds=time.perf_counter() - began))
             if start is not None:
                 _require_whole(history, loop, train.labels)
-            if slot is not None and (slot.due or epoch == loop.last):
+            if slot is not None and ranks.rank() == 0 and (slot.due or epoch == loop.last):
                 _keep(slot, loop, best, history, listener)
             listener.epoch(history[-1])
     except (KeyboardInterrupt, TrainingError) as fault:
+        ranks.left()
         if best.logits is None:
             raise
         stopped = fault

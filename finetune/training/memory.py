@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from finetune.backbones import ranks
 from finetune.records.decision import Plan
 from finetune.records.errors import MemoryShortError, out_of_memory
 
@@ -39,9 +40,12 @@ GB = 1e9
 
 
 def available() -> int | None:
-    """Bytes that are free for this process; None where the system does not tell."""
+    """Bytes that are free for this process, its share where ranks share a machine.
+
+    None where the system does not tell.
+    """
     found = [n for n in (_machine(), *(_group(*files) for files in GROUPS)) if n is not None]
-    return min(found) if found else None
+    return min(found) // ranks.here() if found else None
 
 
 def parts(loop: Loop) -> int:

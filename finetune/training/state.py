@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from finetune.backbones import ranks
 from finetune.backbones.engine import to_device
 from finetune.backbones.precision import autocast
 from finetune.backbones.stages import Backbone
@@ -98,7 +99,7 @@ class Loop:
         for chunk in chunks:
             self.factor = schedule(self.done, total, self.plan.warmup)
             parts = self.parts
-            loss = self.step(train.pixels[chunk], torch.from_numpy(train.labels[chunk]))
+            loss = self.step(train, chunk)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} at step {self.done + 1} of epoch {number}",
@@ -116,6 +117,8 @@ class Loop:
             loss_sum += loss * len(chunk)
             self.done += 1
             listener.progress(self.done, total)
+        if self.plan.strategy == "scratch":  # each rank's BatchNorm has seen its own images
+            ranks.follow(list(self.backbone.net.buffers()))
         return loss_sum / len(order)
 
     def ignorance(self, labels: npt.NDArray[np.int64]) -> float:
@@ -137,22 +140,31 @@ class Loop:
         self.backbone.train(self.plan.strategy == "scratch")
         self.head.train()
 
-    def step(self, pixels: npt.NDArray[np.uint8], labels: Tensor) -> float:
-        """One update on pictures uint8[B,S,S,3]; returns the loss."""
+    def step(self, train: Split, rows: npt.NDArray[np.int64]) -> float:
+        """One update on a batch of some rows, each rank computing its share; returns the loss."""
         for group, rate in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = rate * self.factor
-        images = to_device(pixels, self.device)
-        x = augment(images, self.plan.augment, self.plan.side_px, self.generator)
-        loss = self._gradients(self.backbone.normalise(x), labels.to(self.device))
-        self.scaler.unscale_(self.optimiser)
+        own = ranks.share(len(rows))
+        images = to_device(train.pixels[rows[own]], self.device)
+        labels = torch.from_numpy(train.labels[rows[own]]).to(self.device)
+        share = len(rows), own
+        x = augment(images, self.plan.augment, self.plan.side_px, self.generator, share)
+        loss = self._gradients(self.backbone.normalise(x), labels, len(rows))
         tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
+        loss = _added_up(tuned, loss)
+        self.scaler.unscale_(self.optimiser)
         nn.utils.clip_grad_norm_(tuned, CLIP)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         return loss
 
-    def _gradients(self, x: Tensor, labels: Tensor) -> float:
+    def _gradients(self, x: Tensor, labels: Tensor, count: int) -> float:
         """Gradients of a batch's loss, which is returned; in more parts where memory is short.
+
+        Args:
+            x: This rank's images, normalised.
+            labels: Theirs.
+            count: Images of the whole batch.
 
         Raises:
             TrainingError: not even one image fits.
@@ -160,7 +172,7 @@ class Loop:
         while True:
             self.optimiser.zero_grad(set_to_none=True)
             try:
-                return self._in_parts(x, labels)
+                return self._in_parts(x, labels, count)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -171,15 +183,29 @@ class Loop:
                     ) from error
             self.parts = min(2 * self.parts, len(labels))
 
-    def _in_parts(self, x: Tensor, labels: Tensor) -> float:
+    def _in_parts(self, x: Tensor, labels: Tensor, count: int) -> float:
         """Add up the gradients of the parts, each with its share in the mean of the batch."""
-        total = 0.0
-        for images, wanted in zip(*(t.tensor_split(self.parts) for t in (x, labels)), strict=True):
+        total, parts = 0.0, min(self.parts, len(labels)) or 1
+        for images, wanted in zip(*(t.tensor_split(parts) for t in (x, labels)), strict=True):
+            if not len(wanted):  # a batch of fewer images than ranks
+                continue
             with autocast(self.device, self.plan.precision):
-                loss = self.criterion(self.logits(images), wanted) * (len(wanted) / len(labels))
+                loss = self.criterion(self.logits(images), wanted) * (len(wanted) / count)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
+
+
+def _added_up(tuned: Sequence[Tensor], loss: float) -> float:
+    """Gradients and loss of the batch, from what each rank has of its share."""
+    if ranks.size() == 1:
+        return loss
+    for parameter in tuned:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    whole = torch.tensor([loss], dtype=torch.float64)
+    ranks.add_up([*(p.grad for p in tuned if p.grad is not None), whole])
+    return float(whole[0])
 
 
 def schedule(done: int, total: int, warmup: float) -> float:
@@ -282,13 +308,13 @@ def validated(record: EpochRecord, best: Best, loop: Loop, val: Split) -> EpochR
 
 
 def forward(loop: Loop, pixels: npt.NDArray[np.uint8] | Some) -> npt.NDArray[np.float64]:
-    """Scores float64[N,C] of pictures as they are."""
+    """Scores float64[N,C] of pictures as they are, each rank computing its share."""
     loop.backbone.eval()
     loop.head.eval()
-    rows = []
+    own, rows = ranks.share(len(pixels)), [torch.empty(0, loop.head.linear.out_features)]
     with torch.inference_mode(), autocast(loop.device, loop.plan.precision):
-        for start in range(0, len(pixels), 32):
-            images = to_device(pixels[start : start + 32], loop.device)
+        for start in range(own.start, own.stop, 32):
+            images = to_device(pixels[start : min(start + 32, own.stop)], loop.device)
             rows.append(loop.logits(loop.backbone.normalise(images)).float().cpu())
     logits: npt.NDArray[np.float64] = torch.cat(rows).double().numpy()
-    return logits
+    return ranks.joint(logits)

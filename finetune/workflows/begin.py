@@ -12,7 +12,7 @@ from finetune.analysis import analyze, axes, look
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
-from finetune.backbones import prepared, registry, weights_input
+from finetune.backbones import prepared, ranks, registry, weights_input
 from finetune.data import class_shares
 from finetune.decision import choose_backbone
 from finetune.records import option_table
@@ -101,7 +101,10 @@ def analyzed(
     seen, choice = None, None
     if options.backbone.name == AUTO:
         seen = look.look(options, listener, clock, kept=most is None)
-        choice = known or choose_backbone.choose(seen, options, listener, clock)
+        found = seen
+        choice = ranks.of_one(
+            lambda: known or choose_backbone.choose(found, options, listener, clock)
+        )
     analysis = analyze.analyze(options, listener, clock, most, seen=seen, choice=choice)
     probes = fit_probes(analysis, clock, all_stages=all_stages)
     measured = axes.measure(analysis, probes, clock)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from finetune.analysis.analyze import Analysis
+from finetune.backbones import ranks
 from finetune.data import files
 from finetune.decision import doubt, fitted, imbalance
 from finetune.metrics import verdict
@@ -88,4 +89,5 @@ def facts(
         parts=model.parts,
         shares=imbalance.facts(analysis, model.shift),
         doubt=doubt.facts(model),
+        world_size=ranks.asked(),
     )

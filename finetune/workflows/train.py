@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from finetune.analysis import label_issues
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
+from finetune.backbones import ranks
 from finetune.data import files
 from finetune.decision import choose, fitted
 from finetune.records import option_table
@@ -19,7 +21,7 @@ from finetune.records.backbone_choice import AUTO, OF_A_CHOICE, BackboneChoice
 from finetune.records.choices import TUNED
 from finetune.records.decision import Recommendation
 from finetune.records.errors import INTERRUPTED, RunError, TrainingError, cause
-from finetune.records.events import Listener
+from finetune.records.events import Listener, Silent
 from finetune.records.file_names import MODEL
 from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import RunResult
@@ -56,9 +58,13 @@ def run_training(options: Options, listener: Listener, like: Path | None = None)
         KeyboardInterrupt: before there was anything to keep.
     """
     begin.check_options(options)
-    with resume.opened(options, run_folder.HOME, listener) as progress:
+    with (
+        resume.opened(options, run_folder.HOME, listener) as progress,
+        ranks.joined(options.backbone.device),
+    ):
         earlier = progress.earlier
-        if earlier is not None and earlier.stopped is None:
+        if ranks.agreed(earlier is not None and earlier.stopped is None):
+            assert earlier is not None
             listener.note(
                 f"{earlier.run} is finished ({resume.summary(earlier)}): there is nothing left to "
                 "resume"
@@ -69,6 +75,26 @@ def run_training(options: Options, listener: Listener, like: Path | None = None)
         # the same steps would lead to the same loss that is no number: that is nothing to resume
         progress.over = result.stopped is None or result.stopped.exit_code != INTERRUPTED
     return result
+
+
+def help_training(options: Options, like: Path | None = None) -> None:
+    """The same work by another process that `torchrun` started, which keeps and tells nothing.
+
+    Args:
+        options: As for `run_training`.
+        like: As there.
+    """
+    with tempfile.TemporaryDirectory(prefix="finetune-rank-") as home:
+        aside = replace(options.output, out=f"{home}/run", resume=False)
+        options = replace(options, output=aside)
+        with (
+            resume.opened(options, Path(home), Silent()) as progress,
+            ranks.joined(options.backbone.device),
+        ):
+            progress.over = True
+            if not ranks.agreed(False):
+                training, _ = _begun(options, Silent(), progress, like)
+                training.work()
 
 
 def repetition(run: Path, options: Options, given: Collection[str] = ()) -> Options:
@@ -131,6 +157,24 @@ def _trained(
     options: Options, listener: Listener, progress: Progress, like: Path | None
 ) -> RunResult:
     """The training itself, with its progress in hand."""
+    training, repeated = _begun(options, listener, progress, like)
+    try:
+        training.work()
+        ranks.left()
+        result = training.keep(None)
+    except (KeyboardInterrupt, TrainingError) as fault:
+        ranks.left()
+        listener.note("keeping the best that is proved; Ctrl-C once more ends at once")
+        result = training.keep(fault)
+    if like is not None and repeated:
+        _tell_whether_same(like, Path(result.run), listener)
+    return result
+
+
+def _begun(
+    options: Options, listener: Listener, progress: Progress, like: Path | None
+) -> tuple[_Training, bool]:
+    """The data analyzed, so that it can be decided; and whether a run is repeated as it was."""
     clock = Clock(listener)
     now = datetime.now(UTC)
     # a place that is taken is told before the work, not after it
@@ -142,7 +186,7 @@ def _trained(
             listener,
             clock,
             all_stages=strategy not in ("linear-probe", "scratch"),
-            known=progress.begun.backbone_choice or _choice_of(like, options),
+            known=ranks.agreed(progress.begun.backbone_choice or _choice_of(like, options)),
         )
     except KeyboardInterrupt:
         listener.note("interrupted before there was anything to keep, or to resume")
@@ -154,16 +198,7 @@ def _trained(
     analysis = replace(analysis, progress=progress)
     labels = label_issues.of_training(analysis, probes, clock)
     keeper = keep.Keeper(analysis, probes, measured, progress, clock, now, labels)
-    training = _Training(analysis, probes, measured, keeper)
-    try:
-        training.work()
-        result = training.keep(None)
-    except (KeyboardInterrupt, TrainingError) as fault:
-        listener.note("keeping the best that is proved; Ctrl-C once more ends at once")
-        result = training.keep(fault)
-    if like is not None and repeated:
-        _tell_whether_same(like, Path(result.run), listener)
-    return result
+    return _Training(analysis, probes, measured, keeper), repeated
 
 
 @dataclass
