@@ -437,7 +437,7 @@ def test_parts_of_a_weighed_batch_give_its_gradient(tiny: Backbone, parts: int) 
 
     def gradient(count: int) -> tuple[float, torch.Tensor]:
         loop.parts = count
-        loss = loop._gradients(x, torch.tensor(labels))
+        loss = loop._gradients(x, torch.tensor(labels), len(labels))
         return loss, loop.head.linear.weight.grad.clone()  # type: ignore[union-attr]
 
     whole, together = gradient(1)
@@ -690,11 +690,11 @@ def test_the_step_that_is_timed_is_the_one_that_is_trained(
     clock = iter([10.0, 13.0, 20.0, 22.0, 30.0, 36.0])
     step = state.Loop.step
 
-    def spy(self: state.Loop, pixels: np.ndarray, labels: torch.Tensor) -> float:
-        seen.append((*pixels.shape, len(labels), int(labels.max())))
+    def spy(self: state.Loop, train: state.Split, rows: np.ndarray) -> float:
+        seen.append((*train.pixels[rows].shape, len(rows), int(train.labels.max())))
         assert not self.backbone.training
         assert self.head.training
-        return step(self, pixels, labels)
+        return step(self, train, rows)
 
     monkeypatch.setattr(state.Loop, "step", spy)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))

@@ -1,0 +1,89 @@
+"""Promises of `backbones.ranks`: several processes train one model, as one process does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rank_steps
+import torch
+from safetensors.numpy import load_file
+
+from finetune.backbones import ranks
+from finetune.runs import run_folder
+
+TESTS = Path(__file__).parents[1]
+
+
+def torchrun(*arguments: str, count: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run so many processes, as a person does; each with one thread."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+    known = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [*command, "--master-port", "0", "--rdzv-backend", "c10d", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=known,
+    )
+
+
+def test_two_ranks_take_the_steps_of_one(tmp_path: Path) -> None:
+    """Same steps, same weights within 1e-4, frozen ones bit by bit; same losses on the way."""
+    done = torchrun(str(TESTS / "rank_steps.py"), str(tmp_path / "two.safetensors"))
+    torch.set_num_threads(1)
+
+    one, two = rank_steps.weights(rank_steps.tuned()), load_file(tmp_path / "two.safetensors")
+
+    assert done.returncode == 0, done.stderr
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert np.abs(value - two[name]).max() < 1e-4, name
+
+
+def test_torchrun_trains_one_model(image_folder: Callable[..., Path], tmp_path: Path) -> None:
+    """One JSON object on stdout, one run that says how many made it, the splits of one process."""
+    root, out = image_folder({"a": 12, "b": 12}), tmp_path / "run"
+    network = ("--backbone", "test_resnet", "--weights", "random", "--strategy", "deep")
+    asked = ("--epochs", "1", "--image-size", "64", "--device", "cpu", "--json")
+
+    done = torchrun("-m", "finetune", "train", str(root), "--out", str(out), *network, *asked)
+
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["run"] == str(out)
+    assert run_folder.load_facts(out).world_size == 2
+    assert sum(answer["counts"].values()) == 24
+    assert run_folder.load_result(out).test is not None
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run"]
+
+
+def test_a_single_process_exchanges_nothing() -> None:
+    """Outside of torchrun everything is this process's own."""
+    rows = np.arange(6.0).reshape(3, 2)
+
+    ranks.exchange(rows)
+
+    assert (ranks.size(), ranks.rank(), ranks.asked()) == (1, 0, 1)
+    assert ranks.share(5) == slice(0, 5)
+    assert ranks.agreed("x") == "x"
+    assert ranks.gathered(3) == [3]
+    assert ranks.joint(rows) is rows
+
+
+@pytest.mark.parametrize(("count", "size"), [(7, 2), (2, 3), (0, 2), (100, 7)])
+def test_shares_are_even_and_whole(monkeypatch: pytest.MonkeyPatch, count: int, size: int) -> None:
+    """Every row is one rank's, and no rank has more than one row above another's."""
+    monkeypatch.setattr(ranks, "_world", ranks._World(size, 0))
+
+    parts = [range(count)[ranks.share(count, of)] for of in range(size)]
+
+    assert [i for part in parts for i in part] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
