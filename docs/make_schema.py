@@ -24,6 +24,7 @@ from finetune.records.answers import (
 )
 from finetune.records.backbone import BackboneRow
 from finetune.records.explanation import Explanation
+from finetune.records.labels import Suggestions
 from finetune.records.run import RunResult, RunRow
 
 FOLDER = Path(__file__).with_name("schema")
@@ -36,6 +37,7 @@ ANSWERS: dict[str, Any] = {
     "check": Health,
     "predict": Prediction,
     "evaluate": Evaluation,
+    "suggest": Suggestions,
     "explain": Explanation,
     "export": Exported,
     "report": Reported,

@@ -1,4 +1,4 @@
-"""The same as the commands, for Python: train, recommend, compare, check, evaluate, export, load.
+"""The same as the commands, for Python: train, recommend, compare, check, evaluate, suggest, load.
 
 Records come back as the commands' `--json` has them. Nothing is printed unless a listener is given,
 and nothing of the process is changed.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from finetune.deploy.model import Model
     from finetune.records.answers import Advice, Comparison, Evaluation, Exported, Health
     from finetune.records.choices import Format
+    from finetune.records.labels import Suggestions
     from finetune.records.run import RunResult
 
 Place = str | os.PathLike[str]
@@ -128,6 +129,30 @@ def evaluate(
         listener=listener or Silent(),
         label_from=label_from,
         group=group,
+    )
+
+
+def suggest(
+    run: Place,
+    folder: Place,
+    *,
+    count: int = 50,
+    device: str = "auto",
+    listener: Listener | None = None,
+) -> Suggestions:
+    """Say which images of a folder to label next: by doubt and variety, near duplicates once.
+
+    Args:
+        run: The run's folder.
+        folder: Images without labels.
+        count: How many.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        listener: Hears of progress.
+    """
+    from finetune.workflows.suggest import run_suggestion  # noqa: PLC0415 - when asked for
+
+    return run_suggestion(
+        Path(run), Path(folder), count=count, device=device, listener=listener or Silent()
     )
 
 

@@ -52,7 +52,7 @@ from finetune.records.decision import (
     TrialResult,
 )
 from finetune.records.explanation import EvidenceBox, Explanation
-from finetune.records.labels import LabelIssues, SuspectLabel
+from finetune.records.labels import LabelIssues, Suggestion, Suggestions, SuspectLabel
 from finetune.records.material import (
     Answered,
     CloseCall,
@@ -419,6 +419,16 @@ MATERIAL = Material(
     ),
     robustness=(FALL,),
 )
+SUGGESTIONS = Suggestions(
+    run="runs/one",
+    data="/data/new",
+    images=40,
+    known=2,
+    copies=1,
+    unreadable=("new/b.png: truncated",),
+    suggestions=(Suggestion(path="a.png", label="ash", probability=0.55, margin=0.1, similar=4),),
+    text="Label these 1 of 40 images next.",
+)
 EXAMPLES: tuple[Any, ...] = (
     LAYER,
     PREPARED,
@@ -527,6 +537,8 @@ EXAMPLES: tuple[Any, ...] = (
     FALL,
     SUSPECT,
     LABELS,
+    SUGGESTIONS.suggestions[0],
+    SUGGESTIONS,
     ROW,
     SET_ROW,
     DISTANCE_ROW,

@@ -55,6 +55,9 @@ RUN = DIR.replace(
     name="run",
     annotation=Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
 )
+UNLABELLED = DIR.replace(
+    annotation=Annotated[Path, typer.Argument(metavar="FOLDER", help="Images without labels.")],
+)
 app = typer.Typer(
     name="finetune",
     help="Transfer learning on a folder of images: one folder per class in, a classifier you can "
@@ -254,6 +257,29 @@ def explain(asked: Asked) -> None:
         render_explain.show_explanations(found)
     if any(one.error for one in found):
         raise typer.Exit(EXIT_BAD_IMAGES)
+
+
+@add(app, RUN, UNLABELLED)
+def suggest(asked: Asked) -> None:
+    """Say which images of FOLDER to label next. By doubt and variety, near duplicates once."""
+    from finetune.cli import label_files, progress, render_labels  # noqa: PLC0415
+    from finetune.workflows.suggest import run_suggestion  # noqa: PLC0415
+
+    assert asked.run is not None  # arguments have values
+    assert asked.directory is not None
+    label_files.require_files(asked, asked.directory)
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
+        found = run_suggestion(
+            asked.run,
+            asked.directory,
+            count=asked.count,
+            device=asked.options.backbone.device,
+            listener=listener,
+        )
+    label_files.write_suggestions(asked, found)
+    written = bool(asked.csv_file or asked.label_studio)
+    show = partial(render_labels.show_suggestions, written=written)
+    after.answer(found, show, json=asked.json)
 
 
 @add(app, RUN)

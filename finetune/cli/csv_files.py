@@ -13,7 +13,7 @@ from finetune.data.files import lies_in_data
 from finetune.deploy.answer_files import no_formula
 from finetune.records.errors import UsageError, cause, refusals
 from finetune.records.explanation import Explanation
-from finetune.records.labels import SuspectLabel
+from finetune.records.labels import Suggestion, SuspectLabel
 from finetune.records.metrics import WrongAnswer
 from finetune.storage import atomic_files
 
@@ -115,6 +115,19 @@ def write_suspects(path: Path, suspects: Iterable[SuspectLabel]) -> None:
     head = ["path", "given", "suggested", "given_probability", "suggested_probability"]
     head += ["neighbors_agreeing", "neighbors", "similar_1", "similar_2", "similar_3"]
     _write("--csv", path, head, rows)
+
+
+def write_suggestions(path: Path, suggestions: Iterable[Suggestion]) -> None:
+    """`--csv` of `suggest`: one row per image to label, what helps most first.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    rows = [
+        (_no_formula(s.path), _no_formula(s.label), s.probability, s.margin, s.similar)
+        for s in suggestions
+    ]
+    _write("--csv", path, ["path", "answer", "probability", "margin", "similar"], rows)
 
 
 def _write(flag: str, path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

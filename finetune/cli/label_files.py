@@ -8,7 +8,7 @@ from pathlib import Path
 from finetune.cli import csv_files, label_studio
 from finetune.cli.options import Asked
 from finetune.records.errors import UsageError
-from finetune.records.labels import SuspectLabel
+from finetune.records.labels import Suggestions, SuspectLabel
 
 OF_LABELS = {
     "csv_file": "--csv",
@@ -47,6 +47,14 @@ def require_files(asked: Asked, folder: Path) -> None:
         raise UsageError(
             f"--csv and --label-studio are both {asked.csv_file}", hint="Name two files."
         )
+
+
+def write_suggestions(asked: Asked, found: Suggestions) -> None:
+    """The same of images to label next."""
+    if asked.csv_file is not None:
+        csv_files.write_suggestions(asked.csv_file, found.suggestions)
+    if asked.label_studio is not None:
+        label_studio.write_suggestions(asked.label_studio, found)
 
 
 def write_suspects(asked: Asked, suspects: Sequence[SuspectLabel]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from finetune.cli import csv_files
-from finetune.records.labels import SuspectLabel
+from finetune.records.labels import Suggestions, SuspectLabel
 
 # Names of the labelling interface: <Image name="image"/>, <Choices name="label" toName="image"/>.
 CHOICES, IMAGE = "label", "image"
@@ -29,6 +29,16 @@ def write_suspects(path: Path, suspects: Iterable[SuspectLabel]) -> None:
         _task(s.path, s.suggested, s.suggested_probability, "finetune check", {"given": s.given})
         for s in suspects
     ]
+    csv_files.put("--label-studio", path, _text(tasks))
+
+
+def write_suggestions(path: Path, found: Suggestions) -> None:
+    """`--label-studio` of `suggest`: one task per image, the run's answer as its prediction.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    tasks = [_task(s.path, s.label, s.probability, found.run, {}) for s in found.suggestions]
     csv_files.put("--label-studio", path, _text(tasks))
 
 

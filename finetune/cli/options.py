@@ -65,6 +65,7 @@ class Asked:
     features: Path | None = None
     sort_into: Path | None = None
     sort_by: SortBy = "copy"
+    count: int = 50
     errors: Path | None = None
     clear: bool = False
     verbose: bool = False

@@ -1,4 +1,4 @@
-"""Labels that look wrong, on stdout."""
+"""Labels that look wrong, and images to label next, on stdout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from finetune.cli import style
-from finetune.records.labels import LabelIssues
+from finetune.records.labels import LabelIssues, Suggestions
 
-_SHOWN = 10
+_SHOWN, _FAULTS_SHOWN = 10, 3
 
 
 def print_suspects(out: Console, issues: LabelIssues, data: str, *, written: bool) -> None:
@@ -54,6 +54,40 @@ def print_suspects(out: Console, issues: LabelIssues, data: str, *, written: boo
     if not written:
         words = f"finetune check {shlex.quote(data)} --labels --csv suspects.csv"
         style.row(out, "Next:", style.shown(words), whole=True)
+
+
+def show_suggestions(found: Suggestions, *, written: bool = False) -> None:
+    """The answer of `suggest`: how many, the first of them, and where to get them all.
+
+    Args:
+        found: What was found.
+        written: Whether they go to a file anyway.
+    """
+    out = style.out()
+    out.print(f"[bold]{style.shown(found.text)}[/]")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("answer now", style="bold")
+    table.add_column("probability", justify="right")
+    table.add_column("similar", justify="right")
+    for one in found.suggestions[:_SHOWN]:
+        table.add_row(
+            style.shown(one.path),
+            style.shown(one.label),
+            f"{one.probability:.1%}",
+            f"{one.similar}",
+        )
+    out.print(table)
+    more = len(found.suggestions) - _SHOWN
+    told = f"{more} more. " if more > 0 else ""
+    out.print(f"{told}similar: how many images it stands for, itself counted.", style="dim")
+    for text in found.unreadable[:_FAULTS_SHOWN]:
+        style.row(out, "Note:", style.shown(text))
+    if len(found.unreadable) > _FAULTS_SHOWN:
+        style.row(out, "", f"and {len(found.unreadable) - _FAULTS_SHOWN} more (--json)")
+    if not written:
+        words = f"finetune suggest {shlex.quote(found.run)} {shlex.quote(found.data)}"
+        style.row(out, "Next:", style.shown(f"{words} --csv next.csv"), whole=True)
 
 
 def print_remark(out: Console, issues: LabelIssues | None) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from finetune.records import tables
+from finetune.records.choices import SCHEMA_VERSION
+
 
 @dataclass(frozen=True, kw_only=True)
 class SuspectLabel:
@@ -42,3 +45,40 @@ class LabelIssues:
     probe: str
     accuracy: float
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """An image to label next, and what the run takes it for.
+
+    `margin` is by how much the likeliest class is ahead of the second, in probability; `similar`
+    how many images looked at are of its group, itself counted. `path` is relative to the folder.
+    """
+
+    path: str
+    label: str
+    probability: float
+    margin: float
+    similar: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestions:
+    """The answer of `finetune suggest`: images of a folder to label next, what helps most first.
+
+    `images` were looked at; `known` lie in the run already and `copies` are files of the same
+    bytes: both are left out. `unreadable` says of each other file why; `text` says it all in a
+    sentence.
+    """
+
+    run: str
+    data: str
+    images: int
+    known: int
+    copies: int
+    unreadable: tuple[str, ...]
+    suggestions: tuple[Suggestion, ...]
+    text: str
+    schema_version: int = SCHEMA_VERSION
+
+    _repr_html_ = tables.as_html

@@ -131,7 +131,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         *BACKBONE,
         Option(
             name="device",
-            commands=f"{DECIDING} predict evaluate check explain",
+            commands=f"{DECIDING} predict evaluate check explain suggest",
             default="auto",
             metavar="NAME",
             help="auto, cpu, cuda, cuda:1 or mps.",
@@ -286,9 +286,17 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="The class whose evidence is shown.",
         ),
         Option(
+            name="count",
+            kind="int",
+            commands="suggest",
+            default=50,
+            ends=(1, math.inf),
+            help="How many images to suggest.",
+        ),
+        Option(
             name="label_studio",
             kind="file",
-            commands="check",
+            commands="check suggest",
             metavar="FILE",
             help="Write them as tasks for Label Studio (JSON), each with its proposed label.",
         ),
@@ -308,7 +316,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="quiet",
             kind="flag",
-            commands=f"{DATA} predict evaluate explain export report serve",
+            commands=f"{DATA} predict evaluate explain suggest export report serve",
             help="Show no progress: the answer and faults alone.",
         ),
         *EXPORT,
@@ -316,7 +324,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="json",
             kind="flag",
-            commands=f"{DATA} predict evaluate explain export report runs backbones cache",
+            commands=f"{DATA} predict evaluate explain suggest export report runs backbones cache",
             help="Answer as JSON on stdout, nothing else.",
         ),
     ),

@@ -19,7 +19,7 @@ PREDICT = (
         name="csv_file",
         typed="--csv",
         kind="file",
-        commands="predict check explain",
+        commands="predict check explain suggest",
         metavar="FILE",
         help="Write the answers (of check: the suspect labels) to this file.",
     ),
