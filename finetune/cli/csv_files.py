@@ -124,7 +124,7 @@ def write_suggestions(path: Path, suggestions: Iterable[Suggestion]) -> None:
         UsageError: it cannot be written.
     """
     rows = [
-        (_no_formula(s.path), _no_formula(s.label), s.probability, s.margin, s.similar)
+        (no_formula(s.path), no_formula(s.label), s.probability, s.margin, s.similar)
         for s in suggestions
     ]
     _write("--csv", path, ["path", "answer", "probability", "margin", "similar"], rows)
