@@ -162,6 +162,8 @@ def export(
     out: Place | None = None,
     *,
     images: Place | None = None,
+    int8: bool = False,
+    max_loss: float = 1.0,
     listener: Listener | None = None,
 ) -> Exported:
     """Write a run for other programs, checked on pictures against `predict`, or not written.
@@ -171,16 +173,20 @@ def export(
         format: `onnx`, `openvino`, `pt2`, `hub` or `triton`.
         out: Where to write; beside the run where None.
         images: Pictures to check on; the run's own where None.
+        int8: Layers in 8 bits; what they lose on held-out images is measured.
+        max_loss: Points of accuracy, the most that may be lost.
         listener: Hears of progress.
     """
     from finetune.workflows.export import run_export  # noqa: PLC0415 - when asked for
 
-    option_table.check({"format": format})
+    option_table.check({"format": format, "max_loss": max_loss})
     return run_export(
         Path(run),
         format,
         None if out is None else Path(out),
         images=None if images is None else Path(images),
+        int8=int8,
+        max_loss=max_loss,
         listener=listener or Silent(),
     )
 

@@ -26,6 +26,7 @@ from finetune.records.answers import (
     Expectation,
     Exported,
     Health,
+    Int8,
     Prediction,
     Reported,
 )
@@ -378,6 +379,20 @@ CHOICE = BackboneChoice(
 )
 BLEND_PART = BlendPart(strategy="deep", weight=0.6, temperature=1.25, taps=("top",), side_px=128)
 
+INT8 = Int8(
+    loss=0.005,
+    interval=(-0.006, 0.016),
+    max_loss=0.01,
+    images=400,
+    source="400 test images",
+    fp32_accuracy=0.88,
+    same_labels=0.97,
+    calibrated=300,
+    bytes=3_800_000,
+    fp32_bytes=13_600_000,
+    ms=11.5,
+    fp32_ms=19.25,
+)
 FALL = Fall(
     kind="blur",
     strength=2,
@@ -532,6 +547,7 @@ EXAMPLES: tuple[Any, ...] = (
         allowed_difference=0.05,
         worst="ash/1.png",
         pictures="40 pictures of /data/trees and 8 drawn ones",
+        int8=INT8,
     ),
     RunRow("runs/one", error="damaged"),
     FALL,

@@ -47,6 +47,7 @@ STATEMENTS, LINES, FIELDS = 40, 400, 12
 WHOLE = {
     "Candidate",
     "Comparison",
+    "Exported",
     "Metrics",
     "Plan",
     "Recommendation",

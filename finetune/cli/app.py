@@ -295,6 +295,8 @@ def export(asked: Asked) -> None:
             asked.format,
             None if asked.options.output.out is None else Path(asked.options.output.out),
             images=asked.images,
+            int8=asked.int8,
+            max_loss=asked.max_loss,
             listener=listener,
         )
     after.answer(found, render_export.show_export, json=asked.json)

@@ -73,6 +73,8 @@ class Asked:
     json: bool = False
     format: Format = "onnx"
     images: Path | None = None
+    int8: bool = False
+    max_loss: float = 1.0
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from finetune.cli import style
-from finetune.records.answers import Exported, Reported
+from finetune.records.answers import Exported, Int8, Reported
 
 
 def show_export(found: Exported) -> None:
     """What was written, how it was checked."""
     out = style.out()
-    ties = f" ({found.ties} of them too close to call)" if found.ties else ""
     size = sum(found.files.values()) / 1e6
+    where = f"{style.shown(found.pictures)}; worst: {style.shown(found.worst)}"
+    if found.int8 is not None:
+        _show_int8(found, found.int8, where)
+        return
+    ties = f" ({found.ties} of them too close to call)" if found.ties else ""
     out.print(
         f"[bold]{style.shown(found.path)}[/]: {found.format}, {size:.1f} MB. Its labels are those "
         f"of predict on {found.checked} pictures{ties}; probabilities differ by at most "
         f"{found.max_difference:.4f}."
     )
-    out.print(f"Checked on {style.shown(found.pictures)}; worst: {style.shown(found.worst)}.")
+    out.print(f"Checked on {where}.")
 
 
 def show_report(found: Reported) -> None:
@@ -26,3 +30,22 @@ def show_report(found: Reported) -> None:
         f"[bold]{style.shown(found.path)}[/]: {found.bytes / 1e6:.1f} MB, {pictures}. "
         "Open it in a browser."
     )
+
+
+def _show_int8(found: Exported, cost: Int8, where: str) -> None:
+    """What 8 bits lose and gain."""
+    out = style.out()
+    low, high = (100 * end for end in cost.interval)
+    out.print(
+        f"[bold]{style.shown(found.path)}[/]: {found.format} in 8 bits loses "
+        f"{100 * cost.loss:.1f} points of accuracy (95 % interval {low:+.1f} to {high:+.1f}) on "
+        f"{style.shown(cost.source)}, where predict has {100 * cost.fp32_accuracy:.1f} %; "
+        f"{100 * cost.same_labels:.1f} % of the labels are the same."
+    )
+    out.print(
+        f"Size: {cost.bytes / 1e6:.1f} MB, in 32 bits {cost.fp32_bytes / 1e6:.1f} MB. A picture "
+        f"takes {cost.ms:.0f} ms, in 32 bits {cost.fp32_ms:.0f} ms. Ranges of values are from "
+        f"{cost.calibrated} pictures."
+    )
+    some = "all labels equal" if found.labels_equal else "not all labels equal"
+    out.print(f"On {where}: {some}, probabilities differ by up to {found.max_difference:.2f}.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from finetune.deploy import openvino_file, readmes
+from finetune.deploy import int8_file, openvino_file, readmes
+from finetune.records.answers import Int8
 from finetune.records.choices import Format
-from finetune.records.errors import ExportError, first_line
+from finetune.records.errors import ExportError, FinetuneError, first_line
 from finetune.records.run import RunFacts
 from finetune.runs.run_folder import LoadedRun
 from finetune.storage.arrays import Array
@@ -37,6 +39,8 @@ NEEDS: dict[Format, tuple[str, ...]] = {
     "hub": (),
     "triton": ("onnx", "onnxscript", "onnxruntime"),
 }
+# Formats that are made of the network as ONNX, and so can have its layers in 8 bits.
+OF_ONNX: tuple[Format, ...] = ("onnx", "openvino", "triton")
 OPSET = 18  # the first with an axes input for every reduction; what most runtimes of 2023 on read
 
 
@@ -66,38 +70,81 @@ def require(kind: Format) -> None:
         )
 
 
-def write(kind: Format, run: LoadedRun, folder: Path, name: str) -> Export:
-    """Write an export into an empty folder.
+def write(
+    kind: Format, run: LoadedRun, folder: Path, name: str, network: bytes | None = None
+) -> Export:
+    """Write an export into an empty folder, all but its README.
 
     Args:
         kind: Its format.
         run: From `run_folder.load`.
         folder: Where.
         name: What the model is called: its file, or its folder in a repository of models.
+        network: From `onnx_content` or `int8_file.quantized`, for a format of `OF_ONNX`; made here
+            where it is None.
 
     Raises:
         ExportError: the format cannot express this model, and why.
     """
-    writer = {
-        "onnx": _write_onnx,
-        "openvino": _write_openvino,
-        "pt2": _write_pt2,
-        "hub": _write_hub,
-        "triton": _write_triton,
-    }[kind]
+    with _told(run, f"exported as {kind}"):
+        match kind:
+            case "onnx":
+                return _write_onnx(run, folder, name, network)
+            case "openvino":
+                return _write_openvino(run, folder, name, network)
+            case "triton":
+                return _write_triton(run, folder, name, network)
+            case "pt2":
+                return _write_pt2(run, folder, name)
+            case "hub":
+                return _write_hub(run, folder, name)
+
+
+def describe(
+    kind: Format, facts: RunFacts, made: Export, folder: Path, int8: Int8 | None = None
+) -> None:
+    """Write the README of an export in `folder`: `NAME.md` beside a single file."""
+    text = readmes.text(kind, facts, made.main.relative_to(folder), int8)
+    readme = made.main.with_suffix(".md") if ENDS[kind][1] else folder / "README.md"
+    readme.write_text(text, encoding="utf-8")
+
+
+def onnx_content(run: LoadedRun) -> bytes:
+    """The whole network as ONNX.
+
+    Raises:
+        ExportError: torch's exporter cannot express it.
+    """
+    with _told(run, "exported as onnx"):
+        return _onnx(run)
+
+
+def in_8_bits(
+    run: LoadedRun,
+    network: bytes,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    told: Callable[[int, int], None],
+) -> bytes:
+    """The same with layers in 8 bits: as `int8_file.quantized`.
+
+    Raises:
+        ExportError: onnxruntime cannot quantize it.
+    """
+    with _told(run, "quantized"):
+        return int8_file.quantized(network, pictures, told)
+
+
+@contextlib.contextmanager
+def _told(run: LoadedRun, what: str) -> Iterator[None]:
     try:
-        made = writer(run, folder, name)
-    except (ExportError, OSError):
+        yield
+    except (FinetuneError, OSError):
         raise
     except Exception as error:  # exporters raise all sorts of things
         raise ExportError(
-            f"{run.facts.backbone.name} cannot be exported as {kind}: {first_line(error)}",
+            f"{run.facts.backbone.name} cannot be {what}: {first_line(error)}",
             hint="Try another --format, or train with another --backbone.",
         ) from error
-    text = readmes.text(kind, run.facts, made.main.relative_to(folder))
-    readme = folder / (f"{name}.md" if ENDS[kind][1] else "README.md")
-    readme.write_text(text, encoding="utf-8")
-    return made
 
 
 def as_read(path: Path) -> npt.NDArray[np.uint8]:
@@ -114,16 +161,16 @@ def _onnx(run: LoadedRun) -> bytes:
     return onnx_file.content(program, OPSET, _facts(run.facts))
 
 
-def _write_onnx(run: LoadedRun, folder: Path, name: str) -> Export:
+def _write_onnx(run: LoadedRun, folder: Path, name: str, network: bytes | None = None) -> Export:
     file = folder / f"{name}.onnx"
-    file.write_bytes(_onnx(run))
+    file.write_bytes(network or _onnx(run))
     return Export(main=file, answer=_onnx_answer(file))
 
 
-def _write_triton(run: LoadedRun, folder: Path, name: str) -> Export:
+def _write_triton(run: LoadedRun, folder: Path, name: str, network: bytes | None) -> Export:
     place = folder / name / "1"
     place.mkdir(parents=True)
-    made = _write_onnx(run, place, "model")
+    made = _write_onnx(run, place, "model", network)
     classes = run.facts.classes
     (folder / name / "config.pbtxt").write_text(
         readmes.triton_config(name, len(classes)), encoding="utf-8"
@@ -133,9 +180,9 @@ def _write_triton(run: LoadedRun, folder: Path, name: str) -> Export:
     return made
 
 
-def _write_openvino(run: LoadedRun, folder: Path, name: str) -> Export:
+def _write_openvino(run: LoadedRun, folder: Path, name: str, network: bytes | None) -> Export:
     file = folder / f"{name}.xml"
-    openvino_file.write(_onnx(run), file, run.facts, _facts(run.facts))
+    openvino_file.write(network or _onnx(run), file, run.facts, _facts(run.facts))
     return Export(main=file, answer=openvino_file.answer(file, as_read))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from finetune.data import decoding
 from finetune.records.errors import ExportError, ImageError, safe_name
@@ -40,27 +41,38 @@ class Agreement:
     """How an export compares with `predict`: fields as in `records.answers.Exported`."""
 
     checked: int
+    labels_equal: bool
     ties: int
     max_difference: float
     worst: str
 
 
-def check(
-    answer: Callable[[Path], Array],
-    expected: Expected,
-    classes: Sequence[str],
-    told: Callable[[int, int], None],
-) -> Agreement:
-    """Compare picture by picture.
+@dataclass(frozen=True)
+class Compared:
+    """An export beside `predict`, of each picture.
+
+    `likely` float64[M,C] is the export's, `gaps` float64[M] the largest difference, `other` bool[M]
+    whether the label is another, ties left out.
+    """
+
+    likely: Array
+    gaps: Array
+    other: npt.NDArray[np.bool_]
+    agreement: Agreement
+
+
+def compare(
+    answer: Callable[[Path], Array], expected: Expected, told: Callable[[int, int], None]
+) -> Compared:
+    """Compare picture by picture, without a judgement.
 
     Args:
         answer: A file to probabilities float64[C], by the export.
         expected: What `predict` says.
-        classes: Their names.
         told: Hears how many are done, of how many.
 
     Raises:
-        ExportError: a label differs, or a probability by more than `ALLOWED`; names the worst file.
+        ExportError: an answer is not a number.
     """
     found = []
     for number, path in enumerate(expected.paths, start=1):
@@ -77,21 +89,45 @@ def check(
     ranked = np.sort(expected.likely, axis=1)
     tie = (ranked[:, -1] - ranked[:, -2:-1].sum(axis=1)) < ALLOWED  # of one class there is none
     other = (likely.argmax(axis=1) != expected.likely.argmax(axis=1)) & ~tie
+    agreement = Agreement(
+        checked=len(gaps),
+        labels_equal=not other.any(),
+        ties=int(tie.sum()),
+        max_difference=float(gaps.max()),
+        worst=safe_name(str(expected.paths[int(np.argmax(gaps + other))])),
+    )
+    return Compared(likely, gaps, other, agreement)
+
+
+def check(
+    answer: Callable[[Path], Array],
+    expected: Expected,
+    classes: Sequence[str],
+    told: Callable[[int, int], None],
+) -> Agreement:
+    """Compare, and refuse what answers otherwise.
+
+    Args:
+        answer: As for `compare`.
+        expected: What `predict` says.
+        classes: Their names.
+        told: As for `compare`.
+
+    Raises:
+        ExportError: a label differs, or a probability by more than `ALLOWED`; names the worst file.
+    """
+    found = compare(answer, expected, told)
+    gaps, other = found.gaps, found.other
     worst = int(np.argmax(gaps + other))
     if other.any() or gaps[worst] > ALLOWED:
         raise ExportError(
             f"the export does not answer as predict does: {safe_name(str(expected.paths[worst]))} "
-            f"is {_said(likely[worst], classes)}, predict says "
+            f"is {_said(found.likely[worst], classes)}, predict says "
             f"{_said(expected.likely[worst], classes)}; {int(other.sum())} of {len(gaps)} labels "
             f"differ, probabilities by up to {gaps.max():.3f} (at most {ALLOWED} is allowed)",
             hint="Nothing was written. Use another --format, or tell us: it should agree.",
         )
-    return Agreement(
-        checked=len(gaps),
-        ties=int(tie.sum()),
-        max_difference=float(gaps.max()),
-        worst=safe_name(str(expected.paths[worst])),
-    )
+    return found.agreement
 
 
 def _said(likely: Array, classes: Sequence[str]) -> str:

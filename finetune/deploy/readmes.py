@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from finetune.records.answers import Int8
 from finetune.records.choices import Format
 from finetune.records.run import RunFacts
 
@@ -92,7 +93,7 @@ FITS = {
 }
 
 
-def text(kind: Format, facts: RunFacts, main: Path) -> str:
+def text(kind: Format, facts: RunFacts, main: Path, int8: Int8 | None = None) -> str:
     """The README of an export; `main` is its first file as seen from there."""
     about, where = facts.backbone, facts.preprocess
     needs, program = PROGRAMS[kind]
@@ -101,6 +102,8 @@ def text(kind: Format, facts: RunFacts, main: Path) -> str:
         if facts.accuracy is None
         else f"{facts.accuracy:.1%} ({facts.accuracy_source})"
     )
+    if int8 is not None:
+        accuracy += f"; in 8 bits {loss(int8)}"
     inside = (
         f"A picture is {FITS[where.fit]} of {where.side_px} px and normalized; `config.json` says "
         "so in timm's words (`crop_mode`, `input_size`, `mean`, `std`)."
@@ -125,6 +128,13 @@ Needs {needs}. From this folder, `python program.py photo.jpg`:
 Pictures of more than 8 bits a value are to be brought to 8 first{_scales(facts)}. A JPEG that is
 reduced while it is decoded (Pillow's `draft`) gives answers that differ in the third digit.
 {_more_of(kind, main)}"""
+
+
+def loss(int8: Int8) -> str:
+    """What layers of 8 bits lose, in words."""
+    low, high = (100 * end for end in int8.interval)
+    points = f"{100 * int8.loss:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    return f"the loss of accuracy is {points} on {int8.source}"
 
 
 def triton_config(name: str, classes: int) -> str:

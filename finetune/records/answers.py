@@ -163,13 +163,39 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Int8:
+    """What layers of 8 bits cost: the loss of accuracy on labelled images, fp32 less int8.
+
+    `loss` is a fraction of 1, `interval` its paired 95 % interval, `max_loss` the most that was
+    allowed. Of `images` (`source` says which) `fp32_accuracy` is predict's, `same_labels` the share
+    that both answer alike. `calibrated` pictures gave the ranges of values. `bytes` and `ms` are of
+    the model on the disk and of one picture of the network's own size, beside those of fp32 in the
+    same process.
+    """
+
+    loss: float
+    interval: tuple[float, float]
+    max_loss: float
+    images: int
+    source: str
+    fp32_accuracy: float
+    same_labels: float
+    calibrated: int
+    bytes: int
+    fp32_bytes: int
+    ms: float
+    fp32_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exported:
     """The answer of `finetune export`: what was written, and how it compares with `predict`.
 
     `files` has their bytes by name. `checked` pictures went through both, from the files' bytes;
     `labels_equal` leaves out `ties`, pictures whose two likeliest classes are nearer to each other
     than `allowed_difference`, the most that any probability may differ. `worst` is the file with
-    the largest difference; `pictures` says where they are from.
+    the largest difference; `pictures` says where they are from. With `int8` these are told and not
+    judged (`allowed_difference` is 1): the same export in fp32 has passed, and the loss is judged.
     """
 
     path: str
@@ -183,6 +209,7 @@ class Exported:
     allowed_difference: float
     worst: str
     pictures: str
+    int8: Int8 | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

@@ -8,19 +8,21 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from finetune.data import files, readers
 from finetune.deploy import drawn_pictures, formats, parity, predictor
-from finetune.records.answers import Exported
+from finetune.records.answers import Exported, Int8
 from finetune.records.choices import Format
 from finetune.records.errors import DataError, ExportError, TakenError, refusals, safe_name
 from finetune.records.events import Listener
 from finetune.records.run import RunFacts
 from finetune.runs import places, run_folder
 from finetune.storage import atomic_files
+from finetune.workflows import export_int8
 
 OWN_PICTURES = 40  # of the run's data, or --images
 LEAST_PICTURES = 32
@@ -33,6 +35,8 @@ def run_export(
     out: Path | None,
     *,
     images: Path | None = None,
+    int8: bool = False,
+    max_loss: float = 1.0,
     listener: Listener,
 ) -> Exported:
     """`finetune export RUN`: a run for other programs, checked against `predict`.
@@ -42,6 +46,8 @@ def run_export(
         kind: The format.
         out: Where to write; beside the run where None.
         images: Pictures to check on; the run's own where None.
+        int8: Layers in 8 bits.
+        max_loss: In points of accuracy, the most that these may lose.
         listener: Hears of progress.
 
     Raises:
@@ -50,25 +56,21 @@ def run_export(
         TakenError: something stands in that place.
     """
     formats.require(kind)
+    if int8:
+        export_int8.require(kind)
     loaded = run_folder.load(run)
     end, single = formats.ENDS[kind]
-    place = out or run.resolve().with_name(f"{run.resolve().name}{end}")
-    name = place.name.removesuffix(end) if single else _model_name(run)
-    if single and (place.suffix != end or not name):
-        raise ExportError(
-            f"{place} is no name for {kind}", hint=f"Give one that ends in {end}: --out model{end}"
-        )
-    places.require_outside(loaded.facts.data_root, place)
-    taken = [place, place.with_suffix(".md")] if single else [place]
-    for path in taken:
-        if os.path.lexists(path):
-            raise TakenError(f"{path} exists already", hint="Give another --out, or remove it.")
+    place = out or run.resolve().with_name(f"{run.resolve().name}{'-int8' * int8}{end}")
+    name = _require_place(loaded.facts, place, kind, run)
+    ranges = export_int8.pictures(run, loaded.facts, images) if int8 else None
     with _aside(place) as folder, tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
         listener.step(f"exporting {run} as {kind}")
-        made = formats.write(kind, loaded, folder, name)
-        expected, where = _expected(run, loaded.facts, images, Path(scratch), listener)
-        listener.step(f"checking {kind} on {len(expected.paths)} pictures")
-        found = parity.check(made.answer, expected, loaded.facts.classes, listener.progress)
+        expected = _expected(run, loaded.facts, images, Path(scratch), listener)
+        job = _Job(run, kind, loaded, folder, name, expected[0], listener)
+        if ranges is None:
+            found, cost = job.plain(), None
+        else:
+            found, cost = job.in_8_bits(ranges, max_loss)
         written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in written}
         _put(folder, place, name, single=single)
@@ -78,13 +80,83 @@ def run_export(
         run=safe_name(str(run)),
         files=sizes,
         checked=found.checked,
-        labels_equal=True,  # else it was refused
+        labels_equal=found.labels_equal,
         ties=found.ties,
         max_difference=found.max_difference,
-        allowed_difference=parity.ALLOWED,
+        allowed_difference=parity.ALLOWED if cost is None else 1.0,
         worst=found.worst.replace(f"{scratch}/", "drawn "),
-        pictures=where,
+        pictures=expected[1],
+        int8=cost,
     )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One export: what is written where, and what `predict` says of the pictures to check on."""
+
+    run: Path
+    kind: Format
+    loaded: run_folder.LoadedRun
+    folder: Path
+    name: str
+    expected: parity.Expected
+    listener: Listener
+
+    def plain(self) -> parity.Agreement:
+        """Write it in full precision, and refuse it where it answers otherwise."""
+        made = formats.write(self.kind, self.loaded, self.folder, self.name)
+        found = self._checked(made)
+        formats.describe(self.kind, self.loaded.facts, made, self.folder)
+        return found
+
+    def in_8_bits(
+        self, chosen: export_int8.Pictures, max_loss: float
+    ) -> tuple[parity.Agreement, Int8]:
+        """Write it in 8 bits, once the same in full precision has passed."""
+        network = formats.onnx_content(self.loaded)
+        facts, listener = self.loaded.facts, self.listener
+        with tempfile.TemporaryDirectory(prefix="finetune-") as beside:
+            full = formats.write(self.kind, self.loaded, Path(beside), self.name, network)
+            self._checked(full)
+            small = export_int8.network(self.loaded, network, chosen, listener)
+            made = formats.write(self.kind, self.loaded, self.folder, self.name, small)
+            found = parity.compare(made.answer, self.expected, listener.progress)
+            sizes = _size(self.folder), _size(Path(beside))
+            cost = export_int8.measured(
+                self.run, facts, (made, full), sizes, chosen, max_loss, listener
+            )
+        formats.describe(self.kind, facts, made, self.folder, cost)
+        return found.agreement, cost
+
+    def _checked(self, made: formats.Export) -> parity.Agreement:
+        self.listener.step(f"checking {self.kind} on {len(self.expected.paths)} pictures")
+        classes = self.loaded.facts.classes
+        return parity.check(made.answer, self.expected, classes, self.listener.progress)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _require_place(facts: RunFacts, place: Path, kind: Format, run: Path) -> str:
+    """What the model is called, after its file or its run, where its place is free.
+
+    Raises:
+        ExportError: the name does not say the format.
+        TakenError: something stands there.
+    """
+    end, single = formats.ENDS[kind]
+    name = place.name.removesuffix(end) if single else _model_name(run)
+    if single and (place.suffix != end or not name):
+        raise ExportError(
+            f"{place} is no name for {kind}", hint=f"Give one that ends in {end}: --out model{end}"
+        )
+    places.require_outside(facts.data_root, place)
+    taken = [place, place.with_suffix(".md")] if single else [place]
+    for path in taken:
+        if os.path.lexists(path):
+            raise TakenError(f"{path} exists already", hint="Give another --out, or remove it.")
+    return name
 
 
 def _model_name(run: Path) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -17,13 +15,13 @@ import openvino
 import pytest
 import timm
 import torch
-from examples import CLASSES, FACTS, HISTORY, RESULT, SPLITS
+from examples import CLASSES, HISTORY, RESULT, SPLITS
+from exports import TwoStages, as_written, make_run, predicted
 from helpers import SAMPLE, Recorder
 from PIL import Image
 
-from finetune.backbones import engine, load, registry
 from finetune.cli import process
-from finetune.deploy import drawn_pictures, formats, parity, predictor, readmes, whole_network
+from finetune.deploy import drawn_pictures, formats, parity, readmes, whole_network
 from finetune.records.answers import Exported
 from finetune.records.backbone import Preprocess
 from finetune.records.choices import Fit, Format, Interpolation
@@ -36,37 +34,10 @@ FITS: tuple[Fit, ...] = ("half", "squash", "center", "letterbox")
 SIZES = ((97, 61), (61, 97), (64, 64), (160, 30), (33, 20))
 
 
-def make_run(
-    path: Path, name: str = "test_resnet", taps: tuple[str, ...] = ("2", "top"), fit: Fit = "half"
-) -> Path:
-    """A run of an untrained network whose head is random, without the work of a training."""
-    torch.manual_seed(0)
-    backbone, about = load.build(name, registry.RANDOM)
-    layout = engine._layout(backbone, about.preprocess.side_px)
-    width = sum(layout[tap][1] - layout[tap][0] for tap in taps)
-    rng = np.random.default_rng(0)
-    prepared = replace(about.preprocess, scales=(), fit=fit)
-    run_folder.save(
-        path,
-        replace(FACTS, backbone=about, preprocess=prepared, head=HeadFacts(taps, 0.7)),
-        RESULT,
-        tensors=run_folder.pack(
-            {n: t.numpy() for n, t in backbone.state().items()},
-            rng.normal(size=(len(CLASSES), width)).astype(np.float32),
-            np.zeros(len(CLASSES), np.float32),
-        ),
-        history=HISTORY,
-        splits=SPLITS,
-        report=None,
-        aside=path.with_name(f".{path.name}"),
-    )
-    return path
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(two_stages: TwoStages) -> Path:
     """A run whose head reads two stages."""
-    return make_run(tmp_path_factory.mktemp("runs") / "two")
+    return two_stages.run
 
 
 @pytest.fixture(scope="module")
@@ -77,48 +48,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Path]:
+def exported(two_stages: TwoStages) -> tuple[Exported, Path]:
     """The run as ONNX, checked on the sample data."""
-    out = tmp_path_factory.mktemp("out") / "model.onnx"
-    return run_export(run, "onnx", out, images=SAMPLE, listener=Recorder()), out
+    return two_stages.found, two_stages.file
 
 
 @pytest.fixture
 def made_once(exported: tuple[Exported, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's ONNX is not made again, which takes seconds."""
     monkeypatch.setattr(formats, "_onnx", lambda _run: exported[1].read_bytes())
-
-
-def predicted(run: Path, paths: list[Path]) -> np.ndarray:
-    """What predict says of files, float64[N,C]."""
-    facts = run_folder.load_facts(run)
-    found = predictor.run_logits(run, facts, paths, device="cpu", listener=Recorder())
-    return np.concatenate([some for _, some in found.probabilities()])
-
-
-def as_written(readme: Path, paths: list[Path], *, without: tuple[str, ...]) -> list[list[str]]:
-    """What the program in a README prints of files, run in its folder without some packages."""
-    text = readme.read_text("utf-8")
-    (code,) = re.findall(r"^```python\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(code.splitlines()) == 10
-    program = readme.parent / "program.py"
-    program.write_text(code)
-    script = (
-        "import runpy, sys\n"
-        f"sys.modules.update(dict.fromkeys({without!r}))\n"
-        "runpy.run_path('program.py', run_name='__main__')\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, paths)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=readme.parent,
-        timeout=120,
-    )
-    program.unlink()
-    assert done.returncode == 0, done.stderr
-    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def require_the_same(rows: list[list[str]], run: Path, paths: list[Path]) -> None:
@@ -359,8 +297,11 @@ def test_an_export_that_answers_otherwise_is_refused(
     assert re.search(r"\.(jpg|png) is '", told)
 
 
-def fake(run: run_folder.LoadedRun, folder: Path, name: str) -> formats.Export:
+def fake(
+    run: run_folder.LoadedRun, folder: Path, name: str, content: bytes | None = None
+) -> formats.Export:
     """A quick stand-in for the exporter, whose answers are right."""
+    del content
     file = folder / f"{name}.onnx"
     file.write_bytes(b"network")
     network = whole_network.of_run(run)

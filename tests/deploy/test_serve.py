@@ -7,25 +7,19 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
-from helpers import SAMPLE, Recorder, small_run
+from helpers import Recorder, small_run
+from served import LEAVES, fields, served
 
 import finetune
-from finetune.deploy import http_app, predictor, serving
 from finetune.deploy.serving import Limits
 from finetune.records.errors import ServeError, UsageError
-from finetune.runs import run_folder
 from finetune.workflows import serve as workflow
-
-LEAVES = sorted(SAMPLE.rglob("*.jpg"))[::30]
 
 
 @pytest.fixture(scope="module")
@@ -34,40 +28,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_run(tmp_path_factory.mktemp("runs") / "small")
 
 
-@contextlib.contextmanager
-def served(
-    run: Path, limits: Limits | None = None, token: str | None = None
-) -> Iterator[tuple[httpx.Client, serving.Server]]:
-    """A server of the run on a free port, and a client of it."""
-    facts = run_folder.load_facts(run)
-    model = predictor.of_run(run, facts, device="cpu", images=1, listener=Recorder())
-    server = serving.Server(model, facts.classes, limits or Limits())
-    place = workflow._bound("127.0.0.1", 0)
-    config = uvicorn.Config(http_app.application(server, token), log_level="warning")
-    process = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: process.run(sockets=[place]))
-    thread.start()
-    with httpx.Client(
-        base_url=f"http://127.0.0.1:{place.getsockname()[1]}", timeout=30, trust_env=False
-    ) as client:
-        while not process.started:
-            time.sleep(0.01)
-        yield client, server
-    process.should_exit = True
-    thread.join()
-    place.close()
-
-
 @pytest.fixture(scope="module")
 def client(run: Path) -> Iterator[httpx.Client]:
     """A client of a server that all tests share."""
     with served(run) as (found, _):
         yield found
-
-
-def fields(*paths: Path) -> list[tuple[str, tuple[str, bytes]]]:
-    """Multipart fields named `image`."""
-    return [("image", (path.name, path.read_bytes())) for path in paths]
 
 
 def test_answers_are_those_of_predict_in_order(client: httpx.Client, run: Path) -> None:
