@@ -163,7 +163,7 @@ def test_what_loses_more_than_allowed_is_not_written(
     def blunt(content: bytes, *_others: object) -> bytes:
         model = onnx.load_from_string(content)
         for tensor in model.graph.initializer:
-            if len(tensor.dims) == 4:
+            if len(tensor.dims) == 4 and tensor.dims[0] > 1:
                 zeros = numpy_helper.to_array(tensor) * 0
                 tensor.CopyFrom(numpy_helper.from_array(zeros, tensor.name))
         return bytes(model.SerializeToString())
