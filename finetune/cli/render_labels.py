@@ -24,9 +24,8 @@ def print_suspects(out: Console, issues: LabelIssues, data: str, *, written: boo
     """
     color = "dark_orange3" if issues.found else "green4"
     out.print(f"[bold {color}]{style.shown(issues.text)}[/]")
-    agrees = f"{issues.accuracy:.1%} of the labels"
-    why = f"A probe that has not seen an image or its copies agrees with {agrees}."
-    out.print(why, style="dim")
+    by = f"Judged by a probe ({issues.probe} features) that has not seen the image or its copies; "
+    out.print(f"{by}it agrees with {issues.accuracy:.1%} of the labels.", style="dim")
     if not issues.found:
         return
     table = Table(box=None, pad_edge=False)

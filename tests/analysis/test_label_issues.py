@@ -98,3 +98,30 @@ def test_neighbors_bear_the_suggested_label_and_are_of_another_group() -> None:
     assert (labels[list(near.rows)] == 0).all()
     assert len(near.rows) == label_issues.SHOWN
     assert not {0, 1} & set(near.rows)
+
+
+def test_as_many_are_listed_as_confident_learning_counts() -> None:
+    """The number is cleanlab's on the same probabilities, the list nearly that by its scores."""
+    reference = pytest.importorskip("cleanlab.filter", reason="cleanlab is only the yardstick here")
+    blocks, labels = drawn(apart=1.0)
+    given = planted(labels, list(range(0, 160, 9)))
+    logits = ridge.left_out(blocks, given, CLASSES, 0.1, [str(i) for i in range(160)])
+    likely = calibration.probabilities(logits, calibration.fit_temperature(logits, given))
+    counted, scored = (
+        np.flatnonzero(reference.find_label_issues(given, likely, filter_by=way, n_jobs=1))
+        for way in ("confident_learning", "low_self_confidence")
+    )
+
+    found = set(label_issues.judge(logits, given).suspects.tolist())
+
+    assert len(found) == len(counted) > 5
+    assert len(found & set(scored.tolist())) >= 0.8 * len(found)
+
+
+def test_where_the_probe_agrees_with_few_labels_that_is_said() -> None:
+    """The sentence warns where most of the list may be right."""
+    assert label_issues._text(1, 50, 0.9) == "1 of 50 labels looks wrong (2.0%)."
+    assert label_issues._text(9, 50, 0.6).endswith(
+        "only 60% of all labels: expect many to be right."
+    )
+    assert label_issues._text(0, 50, 0.6) == "None of 50 labels looks wrong."
