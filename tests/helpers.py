@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from examples import CLASSES, FACTS, HISTORY, RESULT, SPLITS
+from examples import CLASSES, DOUBT, FACTS, HISTORY, RESULT, SPLITS, UNKNOWN
 
 from finetune.backbones import engine, load, registry
 from finetune.deploy import inference_file
 from finetune.deploy.predictor import Predictor
-from finetune.heads import ridge
+from finetune.heads import ridge, unknown
 from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import HeadFacts, RunResult
 from finetune.records.training import EpochRecord
@@ -76,12 +76,15 @@ def small_run(path: Path, *, network: bool = True) -> Path:
         Predictor(made, side, (), 1.0, head, ("top",)),
     )
     assert files is not None, why
+    seen = np.random.default_rng(1).normal(size=(20, 84)).astype(np.float32)
+    doubt = replace(DOUBT, unknown=replace(UNKNOWN, stop=84))
+    kept = replace(FACTS, backbone=about, preprocess=about.preprocess, doubt=doubt)
     tensors = {name: tensor.numpy() for name, tensor in backbone.state().items()}
     run_folder.save(
         path,
-        replace(FACTS, backbone=about, preprocess=about.preprocess, head=HeadFacts(("top",), 1.0)),
+        replace(kept, head=HeadFacts(("top",), 1.0)),
         RESULT,
-        tensors=run_folder.pack(tensors, weight, bias),
+        tensors=run_folder.pack(tensors, weight, bias, reference=unknown.fit(seen).reference),
         history=HISTORY,
         splits=SPLITS,
         report="<!doctype html>",

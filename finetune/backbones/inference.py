@@ -26,7 +26,7 @@ DELETE = (
     f"Train again, or delete {FILES[0]} and {FILES[1]} there: the run then answers from "
     f"{MODEL}, with torch."
 )
-SCORES = "scores"
+SCORES, FEATURES = "scores", "features"
 # Largest difference allowed between two runtimes, relative to the features' own size; of a whole
 # network: to the scores' and to the probabilities'.
 PARITY = 1e-3
@@ -90,20 +90,26 @@ def surely_cpu(device: str) -> bool:
     return sys.platform == "linux" and not any(Path(mark).exists() for mark in marks)
 
 
-def compiled(graph: Any, output: int = 0) -> Forward:
+def compiled(graph: Any, output: int | None = 0) -> Forward:
     """Prepare an OpenVINO model of uint8[1,S,S,3] for this machine's CPU.
 
     Args:
         graph: The model.
-        output: Which of its outputs float32[1,F] is wanted; nothing else is computed.
+        output: Which of its outputs float32[1,F] is wanted; nothing else is computed. None for all
+            of them side by side.
     """
-    if len(graph.outputs) > 1:
+    if output is not None and len(graph.outputs) > 1:
         wanted = graph.results[output]
         graph = openvino().Model([wanted], graph.get_parameters(), "one output")
     ready = openvino().Core().compile_model(graph, "CPU", SETTINGS)
+    places = range(len(graph.outputs))
 
     def forward(pixels: Pixels) -> Features:
-        return np.concatenate([ready(image[None])[0] for image in pixels])
+        return np.concatenate([one(image[None]) for image in pixels])
+
+    def one(image: Pixels) -> Features:
+        found = ready(image)
+        return np.concatenate([found[i] for i in places], axis=1)
 
     return forward
 
@@ -128,8 +134,12 @@ def serialised(graph: Any, scratch: Path | None = None) -> tuple[bytes, bytes]:
         return first.read_bytes(), second.read_bytes()
 
 
-def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) -> Engine:
+def scorer(
+    xml: bytes, weights: bytes, side_px: int, classes: int, name: str, *, features: bool = False
+) -> Engine:
     """The whole network of a run, head included: its one "stage" is the scores float32[B,C].
+
+    Where features are wanted what the head reads is the second, from the same pass.
 
     Args:
         xml: What OpenVINO calls the topology.
@@ -137,6 +147,7 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
         side_px: Side of the input that the run promises.
         classes: Number of scores that the run promises.
         name: Path of the file, for the message.
+        features: Whether they are wanted.
 
     Raises:
         RunError: the network has other inputs or outputs than the run promises, or is none that
@@ -155,7 +166,18 @@ def scorer(xml: bytes, weights: bytes, side_px: int, classes: int, name: str) ->
             hint=DELETE,
         )
     reason = Reason("engine", "the run has an inference file")
-    return Engine(compiled(graph), {SCORES: (0, classes)}, "openvino", reason)
+    layout = {SCORES: (0, classes)}
+    if not features:
+        return Engine(compiled(graph), layout, "openvino", reason)
+    try:
+        inside = classifier(graph)[1].input_value(0)
+        width = int(inside.get_partial_shape()[1].get_length())
+    except ValueError as error:
+        raise RunError(f"{name} was not written by finetune: {error}", hint=DELETE) from error
+    outputs = [graph.results[0].input_value(0), inside]
+    both = openvino().Model(outputs, graph.get_parameters(), "both")
+    layout[FEATURES] = (classes, classes + width)
+    return Engine(compiled(both, None), layout, "openvino", reason)
 
 
 def read(xml: bytes, weights: bytes) -> Any:

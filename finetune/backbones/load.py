@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from finetune.backbones import families, hub, networks, reference
 from finetune.backbones.architectures import AlexNet
-from finetune.backbones.registry import BACKBONES, BODY, DEFAULT, HEAD, ORIGINAL, RANDOM, require
+from finetune.backbones.registry import (
+    BACKBONES,
+    BODY,
+    DEFAULT,
+    HEAD,
+    ORIGINAL,
+    RANDOM,
+    REFERENCE,
+    require,
+)
 from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
 from finetune.backbones.tensors import RUN_FILE, check_match, without_classifier
 from finetune.data.square import KERNELS
@@ -232,7 +241,7 @@ def _body(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     inside = {n.removeprefix(BODY): t for n, t in tensors.items() if n.startswith(BODY)}
     others = {n for n in tensors if not n.startswith((BODY, ORIGINAL))}
-    return inside if others == set(HEAD) else tensors
+    return inside if others - {REFERENCE} == set(HEAD) else tensors
 
 
 def _require_fit(

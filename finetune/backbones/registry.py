@@ -28,6 +28,8 @@ LENETS: dict[str, Norm | None] = {
 BODY, HEAD = "backbone.", ("head.weight", "head.bias")
 # Of a blend also the tensors of the network that the probe reads, where tuning has changed them.
 ORIGINAL = "original."
+# Features of training images, from which the distance of new ones is told.
+REFERENCE = "unknown.reference"
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,7 @@ def evaluate(asked: Asked) -> None:
             label_from=asked.options.data.label_from,
             group=asked.options.data.group,
             robust=asked.robustness,
+            doubts=asked.doubt,
         )
     show = partial(render.show_evaluation, verbose=asked.verbose)
     after.answer(found, show, json=asked.json)
@@ -328,7 +329,7 @@ def serve(asked: Asked) -> None:
 
     assert asked.run is not None  # an argument has a value
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
-        run_serve(asked.run, asked.host, asked.port, asked.token, listener)
+        run_serve(asked.run, asked.host, asked.port, asked.token, listener, asked.doubt)
 
 
 @add(app, FOLDER)

@@ -18,6 +18,7 @@ from finetune.records.choices import Format
 from finetune.records.errors import UsageError
 from finetune.records.option import Group, Option
 from finetune.records.options import Options, Request, resolved
+from finetune.records.unsure import NO_DOUBT, DoubtOptions
 
 TITLES: dict[Group, str] = {
     "data": "Data",
@@ -78,6 +79,7 @@ class Asked:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = None
+    doubt: DoubtOptions = NO_DOUBT
 
 
 def parameters(command: str) -> list[inspect.Parameter]:
@@ -139,6 +141,9 @@ def asked(values: Mapping[str, Any], given: frozenset[str]) -> Asked:
         options=resolved(_request(values)),
         given=given,
         **{name: values[name] for name in own - {"paths", "words"}},
+        doubt=DoubtOptions(
+            **{f.name: values[f.name] for f in fields(DoubtOptions) if f.name in values}
+        ),
         paths=tuple(values.get("paths", ())),
         words=tuple(values.get("words") or ()),
     )

@@ -227,6 +227,7 @@ def _model(
         held=held,
         estimate=fitted.measured(analysis, held),
         estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
+        near="one tuned network keeps no features of held-out images",
         history=outcome.history,
         floor=floor,
         plan=outcome.plan,

@@ -192,6 +192,7 @@ def together(
         side_px=max(part.side_px for part in parts),
         held=held,
         estimate=fitted.measured(analysis, held),
+        near=fitted.probe_near(analysis, best.score.taps, before=tuned.head.weight.shape[1]),
         parts=parts,
     )
 

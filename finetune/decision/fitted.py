@@ -12,7 +12,7 @@ import numpy.typing as npt
 from finetune.analysis.analyze import Analysis
 from finetune.backbones.inference import Engine
 from finetune.deploy.predictor import Predictor
-from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
+from finetune.heads import calibration, cross_validation, logit_adjustment, ridge, unknown
 from finetune.heads.selective import HeldOut
 from finetune.metrics import classification, clusters
 from finetune.records.backbone import HALF, Box
@@ -25,6 +25,18 @@ from finetune.records.training import EpochRecord
 from finetune.storage.arrays import Array
 
 
+@dataclass(frozen=True, kw_only=True)
+class Near:
+    """Training images as the model sees them, and how far held-out ones were from them.
+
+    `distances` float64[N]; `weights` float64[N] as in `HeldOut`.
+    """
+
+    detector: unknown.Detector
+    distances: Array
+    weights: Array | None = None
+
+
 @dataclass(frozen=True)
 class FittedModel:
     """What is returned: a backbone with a head, and what is known of it before the test.
@@ -33,7 +45,8 @@ class FittedModel:
     `plan` is that of a tuned model as it was carried out; `stopped` is what ended its training
     before its time; `shift` float64[C] moves calibrated scores to the wanted shares of the classes,
     and stands in the head. Of a blend, `parts` are its two networks, of which `tensors` are the
-    tuned one's and `original` gives the other's. `held` is what the estimate was measured on.
+    tuned one's and `original` gives the other's. `held` is what the estimate was measured on,
+    `near` tells unknown pictures, or says why nothing does.
     """
 
     strategy: Strategy
@@ -46,6 +59,7 @@ class FittedModel:
     held: HeldOut
     estimate: Metrics
     estimate_source: str
+    near: Near | str
     history: tuple[EpochRecord, ...] = ()
     floor: Baseline | None = None
     plan: Plan | None = None
@@ -86,6 +100,7 @@ def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy)
         held=held,
         estimate=measured(analysis, held),
         estimate_source="images by leave-one-out cross-validation, which also chose l2",
+        near=probe_near(analysis, chosen.score.taps),
         shift=shift,
     )
 
@@ -104,3 +119,22 @@ def held_out(analysis: Analysis, likely: Array, rows: npt.NDArray[np.int64]) -> 
 def measured(analysis: Analysis, held: HeldOut) -> Metrics:
     """The estimate before the test."""
     return classification.measure(held.likely, held.labels, analysis.dataset.classes, held.groups)
+
+
+def probe_near(analysis: Analysis, taps: Sequence[str], before: int = 0) -> Near:
+    """How near images are in the last features that a probe reads, each left out with its group.
+
+    Args:
+        analysis: The data.
+        taps: What the probe reads.
+        before: How many other columns stand before these in the rows that the head reads.
+    """
+    rows = cross_validation.ranking_sample(analysis.labels)
+    features = analysis.blocks(taps[-1:], rows).rows[:]
+    groups = clusters.renumbered(analysis.groups, rows)
+    widths = [stop - start for start, stop in (analysis.table.layout[tap] for tap in taps[:-1])]
+    return Near(
+        detector=unknown.fit(features, before + sum(widths)),
+        distances=unknown.left_out(features, groups),
+        weights=None if analysis.wanted is None else analysis.wanted.weights(analysis.labels[rows]),
+    )

@@ -76,7 +76,7 @@ def application(server: Server, token: str | None = None, *, local: bool = True)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        return {"status": "ready", "classes": len(server.classes)}
+        return {"status": "ready", "classes": len(server.policy.classes)}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> str:

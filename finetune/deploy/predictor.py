@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.backbones import features, inference, joined
-from finetune.backbones.inference import Engine, Forward, Pixels
+from finetune.backbones.inference import SCORES, Engine, Forward, Pixels
 from finetune.data import decoding, scales
-from finetune.heads import calibration, ridge
+from finetune.heads import calibration, ridge, unknown
 from finetune.records.analysis import Reason
 from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
@@ -30,6 +30,7 @@ from finetune.storage.arrays import Array, Floats, Rows, View
 # What OpenVINO answers on; another device asked for is torch's.
 QUICK_DEVICES = ("auto", "cpu")
 _READ = "read"  # the one "stage" of an engine that gives what the head reads
+DISTANCE = "distance"
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class Logits:
     """Logits of the images that decoded, before temperature and softmax.
 
     `rows` is [M, C], float32 or float64, in a file where that is large; `kept` int64[M] holds each
-    row's position in the list asked for; `faults` names the others.
+    row's position in the list asked for; `faults` names the others. `distances` float64[M] from the
+    training images are None where the model cannot tell.
     """
 
     rows: Rows | Array
     kept: npt.NDArray[np.int64]
     temperature: float
     faults: tuple[tuple[int, ImageError], ...]
+    distances: Array | None = None
 
     def probabilities(self) -> Iterator[tuple[npt.NDArray[np.int64], Array]]:
         """Some images at a time: their positions, and their probabilities float64[n, C]."""
@@ -59,8 +62,9 @@ class Predictor:
     """All that answers depend on: how pictures are decoded, the network and its head.
 
     `engine` gives features, of which `head` reads those of the stages `taps`; without a head it
-    gives the logits themselves, as a run's inference file does. `scales` are of pictures of more
-    than 8 bits and `box` is the square, as in `decoding.decode`.
+    gives the logits themselves, as a run's inference file does, and beside them the distances from
+    the training images where there is a `detector`. `scales` are of pictures of more than 8 bits,
+    `box` is the square, as in `decoding.decode`.
     """
 
     engine: Engine
@@ -70,6 +74,7 @@ class Predictor:
     head: ridge.Head | None = None
     taps: tuple[str, ...] = ()
     box: Box = HALF
+    detector: unknown.Detector | None = None
 
     def logits(self, pixels: Pixels) -> Array:
         """Logits float64[B, C] of decoded pictures uint8[B, S, S, 3]."""
@@ -82,6 +87,20 @@ class Predictor:
     def read(self, features: Floats) -> Array:
         """Logits float64[B, C] of what the engine gave."""
         return np.asarray(self._read(features)[:], np.float64)
+
+    def answers(self, pixels: Pixels) -> tuple[Array, Array | None]:
+        """The same, and distances float64[B] from the training images, if the model can tell."""
+        rows = self.features(pixels)
+        return self.read(rows), self.distances(rows)
+
+    def distances(self, rows: Rows) -> Array | None:
+        """Distances float64[N] from the training images, of rows of the engine."""
+        if self.detector is None:
+            return None
+        if DISTANCE in self.engine.layout:
+            found = View(rows, (self.engine.layout[DISTANCE],))
+            return np.asarray(found[:], np.float64)[:, 0]
+        return self.detector.distances(self._columns(rows))
 
     def of_files(
         self, paths: Sequence[Path], listener: Listener, digests: Sequence[str] | None = None
@@ -96,13 +115,20 @@ class Predictor:
         table = features.extract(
             paths, self.engine, self.side_px, listener, digests, self.scales, self.box
         )
-        return Logits(self._read(table.rows), table.kept, self.temperature, table.faults)
+        return Logits(
+            *(self._read(table.rows), table.kept, self.temperature, table.faults),
+            self.distances(table.rows),
+        )
 
     def _read(self, rows: Rows) -> Rows | Array:
         """What the head says of the engine's rows."""
-        if self.head is None:
-            return rows
-        return ridge.score(self.head, View(rows, tuple(self.engine.layout[t] for t in self.taps)))
+        if self.head is not None:
+            return ridge.score(self.head, self._columns(rows))
+        return rows if self.detector is None else View(rows, (self.engine.layout[SCORES],))
+
+    def _columns(self, rows: Rows) -> View:
+        """What the head reads of the engine's rows."""
+        return View(rows, tuple(self.engine.layout[tap] for tap in self.taps))
 
 
 def run_logits(
@@ -145,17 +171,20 @@ def of_run(
     Raises:
         RunError: the run is not what training wrote (docs/decisions/0010-inference-file.md).
     """
-    quick = _quick(run, facts, listener) if device in QUICK_DEVICES else None
+    detector = detector_of(run, facts)
+    quick = _quick(run, facts, detector, listener) if device in QUICK_DEVICES else None
     about = facts.preprocess
     if quick is not None:
-        return Predictor(quick, about.side_px, about.scales, facts.head.temperature, box=about.box)
+        fast = Predictor(quick, about.side_px, about.scales, facts.head.temperature, box=about.box)
+        return replace(fast, detector=detector)
     loaded = run_folder.load(run)
     ready = _rebuilt(loaded, device, images)
     head = ridge.Head(
         loaded.weight.astype(np.float64), loaded.bias.astype(np.float64), facts.head.temperature
     )
     return Predictor(
-        ready, about.side_px, about.scales, head.temperature, head, facts.head.taps, about.box
+        *(ready, about.side_px, about.scales, head.temperature, head, facts.head.taps, about.box),
+        detector,
     )
 
 
@@ -174,7 +203,8 @@ def featuring(run: Path, facts: RunFacts, device: str, listener: Listener) -> Pr
         forward, {_READ: (0, width)}, "", Reason("engine", "its features are asked for")
     )
     return Predictor(
-        engine, about.side_px, about.scales, head.temperature, head, (_READ,), about.box
+        *(engine, about.side_px, about.scales, head.temperature, head, (_READ,), about.box),
+        detector_of(run, facts),
     )
 
 
@@ -196,18 +226,44 @@ def features_of_run(run: Path, facts: RunFacts, device: str, listener: Listener)
     return forward
 
 
-def _quick(run: Path, facts: RunFacts, listener: Listener) -> Engine | None:
+def detector_of(run: Path, facts: RunFacts) -> unknown.Detector | None:
+    """What tells how far pictures are from those trained on; None where the run keeps nothing."""
+    reference = run_folder.load_reference(run, facts)
+    if reference is None or facts.doubt is None or facts.doubt.unknown is None:
+        return None
+    kept = facts.doubt.unknown
+    return unknown.Detector(reference=reference, start=kept.start, stop=kept.stop)
+
+
+def _measuring(engine: Engine, detector: unknown.Detector) -> Engine:
+    """An engine that gives distances beside the scores, in the place of features."""
+    first, last = engine.layout[inference.FEATURES]
+
+    def forward(pixels: Pixels) -> inference.Features:
+        rows = engine.forward(pixels)
+        far = detector.distances(rows[:, first:last]).astype(np.float32)
+        return np.concatenate([rows[:, :first], far[:, None]], axis=1)
+
+    layout = {SCORES: engine.layout[SCORES], DISTANCE: (first, first + 1)}
+    return replace(engine, forward=forward, layout=layout)
+
+
+def _quick(
+    run: Path, facts: RunFacts, detector: unknown.Detector | None, listener: Listener
+) -> Engine | None:
     """The inference file ready to run; None, with a note, where there is none for this machine."""
     network = run_folder.load_network(run, facts)
     why = f"no {NETWORK[0]} in {run}"
     if network is not None:
         name = str(run / NETWORK[0])
         try:
-            made = inference.scorer(*network, facts.preprocess.side_px, len(facts.classes), name)
-            return replace(
-                made,
-                key=cache_place.key(*facts.inference.values(), versions=(decoding.PIXELS_VERSION,)),
-            )
+            sizes = facts.preprocess.side_px, len(facts.classes)
+            made = inference.scorer(*network, *sizes, name, features=detector is not None)
+            key = list(facts.inference.values())
+            if detector is not None:
+                made = _measuring(made, detector)
+                key.append(detector.digest)
+            return replace(made, key=cache_place.key(*key, versions=(decoding.PIXELS_VERSION,)))
         except RunError:
             raise
         except Exception as error:  # no OpenVINO, one too old, or no such CPU

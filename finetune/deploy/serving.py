@@ -16,11 +16,14 @@ import numpy as np
 
 from finetune.data import decoding
 from finetune.data.opening import Content
+from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration
+from finetune.records.codec import to_builtins
 from finetune.records.errors import FinetuneError, printable
 from finetune.storage.arrays import Array
 
+_Row = tuple[Array, float | None]  # logits float64[C], distance from the training images
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -94,10 +97,10 @@ class Metrics:
 class Server:
     """Decodes in threads, hands pictures that wait together to the network as one batch."""
 
-    def __init__(self, model: Predictor, classes: tuple[str, ...], limits: Limits) -> None:
-        self.model, self.classes, self.limits = model, classes, limits
+    def __init__(self, model: Predictor, policy: Policy, limits: Limits) -> None:
+        self.model, self.policy, self.limits = model, policy, limits
         self.metrics = Metrics()
-        self._queue: asyncio.Queue[tuple[decoding.Pixels, asyncio.Future[Array]]]
+        self._queue: asyncio.Queue[tuple[decoding.Pixels, asyncio.Future[_Row]]]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -118,22 +121,22 @@ class Server:
         """
         try:
             async with asyncio.timeout(self.limits.seconds):
-                rows = await asyncio.gather(*(self._logits(*file) for file in files))
+                rows = await asyncio.gather(*(self._answer(*file) for file in files))
         except TimeoutError as error:
             text = f"no answer within {self.limits.seconds:g} s"
             raise RefusedError(503, text, "Send fewer pictures at once, or later.") from error
         except FinetuneError as error:
             raise RefusedError(400, error.message, error.hint) from error
         self.metrics.images += len(rows)
-        return [self._told(row) for row in rows]
+        return [self._told(*row) for row in rows]
 
-    async def _logits(self, name: str, content: bytes) -> Array:
+    async def _answer(self, name: str, content: bytes) -> _Row:
         model, loop = self.model, asyncio.get_running_loop()
         pixels = await loop.run_in_executor(
             self._decoders,
             lambda: decoding.decode(Content(name, content), model.side_px, model.scales, model.box),
         )
-        future: asyncio.Future[Array] = loop.create_future()
+        future: asyncio.Future[_Row] = loop.create_future()
         await self._queue.put((pixels, future))
         return await future
 
@@ -148,19 +151,19 @@ class Server:
                 continue
             try:
                 pixels = np.stack([pixels for pixels, _ in batch])
-                rows = await loop.run_in_executor(network, self.model.logits, pixels)
+                logits, far = await loop.run_in_executor(network, self.model.answers, pixels)
             except Exception as error:  # told to each that waits; the next batch may do
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
             self.metrics.batches += 1
-            for (_, future), row in zip(batch, rows, strict=True):
+            distances = [None] * len(logits) if far is None else far.tolist()
+            for (_, future), *row in zip(batch, logits, distances, strict=True):
                 if not future.done():
-                    future.set_result(row)
+                    future.set_result((row[0], row[1]))
 
-    def _told(self, logits: Array) -> dict[str, Any]:
+    def _told(self, logits: Array, distance: float | None) -> dict[str, Any]:
         likely = calibration.probabilities(logits[None], self.model.temperature)[0]
-        best = np.argsort(-likely, kind="stable")[: self.limits.top].tolist()
-        top = [{"label": self.classes[c], "probability": float(likely[c])} for c in best]
-        return {**top[0], "top": top}
+        told = self.policy.prediction("", likely, distance, self.limits.top)
+        return {n: v for n, v in to_builtins(told).items() if n not in ("path", "error")}

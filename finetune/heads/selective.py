@@ -79,7 +79,7 @@ def set_rows(held: HeldOut) -> tuple[SetRow, ...]:
         for c, p in zip(covered, true[order], strict=True)
     ]
     # dense where coverage is large, and where it is asked for
-    return tuple(rows[-1 - i] for i in _spaced(len(rows))[::-1])
+    return tuple(rows[-1 - i] for i in spaced(len(rows))[::-1])
 
 
 def interval(
@@ -120,7 +120,7 @@ def _thinned(count: int) -> list[int]:
     return [int(rank) for rank in np.unique(ranks)]
 
 
-def _spaced(count: int) -> list[int]:
+def spaced(count: int) -> list[int]:
     """The same, the first of them all and later ones ever rarer."""
     first = np.arange(min(count, MOST_ROWS // 2))
     later = np.geomspace(1, count, MOST_ROWS // 2).round().astype(int) - 1

@@ -14,6 +14,7 @@ from finetune.records.decision import Recommendation
 from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Metrics, WrongAnswer
 from finetune.records.robustness import Fall
+from finetune.records.unsure import Selected, Standing
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,21 @@ class ClassProbability:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image: a label with its probability, or an error."""
+    """The answer for one image: a label with its probability, or an error.
+
+    `standing` says whether it is to be relied on, as far as was asked; `known` is the largest share
+    of held-out images that may lie as far from the training images, None where the run cannot tell;
+    `set` are the labels of which one is the true one as often as `--coverage` says.
+    """
 
     path: str
     label: str | None = None
     probability: float | None = None
     top: tuple[ClassProbability, ...] = field(default=())
     error: str | None = None
+    standing: Standing | None = None
+    known: float | None = None
+    set: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,8 @@ class Health:
 class Evaluation:
     """The answer of `finetune evaluate`; `errors`: wrong answers, the most confident first.
 
-    `robustness` is empty unless it was asked for.
+    `robustness` is empty unless it was asked for. `selected` is what doubt does to these images,
+    None where nothing was asked for and the run cannot tell unknown pictures.
     """
 
     run: str
@@ -157,6 +167,7 @@ class Evaluation:
     better_than_commonest: bool | None = None
     verdict: str = ""
     robustness: tuple[Fall, ...] = ()
+    selected: Selected | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

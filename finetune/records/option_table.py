@@ -16,6 +16,7 @@ from finetune.records.export_options import EXPORT
 from finetune.records.option import Group, Option
 from finetune.records.option_backbone import BACKBONE_OPTIONS
 from finetune.records.option_decision import DECISION
+from finetune.records.option_doubt import DOUBT
 from finetune.records.predict_options import PREDICT
 
 DATA = "train recommend compare check"
@@ -111,7 +112,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Classify at most 200 of them dark, blurred, covered, turned and so on, too.",
         ),
     ),
-    "decision": DECISION,
+    "decision": (*DECISION, *DOUBT),
     "training": (
         Option(
             name="backbone",

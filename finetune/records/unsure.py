@@ -75,3 +75,42 @@ class Doubt:
     sets: Annotated[tuple[SetRow, ...], msgspec.Meta(max_length=MOST_ROWS)]
     unknown: UnknownFacts | None = None
     why_not: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubtOptions:
+    """When a model is to say less than one label; None: not asked for.
+
+    `min_confidence` and `coverage` are probabilities, `target_error` the share of answers that may
+    be wrong, `unknown` that of known pictures that may be taken for unknown ones, 0 for none.
+    """
+
+    min_confidence: float | None = None
+    target_error: float | None = None
+    coverage: float | None = None
+    unknown: float | None = None
+
+
+NO_DOUBT = DoubtOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """What doubt does to labelled images; fractions of 1, intervals of 95 %.
+
+    Of all images `answered`, `unsure` and `unknown` are the shares; `accuracy` is that of the
+    answered, None where none is. `covered` is how often the set holds the true label, `set_size`
+    the mean number of labels in it, both None where no sets were asked for. `reasons` say in words
+    what was asked for and by which figures of held-out images it was carried out.
+    """
+
+    min_confidence: Share
+    answered: Share
+    unsure: Share
+    unknown: Share
+    accuracy: Share | None
+    interval: tuple[Share, Share] | None
+    covered: Share | None = None
+    covered_interval: tuple[Share, Share] | None = None
+    set_size: float | None = None
+    reasons: tuple[str, ...] = ()

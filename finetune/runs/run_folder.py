@@ -2,8 +2,9 @@
 
 `run.json` and `result.json` are records, `model.safetensors` holds the backbone (`backbone.…`) and
 the head (`head.weight`, `head.bias`), of a blend also what the probe's network has otherwise
-(`original.…`); `inference.xml` and `inference.bin`, where they are, hold the
-whole network as OpenVINO reads it. No file of a run can hold code.
+(`original.…`), and features of training images (`unknown.reference`); `inference.xml` and
+`inference.bin`, where they are, hold the whole network as OpenVINO reads it. No file of a run can
+hold code.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
 from finetune.backbones import inference
-from finetune.backbones.registry import BODY, HEAD, ORIGINAL
+from finetune.backbones.registry import BODY, HEAD, ORIGINAL, REFERENCE
 from finetune.records.choices import SCHEMA_VERSION
 from finetune.records.codec import T, from_json, to_json
 from finetune.records.dataset import Splits
@@ -228,7 +230,7 @@ def load(path: Path) -> LoadedRun:
             raise ValueError(f"numpy has no numbers of the kind of {name}")  # noqa: TRY301
     except Exception as error:  # safetensors knows kinds of tensors that numpy does not
         raise _unreadable(file, error) from error
-    weight, bias = (tensors.pop(name, None) for name in HEAD)
+    weight, bias, _ = (tensors.pop(name, None) for name in (*HEAD, REFERENCE))
     count = len(facts.classes)
     if (
         weight is None
@@ -247,6 +249,30 @@ def load(path: Path) -> LoadedRun:
     backbone = {name.removeprefix(BODY): t for name, t in tensors.items()}
     original = backbone | changed if facts.parts else None
     return LoadedRun(path, facts, backbone, weight, bias, original)
+
+
+def load_reference(path: Path, facts: RunFacts) -> npt.NDArray[np.int8] | None:
+    """Features of training images, int8[R, D], alone; None where the run keeps none.
+
+    Raises:
+        RunError: they are not there, or not what `run.json` says.
+    """
+    kept = None if facts.doubt is None else facts.doubt.unknown
+    if kept is None:
+        return None
+    file = path / MODEL
+    try:
+        untrusted_files.check_tensors(file, path)
+        with safe_open(file, "np") as tensors:
+            found = tensors.get_tensor(REFERENCE)
+    except Exception as error:  # as in `load`
+        raise _unreadable(file, error) from error
+    if found.dtype != np.int8 or found.ndim != 2 or found.shape[1] != kept.stop - kept.start:
+        raise RunError(
+            f"{file} has no features of training images as {FACTS} says",
+            hint="The run is damaged; train again.",
+        )
+    return np.asarray(found)
 
 
 def load_facts(path: Path) -> RunFacts:
@@ -350,6 +376,7 @@ def pack(
     weight: npt.NDArray[np.float32],
     bias: npt.NDArray[np.float32],
     original: Mapping[str, npt.NDArray[Any]] | None = None,
+    reference: npt.NDArray[np.int8] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """All tensors of a run under their names in `model.safetensors`.
 
@@ -359,6 +386,7 @@ def pack(
         bias: The head's, float32[C].
         original: Of a blend, those of the network that the probe reads: what is the same in both
             is kept once.
+        reference: Features of training images, int8[R,D]; None without.
     """
     # not ascontiguousarray, which turns a scalar into a vector
     named = {f"{BODY}{name}": t.copy(order="C") for name, t in backbone.items()}
@@ -367,6 +395,8 @@ def pack(
         for name, t in (original or {}).items()
         if t.tobytes() != backbone[name].tobytes()
     }
+    if reference is not None:
+        named[REFERENCE] = reference.copy(order="C")
     return named | dict(zip(HEAD, (weight.copy(order="C"), bias), strict=True))
 
 

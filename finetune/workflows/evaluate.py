@@ -13,7 +13,7 @@ from finetune.backbones import prepared
 from finetune.data import examination, grouping, names, near_duplicates, readers
 from finetune.data.corruptions import CORRUPTIONS
 from finetune.data.findings import SEEN, leaks, unreadable
-from finetune.deploy import predictor
+from finetune.deploy import doubt, predictor
 from finetune.metrics import classification, clusters, mistakes, verdict
 from finetune.records.answers import Evaluation
 from finetune.records.dataset import Sample
@@ -21,6 +21,7 @@ from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
 from finetune.records.robustness import Fall
 from finetune.records.run import RunFacts
+from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import listing, run_folder
 from finetune.workflows import robustness
 
@@ -35,6 +36,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     label_from: str | None = None,
     group: str | None = None,
     robust: bool = False,
+    doubts: DoubtOptions = NO_DOUBT,
 ) -> Evaluation:
     """`finetune evaluate DIR`: how a run does on labelled images.
 
@@ -46,6 +48,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     pattern = names.compiled("--label-from", label_from, r"^([a-z]+)\.")
     path = run or listing.latest()
     facts, splits = run_folder.load_facts(path), run_folder.load_splits(path)
+    policy = doubt.resolve(facts, doubts)
     dataset = readers.read_labelled(root, facts.classes, pattern)
     place = readers.root_of(root)
     known = {s.digest for s in splits.fitting}
@@ -74,6 +77,10 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     )
     groups = _groups(place, good, together, listener)
     metrics = classification.summary(answers, facts.classes, groups, _shares(facts))
+    selected = None
+    if doubts != NO_DOUBT or found.distances is not None:
+        parts = (likely for _, likely in found.probabilities())
+        selected = doubt.measure(policy, parts, found.distances, answers.labels, groups)
     standing = verdict.against_commonest(metrics, f"{metrics.n} images")
     findings = dataset.findings + leaks(splits.fitting, good, SEEN)
     falls: tuple[Fall, ...] = ()
@@ -96,6 +103,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
         better_than_commonest=standing.better,
         verdict=standing.text,
         robustness=falls,
+        selected=selected,
     )
 
 

@@ -18,7 +18,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import examination
-from finetune.decision import fitted
+from finetune.decision import doubt, fitted
 from finetune.deploy import inference_file
 from finetune.heads import ridge
 from finetune.records.analysis import DatasetProfile
@@ -260,6 +260,7 @@ class Keeper:
                 draft.head.weight.astype(np.float32),
                 draft.head.bias.astype(np.float32),
                 None if model.original is None else model.original(),
+                doubt.reference(model),
             ),
             history=model.history,
             splits=analysis.splits,

@@ -8,16 +8,24 @@ import socket
 from pathlib import Path
 
 from finetune.backbones import inference
-from finetune.deploy import predictor, serving
+from finetune.deploy import doubt, predictor, serving
 from finetune.records.errors import ServeError, UsageError, cause
 from finetune.records.events import Listener
+from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
 
 NEEDS = ("fastapi", "uvicorn", "multipart")
 TOKEN = "FINETUNE_TOKEN"  # where a token is better kept than in a list of processes
 
 
-def run_serve(run: Path, host: str, port: int, token: str | None, listener: Listener) -> None:
+def run_serve(
+    run: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    listener: Listener,
+    doubts: DoubtOptions = NO_DOUBT,
+) -> None:
     """`finetune serve RUN`: answer over HTTP until a signal ends it.
 
     Args:
@@ -26,6 +34,7 @@ def run_serve(run: Path, host: str, port: int, token: str | None, listener: List
         port: 0 for any that is free.
         token: What requests must bear; required where the address is not this machine's own.
         listener: Hears the address.
+        doubts: When an answer is to be unsure, unknown, or a set.
 
     Raises:
         ServeError: packages are missing, or the address cannot be had.
@@ -45,10 +54,13 @@ def run_serve(run: Path, host: str, port: int, token: str | None, listener: List
             hint=f"Give --token, or set {TOKEN}.",
         )
     facts = run_folder.load_facts(run)
+    policy = doubt.resolve(facts, doubts)
+    for reason in policy.reasons:
+        listener.note(reason)
     listener.step(f"reading {run}")
     model = predictor.of_run(run, facts, device="cpu", images=1, listener=listener)
     model.logits(inference.noise(model.side_px, 1))  # the first answer is slow: not the user's
-    server = serving.Server(model, facts.classes, serving.Limits())
+    server = serving.Server(model, policy, serving.Limits())
     place = _bound(host, port)
     import uvicorn  # noqa: PLC0415 - optional, as what it runs
 
