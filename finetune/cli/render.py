@@ -119,6 +119,9 @@ def show_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> None:
         f"{even} · macro F1 {metrics.macro_f1:.1%} · "
         f"log loss {metrics.log_loss:.3f} · calibration error {metrics.calibration_error:.1%}",
     )
+    if evaluation.selected is not None:
+        for name, text in summary.selected(evaluation.selected):
+            style.row(out, name, text)
     render_findings.print_mistakes(out, metrics)
     _print_robustness(out, evaluation.robustness)
     render_findings.print_findings(out, evaluation.findings, verbose=verbose)

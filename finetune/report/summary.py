@@ -11,6 +11,7 @@ from finetune.records.decision import Recommendation
 from finetune.records.metrics import Baseline, Metrics
 from finetune.records.robustness import Fall
 from finetune.records.run import BlendPart, RunResult
+from finetune.records.unsure import Selected
 
 _WEAKEST = 3
 _MEDIUM = 2  # of three strengths
@@ -127,3 +128,29 @@ def says(part: Part) -> str:
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     """Findings by how bad they are."""
     return sorted(findings, key=lambda f: _SEVERITIES.index(f.severity))
+
+
+def selected(found: Selected) -> list[tuple[str, str]]:
+    """What doubt did to labelled images, in rows of a word and a sentence."""
+    rows = []
+    if found.min_confidence > 0:
+        text = f"{found.answered:.1%} of the images, at a probability of {found.min_confidence:.1%}"
+        if found.accuracy is not None and found.interval is not None:
+            low, high = found.interval
+            text += (
+                f"; {found.accuracy:.1%} of these rightly (95 % interval {low:.1%} to {high:.1%})"
+            )
+        rows.append(("Answered:", f"{text}; {found.unsure:.1%} unsure"))
+    if found.covered is not None and found.covered_interval is not None:
+        low, high = found.covered_interval
+        rows.append(
+            (
+                "Sets:",
+                f"{found.covered:.1%} hold the true label (95 % interval {low:.1%} to {high:.1%}), "
+                f"{found.set_size:.2f} labels on average",
+            )
+        )
+    if found.unknown > 0:
+        text = f"{found.unknown:.1%} of the images lie far from those trained on"
+        rows.append(("Unknown:", f"{text}; their labels count above"))
+    return rows
