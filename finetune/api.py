@@ -18,10 +18,12 @@ from finetune.records.events import Listener, Silent
 from finetune.records.keywords import (
     CheckKeywords,
     CompareKeywords,
+    DoubtKeywords,
     RecommendKeywords,
     TrainKeywords,
 )
 from finetune.records.options import Options, Request, resolved
+from finetune.records.unsure import DoubtOptions
 
 if TYPE_CHECKING:
     from finetune.deploy.model import Model
@@ -107,6 +109,7 @@ def evaluate(
     label_from: str | None = None,
     group: str | None = None,
     listener: Listener | None = None,
+    **doubts: Unpack[DoubtKeywords],
 ) -> Evaluation:
     """Measure a run on labelled images.
 
@@ -118,6 +121,7 @@ def evaluate(
         label_from: As of `finetune evaluate`, as is the next.
         group: Images in whose names it finds the same count as one for the interval.
         listener: Hears of progress.
+        doubts: `min_confidence`, `target_error`, `coverage`, `unknown`, as of `finetune evaluate`.
     """
     from finetune.workflows.evaluate import run_evaluation  # noqa: PLC0415 - when asked for
 
@@ -129,6 +133,7 @@ def evaluate(
         listener=listener or Silent(),
         label_from=label_from,
         group=group,
+        doubts=_doubts(doubts),
     )
 
 
@@ -209,6 +214,11 @@ def load(
     return model.open_run(
         listing.latest() if run is None else Path(run), device, listener or Silent()
     )
+
+
+def _doubts(given: DoubtKeywords) -> DoubtOptions:
+    option_table.check(given)
+    return DoubtOptions(**given)
 
 
 def keywords(command: Literal["train", "recommend", "compare", "check"]) -> dict[str, str]:

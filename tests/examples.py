@@ -83,7 +83,15 @@ from finetune.records.run import (
     Stop,
 )
 from finetune.records.training import Begun, EpochRecord, FitProgress
-from finetune.records.unsure import ConfidenceRow, DistanceRow, Doubt, SetRow, UnknownFacts
+from finetune.records.unsure import (
+    ConfidenceRow,
+    DistanceRow,
+    Doubt,
+    DoubtOptions,
+    Selected,
+    SetRow,
+    UnknownFacts,
+)
 
 CLASSES = ("ash", "bäy & co")
 SAMPLE = Sample("ash/1.png", 0, "d1")
@@ -267,6 +275,18 @@ DOUBT = Doubt(
     confidence=(ROW,),
     sets=(SET_ROW,),
     unknown=UNKNOWN,
+)
+SELECTED = Selected(
+    min_confidence=0.75,
+    answered=0.75,
+    unsure=0.125,
+    unknown=0.125,
+    accuracy=1.0,
+    interval=(0.6, 1.0),
+    covered=0.875,
+    covered_interval=(0.529, 0.978),
+    set_size=1.5,
+    reasons=("as 300 held-out images say",),
 )
 FACTS = RunFacts(
     created="2026-01-02T03:04:05.000006+00:00",
@@ -568,6 +588,8 @@ EXAMPLES: tuple[Any, ...] = (
     MATERIAL.image_map,
     MATERIAL,
     Reported(path="one/report.html", run="runs/one", bytes=120_000, pictures=12),
+    DoubtOptions(target_error=0.05),
+    SELECTED,
 )
 
 

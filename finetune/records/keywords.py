@@ -71,6 +71,15 @@ class CompareKeywords(DecidingKeywords, total=False):
     single: bool
 
 
+class DoubtKeywords(TypedDict, total=False):
+    """When a model is to say less than one label."""
+
+    min_confidence: float | None
+    target_error: float | None
+    coverage: float | None
+    unknown: float | None
+
+
 class RecommendKeywords(DecidingKeywords, total=False):
     """What `recommend` takes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from finetune.records.option import Option
 
-ANSWERING = "predict evaluate serve"
+ANSWERING = "evaluate serve"
 DOUBT = (
     Option(
         name="min_confidence",
