@@ -197,7 +197,11 @@ def export(
 
 
 def load(
-    run: Place | None = None, *, device: str = "auto", listener: Listener | None = None
+    run: Place | None = None,
+    *,
+    device: str = "auto",
+    listener: Listener | None = None,
+    **doubts: Unpack[DoubtKeywords],
 ) -> Model:
     """A run that answers: `predict`, `logits` and `features` of files, images and arrays.
 
@@ -205,6 +209,7 @@ def load(
         run: Its folder; None for the newest below `runs`.
         device: `auto`, `cpu`, `cuda`, `mps`.
         listener: Hears why where torch has to be loaded.
+        doubts: `min_confidence`, `target_error`, `coverage`, `unknown`, as of `finetune predict`.
     """
     from finetune.backbones import prepared  # noqa: PLC0415 - when asked for
     from finetune.deploy import model  # noqa: PLC0415
@@ -212,7 +217,8 @@ def load(
 
     prepared.require_device(device)
     return model.open_run(
-        listing.latest() if run is None else Path(run), device, listener or Silent()
+        *(listing.latest() if run is None else Path(run), device, listener or Silent()),
+        _doubts(doubts),
     )
 
 

@@ -41,6 +41,7 @@ def predict(asked: Asked) -> bool:
             listener=listener,
             files=files,
             listed=sys.stdin.buffer if LIST in map(str, asked.paths) else None,
+            doubts=asked.doubt,
         )
         show: Show
         lines = asked.json or asked.jsonl == _STDOUT

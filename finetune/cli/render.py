@@ -78,9 +78,12 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
             table.add_row(style.shown(p.path), "[red]error[/]", "", style.shown(p.error))
             continue
         rest = ", ".join(f"{c.label} {c.probability:.1%}" for c in p.top[1:])
+        if p.set is not None:
+            rest = f"one of {', '.join(p.set)}" if len(p.set) > 1 else ""
+        doubted = "" if p.standing in (None, "answered") else f"[yellow]{p.standing}[/]: "
         table.add_row(
             style.shown(p.path),
-            style.shown(p.label or ""),
+            f"{doubted}{style.shown(p.label or '')}",
             f"{p.probability:.1%}",
             style.shown(rest),
         )

@@ -16,8 +16,10 @@ import msgspec
 from finetune.records.answers import ClassProbability, Prediction
 from finetune.records.codec import from_json, to_json
 from finetune.records.errors import UsageError
+from finetune.records.unsure import Standing
 
 _COLUMNS = ("path", "label", "probability", "error")
+_LAST = ("standing", "set")  # none in files of older versions; a set is a JSON list
 _COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # what a formula begins with
 _GROUP = 10_000  # rows of a Parquet file that are in memory at once
 
@@ -59,12 +61,14 @@ class Csv:
         writer = csv.writer(text)
         ranks = range(2, listed + 1)
         further = [f"{name}_{rank}" for rank in ranks for name in ("label", "probability")]
-        writer.writerow([*_COLUMNS, *further])
+        writer.writerow([*_COLUMNS, *further, *_LAST])
         for a in answers:
             name, label, fault = (no_formula(t or "") for t in (a.path, a.label, a.error))
             rest = [x for c in a.top[1:listed] for x in (no_formula(c.label), c.probability)]
             row = [name, label, "" if a.probability is None else a.probability, fault, *rest]
-            writer.writerow(row + [""] * (4 + len(further) - len(row)))
+            inside = "" if a.set is None else to_json(a.set)
+            blank = [""] * (4 + len(further) - len(row))
+            writer.writerow([*row, *blank, a.standing or "", inside])
         text.detach()
 
     def read(self, path: Path) -> Iterator[Prediction]:
@@ -96,7 +100,8 @@ class Parquet:
         schema = pa.schema(
             [
                 *(("path", pa.string()), ("label", pa.string()), ("probability", pa.float64())),
-                *(("error", pa.string()), ("top", pa.list_(entry))),
+                *(("error", pa.string()), ("top", pa.list_(entry)), ("standing", pa.string())),
+                *(("known", pa.float64()), ("set", pa.list_(pa.string()))),
             ]
         )
         rows = iter(answers)
@@ -169,9 +174,18 @@ def _from_row(row: Sequence[str], head: Sequence[str]) -> Prediction:
     path, label, probability, error = row[:4]
     if error:
         return Prediction(_formula(path), error=_formula(error))
-    pairs = [(label, probability), *zip(row[4::2], row[5::2], strict=True)]
+    standing, inside = row[-2:] if tuple(head[-2:]) == _LAST else ("", "")
+    further = row[4 : len(row) - 2 * (tuple(head[-2:]) == _LAST)]
+    pairs = [(label, probability), *zip(further[::2], further[1::2], strict=True)]
     top = tuple(ClassProbability(_formula(name), float(p)) for name, p in pairs if p)
-    return Prediction(_formula(path), top[0].label, top[0].probability, top)
+    return Prediction(
+        _formula(path),
+        top[0].label,
+        top[0].probability,
+        top,
+        standing=msgspec.convert(standing or None, Standing | None),
+        set=from_json(inside, tuple[str, ...]) if inside else None,
+    )
 
 
 def _ends(path: Path) -> bool:

@@ -156,9 +156,10 @@ def _set(doubt: Doubt, coverage: float) -> SetRow:
         if row.coverage >= coverage:
             return row
     best = doubt.sets[-1].coverage
+    most = math.floor(best * 1e4) / 1e4
     raise UsageError(
-        f"--coverage {coverage:g}: {doubt.images} held-out images vouch for {best:.4f} at most",
-        hint=f"Give --coverage {math.floor(best * 1e4) / 1e4:g} or less.",
+        f"--coverage {coverage:g}: {doubt.images} held-out images vouch for {most:g} at most",
+        hint=f"Give --coverage {most:g} or less.",
     )
 
 
@@ -187,10 +188,11 @@ def _least_known(doubt: Doubt | None, asked: float | None) -> tuple[float, str]:
     if wanted >= least:
         return wanted, ""
     if asked is not None:
+        possible = math.ceil(least * 1e4) / 1e4
         raise UsageError(
-            f"--unknown {asked:g}: {doubt.unknown.images} held-out images vouch for {least:.4f} at "
-            "least",
-            hint=f"Give --unknown {math.ceil(least * 1e4) / 1e4:g} or more, or 0 for none.",
+            f"--unknown {asked:g}: {doubt.unknown.images} held-out images vouch for {possible:g} "
+            "at least",
+            hint=f"Give --unknown {possible:g} or more, or 0 for none.",
         )
     return least, ""
 

@@ -19,13 +19,15 @@ from PIL import Image
 from finetune.backbones.features import BATCH
 from finetune.data import decoding, sources
 from finetune.data.archives import Found
-from finetune.deploy import predictor, stream
+from finetune.deploy import doubt, predictor, stream
+from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.deploy.stream import Answer, Shown
 from finetune.records.answers import Prediction
 from finetune.records.errors import ImageError, UsageError
 from finetune.records.events import Listener
 from finetune.records.run import RunFacts
+from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
 from finetune.storage.arrays import Array, Floats
 
@@ -59,6 +61,7 @@ class Model:
     facts: RunFacts
     device: str
     listener: Listener
+    policy: Policy
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,7 +85,7 @@ class Model:
         if top < 1:
             raise UsageError(f"top is {top}", hint="Give 1 or more.")
         return (
-            stream.prediction(answer, self.classes, self.facts.head.temperature, top)
+            stream.prediction(answer, self.policy, self.facts.head.temperature, top)
             for answer in self._answers(images)
         )
 
@@ -118,13 +121,15 @@ class Model:
         yield from stream.Answering(self._model).answers(_items(images))
 
 
-def open_run(run: Path, device: str, listener: Listener) -> Model:
+def open_run(run: Path, device: str, listener: Listener, doubts: DoubtOptions = NO_DOUBT) -> Model:
     """A run ready to answer; its network is read with the first picture.
 
     Raises:
         RunError: there is none, or it is damaged.
+        UsageError: its held-out images cannot vouch for what is asked.
     """
-    return Model(run, run_folder.load_facts(run), device, listener)
+    facts = run_folder.load_facts(run)
+    return Model(run, facts, device, listener, doubt.resolve(facts, doubts))
 
 
 def _read(row: Floats | Array | None, answer: Answer) -> Any:

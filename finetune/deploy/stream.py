@@ -17,9 +17,10 @@ from finetune.data import decoding, file_kinds, high_depth, scales
 from finetune.data.archives import Found
 from finetune.data.decoding import Pixels
 from finetune.data.opening import Content, File, Member
+from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration
-from finetune.records.answers import ClassProbability, Prediction
+from finetune.records.answers import Prediction
 from finetune.records.errors import BackboneError, ImageError, safe_name
 from finetune.storage.arrays import Array, Floats
 
@@ -43,13 +44,15 @@ class Answer:
     """What came of one picture.
 
     `logits` float64[C] are before temperature, `features` float32[D] what the classifier read; both
-    are None where the picture cannot be read, as `fault` then says. `found` is what was asked.
+    are None where the picture cannot be read, as `fault` then says. `found` is what was asked,
+    `distance` how far from the training images it is, if the model can tell.
     """
 
     found: Found | Shown
     logits: Array | None = None
     features: Floats | None = None
     fault: ImageError | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Answering:
         """
         for part in _parts(_ahead(items, self._decoded)):
             pixels = [one.pixels for one in part if one.pixels is not None]
-            rows: Iterator[tuple[Array, Floats]] = iter(())
+            rows: Iterator[tuple[Array, Floats, float | None]] = iter(())
             if pixels:
                 features = self.model.features(np.stack(pixels))
                 logits = self.model.read(features)
@@ -89,13 +92,16 @@ class Answering:
                         "a number",
                         hint="Its weights are damaged: train again.",
                     )
-                rows = zip(logits, features, strict=True)
+                far = self.model.distances(features)
+                distances = [None] * len(logits) if far is None else far.tolist()
+                rows = zip(logits, features, distances, strict=True)
             for one in part:
                 self.unseen[one.kind] += 1
                 if one.pixels is None:
                     yield Answer(one.found, fault=one.fault)
                 else:
-                    yield Answer(one.found, *next(rows))
+                    row, read, distance = next(rows)
+                    yield Answer(one.found, row, read, distance=distance)
 
     def _decoded(self, found: Found | Shown) -> _Decoded:
         model = self.model
@@ -120,18 +126,14 @@ class Answering:
         return None if isinstance(file, Member) else scales.unseen_kind(file, known)
 
 
-def prediction(
-    answer: Answer, classes: tuple[str, ...], temperature: float, top: int
-) -> Prediction:
+def prediction(answer: Answer, policy: Policy, temperature: float, top: int) -> Prediction:
     """An answer as a record: the `top` likeliest classes, or why there are none."""
     found = answer.found
     if answer.logits is None:
         told = found.fault if isinstance(found, Found) and found.fault else str(answer.fault)
         return Prediction(found.name, error=safe_name(f"{told}{_advice(found)}"))
     likely = calibration.probabilities(answer.logits[None], temperature)[0]
-    best = np.argsort(-likely, kind="stable")[:top].tolist()
-    listed = tuple(ClassProbability(classes[c], float(likely[c])) for c in best)
-    return Prediction(found.name, listed[0].label, listed[0].probability, listed)
+    return policy.prediction(found.name, likely, answer.distance, top)
 
 
 def _advice(found: Found | Shown) -> str:

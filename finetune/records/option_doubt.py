@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from finetune.records.option import Option
 
-ANSWERING = "evaluate serve"
+ANSWERING = "predict evaluate serve"
 DOUBT = (
     Option(
         name="min_confidence",

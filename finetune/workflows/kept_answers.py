@@ -121,6 +121,11 @@ class KeptAnswers:
                         f"{old.path} is {two.label} with {two.probability:.6f} there, and this "
                         f"run says {one.label} with {one.probability:.6f}"
                     )
+            if (new.standing, new.set) != (old.standing, old.set):
+                raise self._differs(
+                    f"{old.path} is {old.standing} there, its set {old.set}, and now it is "
+                    f"{new.standing}, its set {new.set}"
+                )
 
     def add(self, some: Sequence[tuple[Answer, Prediction]]) -> None:
         """Keep answers: first what belongs to them, then themselves.

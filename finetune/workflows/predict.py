@@ -13,7 +13,8 @@ from finetune.backbones import prepared
 from finetune.backbones.features import BATCH
 from finetune.data import scales, sources
 from finetune.data.archives import Found
-from finetune.deploy import answer_files, predictor, sorting, stream
+from finetune.deploy import answer_files, doubt, predictor, sorting, stream
+from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.deploy.stream import Answer, Answering
 from finetune.records.answer_files import AnswerFiles
@@ -21,6 +22,7 @@ from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError
 from finetune.records.events import Listener
 from finetune.records.run import RunFacts
+from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import listing, run_folder
 from finetune.workflows.kept_answers import KeptAnswers
 
@@ -28,7 +30,7 @@ _NAMED = 10  # unreadable pictures that are told where a file has them all
 NO_FILES = AnswerFiles()
 
 
-def run_prediction(
+def run_prediction(  # noqa: PLR0913 - what a person can ask for
     paths: Sequence[Path],
     run: Path | None,
     *,
@@ -37,6 +39,7 @@ def run_prediction(
     listener: Listener,
     files: AnswerFiles = NO_FILES,
     listed: BinaryIO | None = None,
+    doubts: DoubtOptions = NO_DOUBT,
 ) -> Iterator[Prediction]:
     """`finetune predict`: an answer or a fault for every image, in their order.
 
@@ -48,6 +51,7 @@ def run_prediction(
         listener: Hears of progress.
         files: What is written; whole once the last answer has been taken.
         listed: The list.
+        doubts: When an answer is to be unsure, unknown, or a set.
 
     Raises:
         UsageError: options do not go together, or a file cannot be written.
@@ -58,11 +62,14 @@ def run_prediction(
     prepared.require_device(device)
     place = run or listing.latest()
     facts = run_folder.load_facts(place)
+    policy = doubt.resolve(facts, doubts)
     _require(files, paths, facts)
+    for reason in policy.reasons:
+        listener.note(reason)
     total = sources.count(paths)
     many = "images" if total is None else f"{total:,} image{'s' if total != 1 else ''}"
     listener.step(f"classifying {many} with {place}")
-    work = _Work(place, facts, top, device, listener, total)
+    work = _Work(place, facts, policy, top, device, listener, total)
     tally = sources.Tally()
     return _told(work, sources.stream(paths, listed, tally), tally, files)
 
@@ -91,6 +98,7 @@ class _Work:
 
     run: Path
     facts: RunFacts
+    policy: Policy
     top: int
     device: str
     listener: Listener
@@ -107,8 +115,7 @@ class _Work:
 
     def prediction(self, answer: Answer) -> Prediction:
         """An answer as a record."""
-        classes, temperature = self.facts.classes, self.facts.head.temperature
-        return stream.prediction(answer, classes, temperature, self.top)
+        return stream.prediction(answer, self.policy, self.facts.head.temperature, self.top)
 
 
 def _told(

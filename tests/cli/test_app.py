@@ -446,7 +446,7 @@ def test_predict_writes_csv(run_cli, run_folder: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader(file.read_text().splitlines()))
     assert done.code == 0
     assert len(rows) == len(list((SAMPLE / "oak").iterdir()))
-    assert set(rows[0]) == {"path", "label", "probability", "error"}
+    assert set(rows[0]) == {"path", "label", "probability", "error", "standing", "set"}
 
 
 def test_predict_lists_as_many_classes_in_a_csv_as_asked(
@@ -461,7 +461,10 @@ def test_predict_lists_as_many_classes_in_a_csv_as_asked(
 
     head, good, bad = csv.reader(file.read_text().splitlines())
     answer = next(a for a in map(json.loads, done.out.splitlines()) if "top" in a)
-    assert head == ["path", "label", "probability", "error", "label_2", "probability_2"]
+    assert head == [
+        *("path", "label", "probability", "error", "label_2", "probability_2"),
+        *("standing", "set"),
+    ]
     assert [good[1], good[4]] == [c["label"] for c in answer["top"]]
     assert float(good[5]) == answer["top"][1]["probability"]
     assert bad[1:3] + bad[4:] == ["", "", "", ""]

@@ -57,8 +57,8 @@ def test_the_target_is_met_at_the_lowest_threshold_that_does(facts: RunFacts) ->
     ("asked", "told"),
     [
         (DoubtOptions(target_error=0.0001), "no threshold keeps it on the 200 held-out images"),
-        (DoubtOptions(coverage=0.999), "200 held-out images vouch for 0.9950 at most"),
-        (DoubtOptions(unknown=0.001), "150 held-out images vouch for 0.0066 at least"),
+        (DoubtOptions(coverage=0.999), "200 held-out images vouch for 0.995 at most"),
+        (DoubtOptions(unknown=0.001), "150 held-out images vouch for 0.0067 at least"),
         (DoubtOptions(min_confidence=0.5, target_error=0.1), "--min-confidence and"),
     ],
 )
