@@ -16,7 +16,7 @@ from finetune.heads import ridge, unknown
 from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import HeadFacts, RunResult
 from finetune.records.training import EpochRecord
-from finetune.runs import run_folder
+from finetune.runs import run_folder, run_tensors
 from finetune.workflows.train import run_training
 
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "leaves"
@@ -84,7 +84,7 @@ def small_run(path: Path, *, network: bool = True) -> Path:
         path,
         replace(kept, head=HeadFacts(("top",), 1.0)),
         RESULT,
-        tensors=run_folder.pack(tensors, weight, bias, reference=unknown.fit(seen).reference),
+        tensors=run_tensors.pack(tensors, weight, bias, reference=unknown.fit(seen).reference),
         history=HISTORY,
         splits=SPLITS,
         report="<!doctype html>",

@@ -23,7 +23,7 @@ from finetune.records.errors import FinetuneError, ImageError, RunError, first_l
 from finetune.records.events import Listener
 from finetune.records.file_names import NETWORK
 from finetune.records.run import RunFacts
-from finetune.runs import run_folder
+from finetune.runs import run_folder, run_tensors
 from finetune.storage import arrays, cache_place
 from finetune.storage.arrays import Array, Floats, Rows, View
 
@@ -228,7 +228,7 @@ def features_of_run(run: Path, facts: RunFacts, device: str, listener: Listener)
 
 def detector_of(run: Path, facts: RunFacts) -> unknown.Detector | None:
     """What tells how far pictures are from those trained on; None where the run keeps nothing."""
-    reference = run_folder.load_reference(run, facts)
+    reference = run_tensors.load_reference(run, facts)
     if reference is None or facts.doubt is None or facts.doubt.unknown is None:
         return None
     kept = facts.doubt.unknown

@@ -22,7 +22,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save as serialised
 
@@ -138,7 +137,7 @@ def save(  # noqa: PLR0913 - one parameter per file of a run
         path: Its place.
         facts: Written as `run.json`.
         result: Written as `result.json`.
-        tensors: From `pack`.
+        tensors: From `run_tensors.pack`.
         history: One record per epoch.
         splits: Which image went where.
         report: The page; None without one.
@@ -229,7 +228,7 @@ def load(path: Path) -> LoadedRun:
         for name in (name for name, t in tensors.items() if t.dtype.isbuiltin != 1):
             raise ValueError(f"numpy has no numbers of the kind of {name}")  # noqa: TRY301
     except Exception as error:  # safetensors knows kinds of tensors that numpy does not
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     weight, bias, _ = (tensors.pop(name, None) for name in (*HEAD, REFERENCE))
     count = len(facts.classes)
     if (
@@ -249,30 +248,6 @@ def load(path: Path) -> LoadedRun:
     backbone = {name.removeprefix(BODY): t for name, t in tensors.items()}
     original = backbone | changed if facts.parts else None
     return LoadedRun(path, facts, backbone, weight, bias, original)
-
-
-def load_reference(path: Path, facts: RunFacts) -> npt.NDArray[np.int8] | None:
-    """Features of training images, int8[R, D], alone; None where the run keeps none.
-
-    Raises:
-        RunError: they are not there, or not what `run.json` says.
-    """
-    kept = None if facts.doubt is None else facts.doubt.unknown
-    if kept is None:
-        return None
-    file = path / MODEL
-    try:
-        untrusted_files.check_tensors(file, path)
-        with safe_open(file, "np") as tensors:
-            found = tensors.get_tensor(REFERENCE)
-    except Exception as error:  # as in `load`
-        raise _unreadable(file, error) from error
-    if found.dtype != np.int8 or found.ndim != 2 or found.shape[1] != kept.stop - kept.start:
-        raise RunError(
-            f"{file} has no features of training images as {FACTS} says",
-            hint="The run is damaged; train again.",
-        )
-    return np.asarray(found)
 
 
 def load_facts(path: Path) -> RunFacts:
@@ -356,7 +331,7 @@ def load_history(path: Path) -> tuple[EpochRecord, ...]:
         text = untrusted_files.read(file, MOST_FACTS_BYTES, path)
         return tuple(from_json(line, EpochRecord) for line in text.splitlines())
     except (OSError, ValueError, msgspec.MsgspecError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def load_splits(path: Path) -> Splits:
@@ -367,37 +342,8 @@ def load_splits(path: Path) -> Splits:
         for sample in splits.fitting + splits.test:
             untrusted_files.check_name(sample.path)
     except ValueError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     return splits
-
-
-def pack(
-    backbone: Mapping[str, npt.NDArray[Any]],
-    weight: npt.NDArray[np.float32],
-    bias: npt.NDArray[np.float32],
-    original: Mapping[str, npt.NDArray[Any]] | None = None,
-    reference: npt.NDArray[np.int8] | None = None,
-) -> dict[str, npt.NDArray[Any]]:
-    """All tensors of a run under their names in `model.safetensors`.
-
-    Args:
-        backbone: The network's.
-        weight: The head's, float32[C,D].
-        bias: The head's, float32[C].
-        original: Of a blend, those of the network that the probe reads: what is the same in both
-            is kept once.
-        reference: Features of training images, int8[R,D]; None without.
-    """
-    # not ascontiguousarray, which turns a scalar into a vector
-    named = {f"{BODY}{name}": t.copy(order="C") for name, t in backbone.items()}
-    named |= {
-        f"{ORIGINAL}{name}": t.copy(order="C")
-        for name, t in (original or {}).items()
-        if t.tobytes() != backbone[name].tobytes()
-    }
-    if reference is not None:
-        named[REFERENCE] = reference.copy(order="C")
-    return named | dict(zip(HEAD, (weight.copy(order="C"), bias), strict=True))
 
 
 def _require_writable(path: Path) -> None:
@@ -416,10 +362,11 @@ def _record(file: Path, kind: type[T], most: int) -> T:
     try:
         return from_json(untrusted_files.read(file, most, file.parent), kind)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
-def _unreadable(file: Path, error: Exception) -> RunError:
+def unreadable(file: Path, error: Exception) -> RunError:
+    """What to tell of a file of a run that cannot be read."""
     return RunError(
         f"cannot read {file}: {cause(error)}",
         hint="The run is damaged, of another version, or not from finetune; train again.",

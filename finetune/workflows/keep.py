@@ -37,7 +37,7 @@ from finetune.records.labels import LabelIssues
 from finetune.records.material import Material
 from finetune.records.options import Options
 from finetune.records.run import RunFacts, RunResult, Stop
-from finetune.runs import places, run_folder
+from finetune.runs import places, run_folder, run_tensors
 from finetune.runs.resume import Progress
 from finetune.workflows import begin, final_test, report_material, run_facts
 from finetune.workflows.faults import BUG, ELSEWHERE, NO_NETWORK, NO_REPORT, UNCOMPARED, UNTESTED
@@ -255,7 +255,7 @@ class Keeper:
             place.path,
             facts,
             result,
-            tensors=run_folder.pack(
+            tensors=run_tensors.pack(
                 model.tensors(),
                 draft.head.weight.astype(np.float32),
                 draft.head.bias.astype(np.float32),

@@ -19,7 +19,7 @@ from finetune.records.answers import Exported
 from finetune.records.choices import Fit
 from finetune.records.dataset import Splits
 from finetune.records.run import HeadFacts
-from finetune.runs import run_folder
+from finetune.runs import run_folder, run_tensors
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def make_run(
             data_root=FACTS.data_root if root is None else str(root),
         ),
         RESULT,
-        tensors=run_folder.pack(
+        tensors=run_tensors.pack(
             {n: t.numpy() for n, t in backbone.state().items()},
             rng.normal(size=(len(CLASSES), width)).astype(np.float32),
             np.zeros(len(CLASSES), np.float32),

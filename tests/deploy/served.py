@@ -12,8 +12,9 @@ import httpx
 import uvicorn
 from helpers import SAMPLE, Recorder
 
-from finetune.deploy import http_app, predictor, serving
+from finetune.deploy import doubt, http_app, predictor, serving
 from finetune.deploy.serving import Limits
+from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
 from finetune.workflows import serve as workflow
 
@@ -22,12 +23,15 @@ LEAVES = sorted(SAMPLE.rglob("*.jpg"))[::30]
 
 @contextlib.contextmanager
 def served(
-    run: Path, limits: Limits | None = None, token: str | None = None
+    run: Path,
+    limits: Limits | None = None,
+    token: str | None = None,
+    doubts: DoubtOptions = NO_DOUBT,
 ) -> Iterator[tuple[httpx.Client, serving.Server]]:
     """A server of the run on a free port, and a client of it."""
     facts = run_folder.load_facts(run)
     model = predictor.of_run(run, facts, device="cpu", images=1, listener=Recorder())
-    server = serving.Server(model, facts.classes, limits or Limits())
+    server = serving.Server(model, doubt.resolve(facts, doubts), limits or Limits())
     place = workflow._bound("127.0.0.1", 0)
     config = uvicorn.Config(http_app.application(server, token), log_level="warning")
     process = uvicorn.Server(config)

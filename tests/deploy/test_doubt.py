@@ -18,7 +18,7 @@ from finetune.records.errors import RunError, UsageError
 from finetune.records.events import Silent
 from finetune.records.run import RunFacts
 from finetune.records.unsure import Doubt, DoubtOptions, UnknownFacts
-from finetune.runs import run_folder
+from finetune.runs import run_folder, run_tensors
 
 
 @pytest.fixture(scope="module")
@@ -204,4 +204,4 @@ def test_a_run_whose_features_are_gone_is_refused(tmp_path: Path) -> None:
     wide = replace(facts.doubt.unknown, stop=85)
 
     with pytest.raises(RunError, match="no features of training images"):
-        run_folder.load_reference(run, replace(facts, doubt=replace(facts.doubt, unknown=wide)))
+        run_tensors.load_reference(run, replace(facts, doubt=replace(facts.doubt, unknown=wide)))

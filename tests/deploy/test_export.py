@@ -27,7 +27,7 @@ from finetune.records.backbone import Preprocess
 from finetune.records.choices import Fit, Format, Interpolation
 from finetune.records.errors import ExportError, TakenError, UsageError
 from finetune.records.run import BlendPart, HeadFacts
-from finetune.runs import run_folder
+from finetune.runs import run_folder, run_tensors
 from finetune.workflows.export import run_export
 
 FITS: tuple[Fit, ...] = ("half", "squash", "center", "letterbox")
@@ -224,7 +224,7 @@ def test_a_blend_is_one_graph(tmp_path: Path, pictures: list[Path]) -> None:
             head=HeadFacts(("tuned/top", "original/root of top"), 0.7),
         ),
         RESULT,
-        tensors=run_folder.pack(
+        tensors=run_tensors.pack(
             one.backbone,
             rng.normal(size=(len(CLASSES), 2 * width)).astype(np.float32),
             np.zeros(len(CLASSES), np.float32),

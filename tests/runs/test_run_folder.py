@@ -27,7 +27,7 @@ from finetune.records.errors import DataError, RunError
 from finetune.records.metrics import WrongAnswer
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
-from finetune.runs import listing, result_file, run_folder
+from finetune.runs import listing, result_file, run_folder, run_tensors
 
 FILES = {
     "run.json",
@@ -67,7 +67,7 @@ def save(
         path,
         facts,
         RESULT,
-        tensors=run_folder.pack(*tensors()),
+        tensors=run_tensors.pack(*tensors()),
         history=HISTORY,
         splits=SPLITS,
         report="<!doctype html>± ü",
@@ -343,7 +343,7 @@ def save_result(path: Path, result: RunResult) -> RunResult:
         path,
         FACTS,
         result,
-        tensors=run_folder.pack({}, np.zeros((2, 7), np.float32), np.zeros(2, np.float32)),
+        tensors=run_tensors.pack({}, np.zeros((2, 7), np.float32), np.zeros(2, np.float32)),
         history=HISTORY,
         splits=SPLITS,
         report="",
@@ -546,7 +546,7 @@ def test_names_that_are_no_utf8_can_be_saved(tmp_path: Path) -> None:
         run,
         replace(FACTS, data_root="/d\udcff"),
         replace(RESULT, findings=(finding,)),
-        tensors=run_folder.pack(*tensors()),
+        tensors=run_tensors.pack(*tensors()),
         history=(),
         splits=SPLITS,
         report="\udcff",
