@@ -69,7 +69,7 @@ def test_every_command_lists_its_options_and_no_old_name(run_cli, command: str) 
     assert not [option.old for option in OLD if f"{option.old} " in done.out]
 
 
-@pytest.mark.parametrize("command", ["evaluate", "cache"])
+@pytest.mark.parametrize("command", ["export", "cache"])
 def test_few_options_are_one_list(run_cli, command: str) -> None:
     """A command with few options does not cut them up."""
     done = run_cli(command, "--help")
