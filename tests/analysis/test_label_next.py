@@ -20,20 +20,24 @@ def test_each_heap_of_like_images_is_suggested_once() -> None:
     """Of five heaps of different sizes five images are chosen, one of each, the largest first."""
     features = heaps(30, 8, 20, 10, 12)
 
-    groups = grouped(features, np.ones(80), 5)
+    groups = grouped(features, np.ones(80), np.ones(80), 5)
 
     assert [len(g.members) for g in groups] == [30, 20, 12, 10, 8]
     assert [g.weight for g in groups] == sorted((g.weight for g in groups), reverse=True)
 
 
-def test_the_image_in_the_middle_comes_first() -> None:
-    """A group is led by the member nearest to its mean."""
+def test_the_doubtful_image_nearest_to_the_middle_comes_first() -> None:
+    """With equal doubt a group is led by the member nearest to its mean, else by a doubtful one."""
     features = heaps(30)
+    doubt = np.where(np.arange(30) < 5, 0.6, 1e-3)
 
-    (group,) = grouped(features, np.ones(30), 1)
+    (even,) = grouped(features, np.ones(30), np.ones(30), 1)
+    (led,) = grouped(features, np.ones(30), doubt, 1)
 
     distance = np.square(features - features.mean(axis=0)).sum(axis=1)
-    assert group.members[0] == distance.argmin()
+    assert even.members[0] == distance.argmin()
+    assert sorted(led.members[:5]) == [0, 1, 2, 3, 4]
+    assert led.members[0] == distance[:5].argmin()
 
 
 def test_where_the_model_is_sure_is_not_suggested_before_where_it_is_not() -> None:
@@ -69,7 +73,7 @@ def test_fewer_images_than_wanted_are_all_suggested(images: int, count: int) -> 
     """Nothing is suggested twice, and copies leave no empty group."""
     features = np.repeat(heaps(1, 1, 1), 2, axis=0)[:images]
 
-    groups = grouped(features, np.ones(images), count)
+    groups = grouped(features, np.ones(images), np.ones(images), count)
 
     assert sorted(i for g in groups for i in g.members) == list(range(images))
     assert len(groups) <= count
