@@ -5,10 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finetune.api import check, compare, evaluate, export, load, recommend, suggest, train
+    from finetune.api import (
+        check,
+        compare,
+        evaluate,
+        explain,
+        export,
+        load,
+        recommend,
+        suggest,
+        train,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["check", "compare", "evaluate", "export", "load", "recommend", "suggest", "train"]
+__all__ = [
+    "check",
+    "compare",
+    "evaluate",
+    "explain",
+    "export",
+    "load",
+    "recommend",
+    "suggest",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The same as the commands, for Python: train, recommend, compare, check, evaluate, suggest, load.
+"""The same as the commands, for Python: train, recommend, compare, check, evaluate and so on.
 
 Records come back as the commands' `--json` has them. Nothing is printed unless a listener is given,
 and nothing of the process is changed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from finetune.deploy.model import Model
     from finetune.records.answers import Advice, Comparison, Evaluation, Exported, Health
     from finetune.records.choices import Format
+    from finetune.records.explanation import Explanation
     from finetune.records.labels import Suggestions
     from finetune.records.run import RunResult
 
@@ -192,6 +193,41 @@ def export(
         images=None if images is None else Path(images),
         int8=int8,
         max_loss=max_loss,
+        listener=listener or Silent(),
+    )
+
+
+def explain(
+    run: Place,
+    images: Place | Sequence[Place],
+    *,
+    out: Place | None = None,
+    label: str | None = None,
+    device: str = "auto",
+    listener: Listener | None = None,
+) -> list[Explanation]:
+    """Show where the evidence for a run's answers lies: a record and a PNG for each image.
+
+    Args:
+        run: Its folder.
+        images: A file, a folder, or several.
+        out: The folder of the PNGs; beside the run where None.
+        label: The class to explain; each image's answer where None.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        listener: Hears of progress.
+
+    Returns:
+        In the order of the files; `model.explain` does the same for images in memory.
+    """
+    from finetune.workflows.explain import run_explanation  # noqa: PLC0415 - when asked for
+
+    several = [images] if isinstance(images, str | os.PathLike) else images
+    return run_explanation(
+        Path(run),
+        [Path(image) for image in several],
+        out=None if out is None else Path(out),
+        label=label,
+        device=device,
         listener=listener or Silent(),
     )
 

@@ -94,7 +94,7 @@ class _Pass:
 
     def __init__(self, network: Network, image: Pixels, device: torch.device) -> None:
         self.body, self.taps = network.backbone, network.taps
-        small = joined.shrunk(image[None], network.side_px)
+        small = joined.shrunk(np.array(image)[None], network.side_px)  # of its own: torch may write
         with torch.no_grad():
             self.x = self.body.normalise(engine.to_device(small, device))
             self.rows = self.body.forward_stages(self.x)

@@ -3,79 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from finetune.data import decoding, opening, square
 from finetune.data.high_depth import Wide
-from finetune.data.opening import Content, Source
+from finetune.data.opening import File, Source
 from finetune.records.backbone import Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError, cause
 
+Picture = File | Image.Image
 Spot = tuple[float, float, float, float]  # left, upper, right, lower
 
 
 LEAST_PX, MOST_PX = 320, 640  # of the long side of what is drawn on: a person is to see it
+_ON_ITS_SIDE = frozenset(
+    {
+        *(Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE),
+        *(Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270),
+    }
+)
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A picture turned as EXIF asks, of a size to be seen, and the size that it has."""
+def size_of(picture: Picture) -> tuple[int, int]:
+    """Width and height in pixels of a file or an image, turned as EXIF asks.
 
-    image: Image.Image
-    width_px: int
-    height_px: int
+    Raises:
+        ImageError: the file cannot be opened.
+    """
+    if isinstance(picture, Image.Image):
+        return _turned(picture.size, decoding.turn_of(picture))
+
+    def work(source: Source) -> tuple[int, int]:
+        image = decoding.begun(source)
+        if isinstance(image, Wide):
+            height, width = image.numbers.shape[:2]
+            return width, height
+        return _turned(image.size, decoding.turn_of(image))
+
+    return opening.read(picture, work)
 
 
-def of_file(path: Path | Content, scales: Sequence[Scale] | None) -> Whole:
-    """The picture of a file, its long side between `LEAST_PX` and `MOST_PX`.
+def upright(picture: Picture, scales: Sequence[Scale] | None = None) -> Image.Image:
+    """A picture in RGB to draw on, turned as EXIF asks: long side `LEAST_PX` to `MOST_PX`.
 
     Args:
-        path: The file.
+        picture: The file, or an image in memory.
         scales: As for `decoding.decode`.
 
     Raises:
-        ImageError: the file cannot be decoded.
+        ImageError: it cannot be decoded.
     """
+    size = size_of(picture)
+    if isinstance(picture, Image.Image):
+        try:
+            rgb, turn = decoding.to_rgb(picture), decoding.turn_of(picture)
+        except OSError as error:  # it is opened, and not read yet
+            raise ImageError("in memory", cause(error)) from error
+    else:
 
-    def work(source: Source) -> Whole:
-        first = decoding.begun(source)
-        size = first.numbers.shape[1::-1] if isinstance(first, Wide) else first.size
-        image, rgb, _ = decoding.unpack(
-            source, MOST_PX, lambda wide: decoding.span_of(wide, scales)
-        )
-        return _whole(rgb, decoding.turn_of(image), (int(size[0]), int(size[1])))
+        def work(source: Source) -> tuple[Image.Image, Image.Transpose | None]:
+            image, rgb, _ = decoding.unpack(
+                source, MOST_PX, lambda wide: decoding.span_of(wide, scales)
+            )
+            return rgb, decoding.turn_of(image)
 
-    return opening.read(path, work)
-
-
-def of_image(image: Image.Image) -> Whole:
-    """The same of an image in memory.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    try:
-        return _whole(decoding.to_rgb(image), decoding.turn_of(image), image.size)
-    except OSError as error:  # it is opened, and not read yet
-        raise ImageError("in memory", cause(error)) from error
-
-
-def _whole(rgb: Image.Image, turn: Image.Transpose | None, size: tuple[int, int]) -> Whole:
+        rgb, turn = opening.read(picture, work)
     share = min(max(LEAST_PX, *size), MOST_PX) / max(size)
-    small = rgb.resize(
-        (max(1, round(share * size[0])), max(1, round(share * size[1]))), Image.Resampling.LANCZOS
-    )
-    if turn is None:
-        return Whole(small, *size)
-    on_its_side = turn not in (
-        *(Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM),
-        Image.Transpose.ROTATE_180,
-    )
-    return Whole(small.transpose(turn), *(size[::-1] if on_its_side else size))
+    width, height = (max(1, round(share * length)) for length in size)
+    straight = rgb if turn is None else rgb.transpose(turn)
+    return straight.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _turned(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    return size[::-1] if turn in _ON_ITS_SIDE else size
 
 
 def seen(width: float, height: float, box: Box) -> tuple[Spot, Spot]:

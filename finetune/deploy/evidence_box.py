@@ -49,7 +49,7 @@ def most(places: Array, inside: Spot) -> Box | None:
     total = found.sum()
     if not total > 0:
         return None
-    excess = np.where(picture, found / total - 1 / picture.sum(), 0.0)
+    excess = np.where(picture, found / total - 1 / picture.sum(), -1.0)
     upper, lower, left, right = _largest(excess)
     rows, columns = slice(upper, lower), slice(left, right)
     return Box(

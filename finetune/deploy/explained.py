@@ -1,54 +1,55 @@
-"""One picture explained: the record of it, and the picture with the evidence drawn on."""
+"""One picture explained: the record of it, and the evidence drawn on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import difflib
 
+import numpy as np
 from PIL import Image
 
 from finetune.data import decoding, whole_picture
-from finetune.data.opening import Content
+from finetune.data.archives import Found
 from finetune.data.whole_picture import Spot
 from finetune.deploy import evidence_box, overlay
 from finetune.deploy.explaining import Explainer
+from finetune.deploy.stream import Shown
 from finetune.heads import calibration
-from finetune.records.errors import ImageError, safe_name
+from finetune.records.backbone import Box, Preprocess
+from finetune.records.errors import ImageError, UsageError, safe_name
 from finetune.records.explanation import EvidenceBox, Explanation
 from finetune.records.run import RunFacts
+from finetune.storage.arrays import Array
 
-Source = Path | Content | Image.Image
+_LISTED = 10  # classes in a hint
 _DIGITS = 6  # of a map's numbers: a runtime gives no more
 
 
 def picture(
-    name: str, source: Source, explain: Explainer, facts: RunFacts, label: int | None = None
-) -> tuple[Explanation, Callable[[], bytes] | None]:
-    """What speaks for a class in a picture, and what draws it as a PNG; None of one with a fault.
+    item: Found | Shown, explain: Explainer, facts: RunFacts, label: int | None = None
+) -> Explanation:
+    """What speaks for a class in a picture; of one that cannot be read its fault.
 
     Args:
-        name: How it is called in the record.
-        source: Its file, or the picture itself.
+        item: The picture, with its name for people.
         explain: From `explaining.of_run`.
         facts: Of the same run.
         label: The class; None for the answer.
     """
-    about = facts.preprocess
+    about, name = facts.preprocess, item.name
+    if isinstance(item, Found) and item.file is None:
+        return Explanation(path=name, error=item.fault)
     try:
+        source = _source(item)
         if isinstance(source, Image.Image):
             pixels = decoding.square_of(source, about.side_px, about.box)
-            whole = whole_picture.of_image(source)
         else:
             pixels = decoding.decode(source, about.side_px, about.scales, about.box)
-            whole = whole_picture.of_file(source, about.scales)
+        size = whole_picture.size_of(source)
     except ImageError as fault:
-        return Explanation(path=name, error=safe_name(fault.message)), None
+        return Explanation(path=name, error=safe_name(fault.message))
     found = explain(pixels, label)
     likely = calibration.probabilities(found.logits[None], 1.0)[0]
-    part, inside = whole_picture.seen(*whole.image.size, about.box)
-    box = evidence_box.most(found.places, inside)
-    spot = None if box is None else _placed(box.spot, part, inside)
-    record = Explanation(
+    return Explanation(
         path=name,
         answer=facts.classes[int(found.logits.argmax())],
         label=facts.classes[found.label],
@@ -56,11 +57,70 @@ def picture(
         method=found.method,
         logit=float(found.logits[found.label]),
         bias=float(found.bias),
-        size=(whole.width_px, whole.height_px),
-        box=None if box is None or spot is None else _in_pixels(box, spot, whole),
+        size=size,
+        box=_box(found.places, size, about.box),
         map=tuple(tuple(round(float(v), _DIGITS) for v in row) for row in found.places),
     )
-    return record, lambda: overlay.drawn(whole.image, found.places, part, inside, spot)
+
+
+def drawn(record: Explanation, item: Found | Shown, about: Preprocess) -> bytes:
+    """A PNG of a picture with the evidence and its box drawn on.
+
+    Args:
+        record: From `picture`; one without a fault.
+        item: As for `picture`.
+        about: How pictures become the network's input.
+
+    Raises:
+        ImageError: the picture cannot be read any more.
+    """
+    assert record.size is not None  # as there is no fault
+    image = whole_picture.upright(_source(item), about.scales)
+    part, inside = whole_picture.seen(*image.size, about.box)
+    x, y = image.width / record.size[0], image.height / record.size[1]
+    box = record.box
+    edges = None if box is None else (x * box.left, y * box.upper, x * box.right, y * box.lower)
+    return overlay.drawn(image, np.array(record.map), part, inside, edges)
+
+
+def number(label: str, facts: RunFacts) -> int:
+    """The class of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if label in facts.classes:
+        return facts.classes.index(label)
+    close = difflib.get_close_matches(label, facts.classes, 1)
+    there = ", ".join(facts.classes[:_LISTED]) + (" …" if len(facts.classes) > _LISTED else "")
+    raise UsageError(
+        f"the run has no class {label}",
+        hint=f"Is '{close[0]}' meant?" if close else f"Give one of {there}.",
+    )
+
+
+def _source(item: Found | Shown) -> whole_picture.Picture:
+    if isinstance(item, Shown):
+        return item.image
+    assert item.file is not None  # its fault was told
+    return item.file
+
+
+def _box(places: Array, size: tuple[int, int], box: Box) -> EvidenceBox | None:
+    """The box with most of the evidence, in pixels of the picture."""
+    part, inside = whole_picture.seen(*size, box)
+    found = evidence_box.most(places, inside)
+    if found is None:
+        return None
+    left, upper, right, lower = _placed(found.spot, part, inside)
+    return EvidenceBox(
+        left=round(left),
+        upper=round(upper),
+        right=round(right),
+        lower=round(lower),
+        share=found.share,
+        area=found.area,
+    )
 
 
 def _placed(spot: Spot, part: Spot, inside: Spot) -> Spot:
@@ -72,16 +132,3 @@ def _placed(spot: Spot, part: Spot, inside: Spot) -> Spot:
         return part[axis] + at * (part[axis + 2] - part[axis])
 
     return along(spot[0], 0), along(spot[1], 1), along(spot[2], 0), along(spot[3], 1)
-
-
-def _in_pixels(box: evidence_box.Box, spot: Spot, whole: whole_picture.Whole) -> EvidenceBox:
-    """The record of a box, in pixels of the picture's own size."""
-    x, y = whole.width_px / whole.image.width, whole.height_px / whole.image.height
-    return EvidenceBox(
-        left=round(x * spot[0]),
-        upper=round(y * spot[1]),
-        right=round(x * spot[2]),
-        lower=round(y * spot[3]),
-        share=box.share,
-        area=box.area,
-    )

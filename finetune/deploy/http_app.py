@@ -20,7 +20,8 @@ from finetune.records.errors import printable
 FIELD = "image"
 # The page loads nothing from elsewhere and may ask nobody but this server.
 _POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob:; "
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _BODY = {
@@ -91,10 +92,11 @@ def application(server: Server, token: str | None = None, *, local: bool = True)
         return HTMLResponse(_page("docs.html"), headers={"Content-Security-Policy": _POLICY})
 
     @app.post("/predict", openapi_extra=_BODY)
-    async def predict(request: Request) -> Any:
+    async def predict(request: Request, heat: str = "false") -> Any:
         try:
+            drawn = _yes("heat", heat)
             files = await _files(request, server.limits)
-            return {"predictions": await server.predictions(files)}
+            return {"predictions": await server.predictions(files, heat=drawn)}
         except RefusedError as refusal:
             told = {"error": refusal.text, "hint": refusal.hint}
             return JSONResponse(told, refusal.code)
@@ -104,6 +106,13 @@ def application(server: Server, token: str | None = None, *, local: bool = True)
 
 def _page(name: str) -> str:
     return resources.files("finetune.deploy").joinpath(name).read_text("utf-8")
+
+
+def _yes(name: str, value: str) -> bool:
+    """A parameter that is true or false."""
+    if value not in ("true", "false"):
+        raise RefusedError(400, f"{name} is {value}", f"Give {name}=true, or leave it out.")
+    return value == "true"
 
 
 def _admit(request: Request, limits: Limits, token: str | None, *, local: bool) -> None:

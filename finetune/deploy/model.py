@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +19,15 @@ from PIL import Image
 from finetune.backbones.features import BATCH
 from finetune.data import decoding, sources
 from finetune.data.archives import Found
-from finetune.deploy import doubt, predictor, stream
+from finetune.deploy import doubt, explained, explaining, predictor, stream
 from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.deploy.stream import Answer, Shown
 from finetune.records.answers import Prediction
+from finetune.records.backbone import Preprocess
 from finetune.records.errors import ImageError, UsageError
 from finetune.records.events import Listener
+from finetune.records.explanation import Explanation
 from finetune.records.run import RunFacts
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
@@ -46,6 +48,39 @@ class Predictions(list[Prediction]):
             for number, p in enumerate(self)
         )
         return f"<table>{rows}</table>"
+
+
+class Explanations(list[Explanation]):
+    """Heat maps in the order of the pictures; a notebook shows them drawn on these."""
+
+    def __init__(
+        self, rows: Iterable[Explanation], items: Sequence[Found | Shown], about: Preprocess
+    ) -> None:
+        super().__init__(rows)
+        self._items, self._about = items, about
+
+    def drawn(self, number: int) -> Image.Image:
+        """A picture with its heat map and the box with most of the evidence.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        record = self[number]
+        if record.error is not None:
+            raise ImageError(record.path, record.error)
+        return Image.open(io.BytesIO(explained.drawn(record, self._items[number], self._about)))
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for number, e in enumerate(self[:_THUMBS]):
+            shown = "" if e.error else _inline(self.drawn(number))
+            likely = "" if e.probability is None else f"{e.probability:.1%}"
+            told = html.escape(e.label or e.error or "")
+            rows.append(
+                f"<tr><td>{shown}</td><td>{html.escape(e.path)}</td><td><b>{told}</b></td>"
+                f"<td>{likely}</td></tr>"
+            )
+        return f"<table>{''.join(rows)}</table>"
 
 
 @dataclass(frozen=True)
@@ -106,6 +141,29 @@ class Model:
         found = stream.Answering(self._featured).answers(_items(images))
         rows = [_read(answer.features, answer) for answer in found]
         return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+
+    def explain(
+        self, images: Picture | Iterable[Picture], *, label: str | None = None
+    ) -> Explanations:
+        """Where the evidence for an answer lies in each picture; one with a fault has its error.
+
+        Args:
+            images: The pictures.
+            label: The class to explain; each picture's answer where None.
+
+        Raises:
+            UsageError: no such class, or something that is no picture.
+        """
+        number = None if label is None else explained.number(label, self.facts)
+        rows, items = [], []
+        for item in _items(images):
+            rows.append(explained.picture(item, self._explainer, self.facts, number))
+            items.append(item)
+        return Explanations(rows, items, self.facts.preprocess)
+
+    @cached_property
+    def _explainer(self) -> explaining.Explainer:
+        return explaining.of_run(self.run, self.facts, self.device, self.listener)
 
     @cached_property
     def _model(self) -> Predictor:
@@ -182,7 +240,11 @@ def _thumb(path: str) -> str:
     except ImageError:
         return ""
     assert thumb is not None  # one was asked for
+    return _inline(Image.fromarray(thumb), _THUMB_PX)
+
+
+def _inline(image: Image.Image, width: int | None = None) -> str:
     content = io.BytesIO()
-    Image.fromarray(thumb).save(content, "WEBP")
+    image.save(content, "WEBP")
     data = base64.b64encode(content.getvalue()).decode()
-    return f"<img src='data:image/webp;base64,{data}' width='{_THUMB_PX}'>"
+    return f"<img src='data:image/webp;base64,{data}' width='{width or image.width}'>"

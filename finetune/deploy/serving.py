@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +17,16 @@ from typing import Any
 import numpy as np
 
 from finetune.data import decoding
-from finetune.data.opening import Content
+from finetune.data.archives import Found
+from finetune.data.opening import Content, Member
+from finetune.deploy import explained
 from finetune.deploy.doubt import Policy
+from finetune.deploy.explaining import Explainer
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration
 from finetune.records.codec import to_builtins
-from finetune.records.errors import FinetuneError, printable
+from finetune.records.errors import FinetuneError, first_line, printable
+from finetune.records.run import RunFacts
 from finetune.storage.arrays import Array
 
 _Row = tuple[Array, float | None]  # logits float64[C], distance from the training images
@@ -94,11 +100,61 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
+class _MissingError(Exception):
+    """No heat maps can be had here, and why."""
+
+
+class Heat:
+    """Heat maps of one run; its second network is read with the first of them."""
+
+    def __init__(self, facts: RunFacts, load: Callable[[], Explainer]) -> None:
+        """Read nothing yet.
+
+        Args:
+            facts: Of the run.
+            load: Gives what explains it without torch.
+        """
+        self._facts, self._load = facts, load
+        self._made: Explainer | None = None
+        self._lock = threading.Lock()  # a network answers one at a time
+
+    def of(self, name: str, content: bytes, label: int) -> dict[str, Any]:
+        """A picture's heat map for a class: a PNG as a data URL, the box with most, the method.
+
+        Or an `error` alone: of a run that cannot be explained without torch.
+        """
+        item = Found(name, Member(name, lambda: content))
+
+        def explain(pixels: decoding.Pixels, wanted: int | None) -> Any:
+            with self._lock:
+                return self._ready()(pixels, wanted)
+
+        try:
+            record = explained.picture(item, explain, self._facts, label)
+        except _MissingError as error:
+            return {"error": printable(str(error))}
+        if record.error is not None:
+            return {"error": record.error}
+        png = base64.b64encode(explained.drawn(record, item, self._facts.preprocess)).decode()
+        told = to_builtins(record)
+        kept = {key: told[key] for key in ("method", "box", "size", "map")}
+        return {"image": f"data:image/png;base64,{png}", **kept}
+
+    def _ready(self) -> Explainer:
+        if self._made is None:
+            try:
+                self._made = self._load()
+            except Exception as error:  # no pooled features, no OpenVINO, one too old
+                text = f"no heat maps of this run without torch: {first_line(error)}"
+                raise _MissingError(f"{text}; finetune explain has them") from error
+        return self._made
+
+
 class Server:
     """Decodes in threads, hands pictures that wait together to the network as one batch."""
 
-    def __init__(self, model: Predictor, policy: Policy, limits: Limits) -> None:
-        self.model, self.policy, self.limits = model, policy, limits
+    def __init__(self, model: Predictor, policy: Policy, limits: Limits, heat: Heat) -> None:
+        self.model, self.policy, self.limits, self.heat = model, policy, limits, heat
         self.metrics = Metrics()
         self._queue: asyncio.Queue[tuple[decoding.Pixels, asyncio.Future[_Row]]]
 
@@ -113,22 +169,39 @@ class Server:
             finally:
                 task.cancel()
 
-    async def predictions(self, files: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
+    async def predictions(
+        self, files: list[tuple[str, bytes]], *, heat: bool = False
+    ) -> list[dict[str, Any]]:
         """An answer for each file, in their order.
+
+        Args:
+            files: Names and bytes.
+            heat: With a heat map of each answer.
 
         Raises:
             RefusedError: a file that cannot be read, or no answer in time.
         """
+        maps: list[dict[str, Any]] = [{} for _ in files]
         try:
             async with asyncio.timeout(self.limits.seconds):
                 rows = await asyncio.gather(*(self._answer(*file) for file in files))
+                if heat:
+                    wanted = zip(files, rows, strict=True)
+                    maps = await asyncio.gather(
+                        *(self._heat(*file, row[0]) for file, row in wanted)
+                    )
         except TimeoutError as error:
             text = f"no answer within {self.limits.seconds:g} s"
             raise RefusedError(503, text, "Send fewer pictures at once, or later.") from error
         except FinetuneError as error:
             raise RefusedError(400, error.message, error.hint) from error
         self.metrics.images += len(rows)
-        return [self._told(*row) for row in rows]
+        return [{**self._told(*row), **drawn} for row, drawn in zip(rows, maps, strict=True)]
+
+    async def _heat(self, name: str, content: bytes, row: Array) -> dict[str, Any]:
+        label, loop = int(row.argmax()), asyncio.get_running_loop()
+        made = await loop.run_in_executor(self._decoders, self.heat.of, name, content, label)
+        return {"heat": made}
 
     async def _answer(self, name: str, content: bytes) -> _Row:
         model, loop = self.model, asyncio.get_running_loop()

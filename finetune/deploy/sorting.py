@@ -81,11 +81,12 @@ class Sorter:
         )
 
 
-def require(folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
+def require(flag: str, folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
     """Refuse a folder that is, holds, or lies in what is to be classified.
 
     Args:
-        folder: Where to sort into.
+        flag: The option that names it: `--sort-into`.
+        folder: Where to write.
         inputs: What is to be classified.
         data: The images that the run was trained on; None where they are not known.
 
@@ -95,17 +96,17 @@ def require(folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
     real = Path(os.path.realpath(folder))
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(
-            f"--sort-into {folder} is a file, not a folder", hint="Give a folder, or a new name."
+            f"{flag} {folder} is a file, not a folder", hint="Give a folder, or a new name."
         )
     for given in [*inputs, *([] if data is None else [data])]:
         if given.is_dir() and lies_in_data(real, given):
             raise UsageError(
-                f"--sort-into {folder} lies in {given}, whose images are only read",
+                f"{flag} {folder} lies in {given}, whose images are only read",
                 hint="Give a folder elsewhere.",
             )
         if Path(os.path.realpath(given)).is_relative_to(real) and os.path.lexists(given):
             raise UsageError(
-                f"{given} lies in --sort-into {folder}: what is sorted would be mixed with it",
+                f"{given} lies in {flag} {folder}: what is written would be mixed with it",
                 hint="Give a new folder.",
             )
 

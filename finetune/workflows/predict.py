@@ -89,7 +89,8 @@ def _require(files: AnswerFiles, paths: Sequence[Path], facts: RunFacts) -> None
         answer_files.require_parquet()
     if files.sort_into is not None:
         data = Path(facts.data_root) if facts.data_root else None
-        sorting.require(files.sort_into, [p for p in paths if str(p) != sources.LIST], data)
+        given = [p for p in paths if str(p) != sources.LIST]
+        sorting.require("--sort-into", files.sort_into, given, data)
 
 
 @dataclass(frozen=True)

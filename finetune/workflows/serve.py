@@ -8,9 +8,11 @@ import socket
 from pathlib import Path
 
 from finetune.backbones import inference
-from finetune.deploy import doubt, predictor, serving
-from finetune.records.errors import ServeError, UsageError, cause
+from finetune.deploy import doubt, explaining, predictor, serving
+from finetune.records.errors import RunError, ServeError, UsageError, cause
 from finetune.records.events import Listener
+from finetune.records.file_names import NETWORK
+from finetune.records.run import RunFacts
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
 
@@ -60,7 +62,7 @@ def run_serve(
     listener.step(f"reading {run}")
     model = predictor.of_run(run, facts, device="cpu", images=1, listener=listener)
     model.logits(inference.noise(model.side_px, 1))  # the first answer is slow: not the user's
-    server = serving.Server(model, policy, serving.Limits())
+    server = serving.Server(model, policy, serving.Limits(), heat_of(run, facts))
     place = _bound(host, port)
     import uvicorn  # noqa: PLC0415 - optional, as what it runs
 
@@ -71,6 +73,18 @@ def run_serve(
     name = f"[{host}]" if ":" in host else host
     listener.note(f"answering at http://{name}:{place.getsockname()[1]}; Ctrl-C ends it")
     uvicorn.Server(config).run(sockets=[place])
+
+
+def heat_of(run: Path, facts: RunFacts) -> serving.Heat:
+    """What draws heat maps of a run, torch-free; it is read when the first is asked for."""
+
+    def load() -> explaining.Explainer:
+        network = run_folder.load_network(run, facts)
+        if network is None:
+            raise RunError(f"no {NETWORK[0]} in {run}", hint="Train again.")
+        return explaining.of_graph(network, facts)
+
+    return serving.Heat(facts, load)
 
 
 def _bound(host: str, port: int) -> socket.socket:

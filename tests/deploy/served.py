@@ -31,7 +31,8 @@ def served(
     """A server of the run on a free port, and a client of it."""
     facts = run_folder.load_facts(run)
     model = predictor.of_run(run, facts, device="cpu", images=1, listener=Recorder())
-    server = serving.Server(model, doubt.resolve(facts, doubts), limits or Limits())
+    policy = doubt.resolve(facts, doubts)
+    server = serving.Server(model, policy, limits or Limits(), workflow.heat_of(run, facts))
     place = workflow._bound("127.0.0.1", 0)
     config = uvicorn.Config(http_app.application(server, token), log_level="warning")
     process = uvicorn.Server(config)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import re
 import signal
 import subprocess
@@ -14,11 +16,13 @@ from pathlib import Path
 import httpx
 import pytest
 from helpers import Recorder, small_run
+from PIL import Image
 from served import LEAVES, fields, served
 
 import finetune
 from finetune.deploy.serving import Limits
 from finetune.records.errors import ServeError, UsageError
+from finetune.records.run import RunResult
 from finetune.workflows import serve as workflow
 
 
@@ -123,6 +127,30 @@ def test_limits_hold(run: Path) -> None:
     assert many.status_code == 400
     assert "more than 3 files" in many.json()["error"]
     assert (late.status_code, "no answer within" in late.json()["error"]) == (503, True)
+
+
+def test_heat_maps_are_there_when_asked_for(
+    client: httpx.Client, leaves_run: tuple[RunResult, Path]
+) -> None:
+    """A PNG for each picture beside the same answer, or why not where torch would be needed."""
+    _, run = leaves_run
+    with served(run) as (other, _):
+        plain = other.post("/predict", files=fields(*LEAVES[:2])).json()["predictions"]
+        told = other.post("/predict?heat=true", files=fields(*LEAVES[:2])).json()["predictions"]
+        bad = other.post("/predict?heat=maybe", files=fields(LEAVES[0]))
+    missing = client.post("/predict?heat=true", files=fields(LEAVES[0]))
+
+    for answer, one in zip(plain, told, strict=True):
+        heat = one.pop("heat")
+        assert one == answer
+        content = base64.b64decode(heat["image"].removeprefix("data:image/png;base64,"))
+        assert max(Image.open(io.BytesIO(content)).size) == 320
+        assert (heat["method"], len(heat["map"])) == ("cam", 7)
+        assert heat["box"]["share"] > heat["box"]["area"]
+    assert "heat" not in plain[0]
+    assert bad.status_code == 400
+    assert missing.status_code == 200
+    assert "without torch" in missing.json()["predictions"][0]["heat"]["error"]
 
 
 def test_requests_at_once_share_batches(run: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from served import LEAVES, fields, served
 
 import finetune
+from finetune.records.run import RunResult
 
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "TGA", "ICO")
 # Drops files on an element, as from a file manager.
@@ -70,8 +71,32 @@ def test_a_dropped_picture_shows_its_classes(
         assert visit.overflow_px() <= 0
         assert visit.faults() == []
         assert visit.complaints == []
-        assert any(address.endswith("/predict") for address in visit.asked)
+        assert any(address.endswith("/predict?heat=true") for address in visit.asked)
         assert [address for address in visit.asked if not address.startswith(own)] == []
+
+
+@pytest.mark.parametrize("width", chromium.WIDTHS)
+def test_a_dropped_picture_shows_its_heat_map(
+    browser: Any, leaves_run: tuple[RunResult, Path], width: int
+) -> None:
+    """Beside the picture, with words for those who do not see it; nothing of it is fetched."""
+    _, run = leaves_run
+    with (
+        served(run) as (client, _),
+        chromium.visiting(browser, str(client.base_url), width=width) as visit,
+    ):
+        dropped(visit, ("leaf.jpg", "image/jpeg", LEAVES[0].read_bytes()))
+        answer = visit.page.locator("#answers .answer").first
+        heat = answer.locator("img.heat")
+        heat.wait_for(timeout=20_000)
+
+        assert heat.evaluate("image => image.decode().then(() => image.naturalWidth)") == 320
+        label = answer.locator("h2").inner_text().split(" (")[0]
+        assert label in (heat.get_attribute("alt") or "")
+        assert "% of it lies in the frame" in answer.inner_text()
+        assert visit.overflow_px() <= 0
+        assert visit.faults() == []
+        assert visit.complaints == []
 
 
 def test_a_chosen_file_and_a_bad_one_each_get_their_answer(
