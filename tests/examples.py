@@ -58,10 +58,12 @@ from finetune.records.material import (
     Answered,
     CloseCall,
     ExpectedError,
+    HeatMap,
     ImageMap,
     MapPoint,
     Material,
     Reliability,
+    SureAnswer,
 )
 from finetune.records.metrics import (
     AtShares,
@@ -444,6 +446,11 @@ MATERIAL = Material(
             second_probability=0.4375,
         ),
     ),
+    sure=(SureAnswer(path="ash/8.png", truth="ash", probability=0.9375),),
+    heat_maps=(
+        HeatMap(path="ash/8.png", truth="ash", answer="ash", places=((0.5, -0.25), (1.0, 0.0))),
+        HeatMap(path="ash/7.png", truth="ash", answer="bäy & co", places=((1.0, 0.0),) * 2),
+    ),
     image_map=ImageMap(
         points=(
             MapPoint(path="ash/1.png", x=-0.5, y=0.25, label=0, answer=0),
@@ -584,6 +591,8 @@ EXAMPLES: tuple[Any, ...] = (
     MATERIAL.reliability[0],
     MATERIAL.answered[0],
     *MATERIAL.close,
+    *MATERIAL.sure,
+    MATERIAL.heat_maps[0],
     MATERIAL.image_map.points[0],
     MATERIAL.image_map,
     MATERIAL,

@@ -316,6 +316,7 @@ def report(asked: Asked) -> None:
             asked.run,
             None if out is None else Path(out),
             no_images=asked.no_images,
+            full=asked.full,
             listener=listener,
         )
     after.answer(found, render_export.show_report, json=asked.json)

@@ -57,6 +57,7 @@ class Asked:
     robustness: bool = False
     labels: bool = False
     no_images: bool = False
+    full: bool = False
     top: int | None = None
     class_name: str | None = None
     csv_file: Path | None = None

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from finetune.metrics import classification
 from finetune.records.errors import safe_name
-from finetune.records.material import Answered, CloseCall, Reliability
+from finetune.records.material import Answered, CloseCall, Reliability, SureAnswer
 
 Array = npt.NDArray[np.float64]
 BINS = 10
@@ -97,4 +97,34 @@ def close_calls(
             second_probability=float(likely[i, 1]),
         )
         for i in found.tolist()
+    )
+
+
+def surest(
+    probabilities: Array,
+    labels: npt.NDArray[np.int64],
+    paths: Sequence[str],
+    classes: Sequence[str],
+    most: int,
+) -> tuple[SureAnswer, ...]:
+    """The right answers that are surest, one of each class before a second of any.
+
+    Args:
+        probabilities: As for `close_calls`, like the others.
+        labels: As there.
+        paths: As there.
+        classes: As there.
+        most: How many.
+    """
+    sure = probabilities[np.arange(len(labels)), labels]
+    right = np.flatnonzero(probabilities.argmax(axis=1) == labels)
+    turns: dict[int, int] = {}
+    ranked = []
+    for i in right[np.argsort(-sure[right], kind="stable")].tolist():
+        label = int(labels[i])
+        turns[label] = turns.get(label, 0) + 1
+        ranked.append((turns[label], -float(sure[i]), i))
+    return tuple(
+        SureAnswer(path=safe_name(paths[i]), truth=classes[labels[i]], probability=-less)
+        for _, less, i in sorted(ranked)[:most]
     )

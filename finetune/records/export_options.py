@@ -1,4 +1,4 @@
-"""The rows of the option table for what leaves the house: exports and answers over HTTP."""
+"""The rows of the option table for what leaves the house: exports, answers over HTTP, reports."""
 
 from __future__ import annotations
 
@@ -58,5 +58,17 @@ EXPORT = (
         metavar="TEXT",
         unset="FINETUNE_TOKEN of the environment, else none",
         help="What requests must bear.",
+    ),
+    Option(
+        name="no_images",
+        kind="flag",
+        commands="train report",
+        help="Make the report without pictures, to be mailed.",
+    ),
+    Option(
+        name="full",
+        kind="flag",
+        commands="report",
+        help="Measure robustness and draw heat maps, too, and keep both in the run.",
     ),
 )

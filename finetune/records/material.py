@@ -61,6 +61,28 @@ class CloseCall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SureAnswer:
+    """A test image that was rightly answered, with the `probability` of its class."""
+
+    path: str
+    truth: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """Where the evidence for an answer lies in a test image.
+
+    `places` has it for each place of the square that the network sees, row by row.
+    """
+
+    path: str
+    truth: str
+    answer: str
+    places: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MapPoint:
     """An image on the map: its place, and the numbers of its class and of what it is taken for."""
 
@@ -84,9 +106,9 @@ class ImageMap:
 class Material:
     """What a report shows beside `result.json`.
 
-    `expected` goes on from the learning curve of `profile`. `reliability`, `answered`, `close` and
-    `robustness` are of the test images, `image_map` of the images to learn from; what was not
-    measured is empty or None.
+    `expected` goes on from the learning curve of `profile`, `image_map` is of the images to learn
+    from, all else of the test images; `sure` are the surest right answers, of each class in turn.
+    What was not measured is empty or None.
     """
 
     profile: DatasetProfile
@@ -94,5 +116,7 @@ class Material:
     reliability: tuple[Reliability, ...] = ()
     answered: tuple[Answered, ...] = ()
     close: tuple[CloseCall, ...] = ()
+    sure: tuple[SureAnswer, ...] = ()
     image_map: ImageMap | None = None
+    heat_maps: tuple[HeatMap, ...] = ()
     robustness: tuple[Fall, ...] = ()

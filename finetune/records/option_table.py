@@ -265,12 +265,6 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="Where to write: the folder of a run or of heat maps, an export, a report.",
         ),
         Option(
-            name="no_images",
-            kind="flag",
-            commands=f"{TRAIN} report",
-            help="Make the report without pictures, to be mailed.",
-        ),
-        Option(
             name="run",
             kind="folder",
             commands="predict evaluate",

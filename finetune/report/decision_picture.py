@@ -59,10 +59,10 @@ def picture(profile: DatasetProfile, advice: Recommendation) -> Html:
         *[_known(one, x, y) for one in KNOWN_SETS],
         charts.box(x(place) - 6, y(images) - 6, 12, 12, "self", f"this data set: {images} images"),
         charts.words(
-            x(place) + (-10 if place < -1 else 10),
+            x(place) + (-10 if place < 0 else 10),
             y(images) + 4,
             f"this data set: {images:,} images",
-            "end" if place < -1 else "start",
+            "end" if place < 0 else "start",
             "strong halo",
         ),
     )

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 
 from finetune.metrics import mistakes, verdict
 from finetune.records.dataset import Finding
-from finetune.records.material import Material
+from finetune.records.labels import LabelIssues, SuspectLabel
+from finetune.records.material import HeatMap, Material
 from finetune.records.metrics import WrongAnswer
 from finetune.records.run import RunResult
 from finetune.report import summary
 from finetune.report.answers import MATRIX_CLASSES, pair_name
-from finetune.report.markup import Html, joined, paragraph, shown_of, table, tag, text
+from finetune.report.markup import Html, cut, joined, paragraph, shown_of, table, tag, text
 
 CONFIDENT = 18  # most confident mistakes
+SUSPECTS, NEIGHBORS = 12, 2
 PER_PAIR, IN_PAIRS = 8, 96
 PER_FINDING = 6
 LISTED = 200  # wrong answers by name
@@ -26,6 +28,8 @@ def wanted(result: RunResult, material: Material) -> list[str]:
     """The pictures that are shown where they can be had, the most important first."""
     found = [e.path for e in result.errors[:CONFIDENT]]
     found += [c.path for c in material.close]
+    for suspect in _suspects(result.labels):
+        found += [suspect.path, *suspect.neighbors[:NEIGHBORS]]
     found += [path for f in findings(result) for path in f.paths[:PER_FINDING]]
     return found + [e.path for some in by_pair(result).values() for e in some]
 
@@ -58,10 +62,12 @@ class Pictures:
 
     Args:
         found: WebP by path.
+        letter: What their names in the page begin with.
     """
 
-    def __init__(self, found: Mapping[str, bytes]) -> None:
+    def __init__(self, found: Mapping[str, bytes], letter: str = "p") -> None:
         self._found = found
+        self._letter = letter
         self._used: dict[str, int] = {}
 
     def show(self, path: str, words: str, marked: str = "") -> Html:
@@ -78,7 +84,7 @@ class Pictures:
         number = self._used.setdefault(path, len(self._used))
         drawn = Html(
             f'<svg viewBox="0 0 112 112" role="img" aria-label="{text(path)}">'
-            f'<use href="#p{number}"/></svg>'
+            f'<use href="#{self._letter}{number}"/></svg>'
         )
         return tag("figure", joined(drawn, caption), kind=f"thumb {marked}".strip())
 
@@ -87,8 +93,9 @@ class Pictures:
         if not self._used:
             return Html("")
         stored = "".join(
-            f'<symbol id="p{number}" viewBox="0 0 112 112"><image width="112" height="112" '
-            f'href="data:image/webp;base64,{base64.b64encode(self._found[path]).decode()}"/>'
+            f'<symbol id="{self._letter}{number}" viewBox="0 0 112 112">'
+            '<image width="112" height="112" href="data:image/webp;base64,'
+            f'{base64.b64encode(self._found[path]).decode()}"/>'
             "</symbol>"
             for path, number in self._used.items()
         )
@@ -123,14 +130,72 @@ def close(material: Material, pictures: Pictures) -> Html:
             [
                 pictures.show(
                     c.path,
-                    f"{c.answer} {c.probability:.0%} or {c.second} {c.second_probability:.0%}; "
-                    f"it is {c.truth}",
+                    f"{cut(c.answer)} {c.probability:.0%} or {cut(c.second)} "
+                    f"{c.second_probability:.0%}; it is {cut(c.truth)}",
                     "" if c.answer == c.truth else "wrong",
                 )
                 for c in material.close
             ]
         ),
     )
+
+
+def suspects(result: RunResult, pictures: Pictures) -> Html:
+    """The labels that the other images contradict, with images that bear the suggested one."""
+    some = _suspects(result.labels)
+    if result.labels is None or not some:
+        return Html("")
+    groups = []
+    for one in some:
+        said = (
+            f"labelled {cut(one.given)} ({one.given_probability:.0%}), perhaps "
+            f"{cut(one.suggested)} ({one.suggested_probability:.0%})"
+        )
+        near = [
+            pictures.show(path, f"similar, labelled {cut(one.suggested)}")
+            for path in one.neighbors[:NEIGHBORS]
+        ]
+        groups.append(tag("div", joined(pictures.show(one.path, said, "wrong"), *near), kind="row"))
+    return joined(
+        tag("h3", "Suspect labels"),
+        paragraph(result.labels.text, "soft"),
+        tag("div", joined(*groups), kind="pairs"),
+        shown_of(len(some), result.labels.found, "suspects", "finetune check DIR --labels has all"),
+        paragraph("Nothing was relabelled. Correct what is wrong and train again."),
+    )
+
+
+def heat_maps(material: Material, overlays: Pictures) -> Html:
+    """Where the evidence for right and wrong answers lies."""
+    wrong = [m for m in material.heat_maps if m.truth != m.answer]
+    right = [m for m in material.heat_maps if m.truth == m.answer]
+    parts = []
+    for name, some in (("Wrong answers", wrong), ("Right answers", right)):
+        if some:
+            shown = [overlays.show(m.path, _explained(m), _mark(m)) for m in some]
+            parts.append(joined(tag("h3", name), _row(shown)))
+    if not parts:
+        return Html("")
+    told = (
+        "The lighter, the more a place speaks for the answer. Evidence beside the subject, on the "
+        "background, a border or a label, means that the model has learnt something else. "
+        "finetune explain does this for any image."
+    )
+    return joined(paragraph(told, "soft"), *parts)
+
+
+def _explained(one: HeatMap) -> str:
+    if one.truth == one.answer:
+        return cut(one.truth)
+    return f"{cut(one.truth)} taken for {cut(one.answer)}"
+
+
+def _mark(one: HeatMap) -> str:
+    return "" if one.truth == one.answer else "wrong"
+
+
+def _suspects(found: LabelIssues | None) -> tuple[SuspectLabel, ...]:
+    return () if found is None else found.suspects[:SUSPECTS]
 
 
 def pairs(result: RunResult, pictures: Pictures) -> Html:
@@ -192,7 +257,7 @@ def of_findings(result: RunResult, pictures: Pictures) -> Html:
 
 
 def _wrong(error: WrongAnswer) -> str:
-    return f"{error.truth} taken for {error.answer}, {error.probability:.0%} sure"
+    return f"{cut(error.truth)} taken for {cut(error.answer)}, {error.probability:.0%} sure"
 
 
 def _row(figures: Sequence[Html]) -> Html:

@@ -52,6 +52,7 @@ def to_html(
     history: Sequence[EpochRecord],
     actions: Actions,
     pictures: Mapping[str, bytes],
+    overlays: Mapping[str, bytes] | None = None,
 ) -> str:
     """The report of one run, of at most `MOST_BYTES` unless its texts alone are longer.
 
@@ -62,10 +63,13 @@ def to_html(
         history: One record per epoch.
         actions: The decision table, a text for each of its cells.
         pictures: Thumbnails by path, WebP; what has none is named.
+        overlays: Heat maps over pictures, likewise.
     """
     page = ""
-    for shown, most in ((pictures, _CLASSES[0]), ({}, _CLASSES[0]), ({}, _CLASSES[1])):
-        page = _page(facts, result, material, history, actions, Pictures(shown), most)
+    heat = overlays or {}
+    for shown, over, most in ((pictures, heat, 0), ({}, {}, 0), ({}, {}, 1)):
+        drawn = (Pictures(shown), Pictures(over, "h"))
+        page = _page(facts, result, material, history, actions, drawn, _CLASSES[most])
         if len(page.encode(errors="replace")) <= MOST_BYTES:
             break
     return page
@@ -77,9 +81,10 @@ def _page(
     material: Material,
     history: Sequence[EpochRecord],
     actions: Actions,
-    pictures: Pictures,
+    drawn: tuple[Pictures, Pictures],
     most: int,
 ) -> str:
+    pictures, overlays = drawn
     name = printable(facts.data_root.rstrip("/").rpartition("/")[2])
     sections = [
         _verdict(facts, result, material),
@@ -87,6 +92,7 @@ def _page(
         _measured(result, material, history),
         _mistakes(result, material, most),
         _galleries(result, material, pictures),
+        section("heat-maps", "Where the evidence lies", gallery.heat_maps(material, overlays)),
         section("findings", "Findings about the data", gallery.of_findings(result, pictures)),
         section("map-of-images", "Map", map_picture.picture(material.image_map, result.classes)),
         section("robustness", "Robustness", robustness_chart.picture(material.robustness)),
@@ -99,7 +105,7 @@ def _page(
     body = joined(
         tag("a", "Skip to the verdict", href="#verdict", kind="skip"),
         tag("header", joined(title, _contents(sections))),
-        tag("main", joined(*sections, pictures.store(), between="\n")),
+        tag("main", joined(*sections, pictures.store(), overlays.store(), between="\n")),
         tag("footer", paragraph("Made by finetune. One file: nothing is fetched.", "soft")),
     )
     return (
@@ -290,6 +296,7 @@ def _galleries(result: RunResult, material: Material, pictures: Pictures) -> Htm
         "Pictures worth a view",
         gallery.confident(result, pictures),
         gallery.close(material, pictures),
+        gallery.suspects(result, pictures),
         gallery.pairs(result, pictures),
         details("All wrong answers by name, the most confident first", names) if names else "",
     )

@@ -39,6 +39,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:.{digits}%}"
 
 
+def cut(said: str, most: int = 24) -> str:
+    """A name, not longer than there is room for."""
+    return said if len(said) <= most else f"{said[: most - 1].rstrip()}…"
+
+
 def table(head: Sequence[object], rows: Sequence[Sequence[object]], label: str) -> Html:
     """A table that scrolls by itself where it is wider than the page.
 

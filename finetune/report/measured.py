@@ -10,7 +10,7 @@ from finetune.records.run import RunResult
 from finetune.records.training import EpochRecord
 from finetune.report import charts
 from finetune.report.charts import Axis, Chart
-from finetune.report.markup import Html, joined, paragraph, percent, table, tag, text
+from finetune.report.markup import Html, cut, joined, paragraph, percent, table, tag, text
 
 _ROW = 24
 
@@ -28,7 +28,7 @@ def stages(result: RunResult) -> Html:
         y, told = _ROW * i + 20, f"{stage.name}: {stage.accuracy:.1%}"
         ends = x(stage.accuracy - stage.standard_error), x(stage.accuracy + stage.standard_error)
         drawn += [
-            charts.words(124, y + 4, _cut(stage.name, 20), "end"),
+            charts.words(124, y + 4, cut(stage.name, 20), "end"),
             charts.box(x.start, y - 7, x(stage.accuracy) - x.start, 14, "bar", told),
             charts.line(ends[0], y, ends[1], y, "error"),
             charts.words(
@@ -233,7 +233,3 @@ def backbones(result: RunResult) -> Html:
             "accuracy and log loss of the best linear classifier, each image left out once", "soft"
         ),
     )
-
-
-def _cut(said: str, most: int) -> str:
-    return said if len(said) <= most else said[: most - 1] + "…"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from finetune.records.robustness import Fall
 from finetune.report import charts, summary
 from finetune.report.charts import Axis, Chart
-from finetune.report.markup import Html, joined, percent, table, text
+from finetune.report.markup import Html, joined, paragraph, percent, table, text
 
 _ROW = 46
 
@@ -38,17 +38,18 @@ def picture(falls: Sequence[Fall]) -> Html:
                     *(x(fall.lost - fall.error), y + 5, x(fall.lost + fall.error), y + 5), "error"
                 ),
             ]
-    said = "points of accuracy lost: slight, medium, strong"
-    drawn.append(charts.words(x(0), high - 6, said, "start", "soft"))
+    named = "points of accuracy lost: slight, medium, strong"
+    drawn.append(charts.words(x(0), high - 6, named, "start", "soft"))
     rows = [
         [f.what, percent(f.accuracy), f"{100 * f.lost:.1f} ± {100 * f.error:.1f} points"]
         for f in falls
     ]
     told = summary.fragile(falls) or ""
-    return Chart(
+    said = paragraph(f"{told[0].upper()}{told[1:]}, at medium strength.")
+    chart = Chart(
         name="robustness-chart",
         title="Accuracy lost to poor pictures",
-        told=f"It {told}, at medium strength.",
+        told=f"At medium strength: {told}.",
         drawing=joined(*drawn),
         numbers=table(["the test images", "accuracy", "lost"], rows, "Accuracy lost"),
         caption=text(
@@ -56,4 +57,5 @@ def picture(falls: Sequence[Fall]) -> Html:
             "from slight (above) to strong (below). Lines: one standard error either way."
         ),
         size=(charts.WIDTH, high),
-    ).html()
+    )
+    return joined(said, chart.html())

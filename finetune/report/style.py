@@ -68,7 +68,7 @@ svg.chart { display: block; width: 100%; max-width: 34rem; height: auto; }
 .bar { fill: var(--bar); } .band { fill: var(--c0); opacity: .2; }
 .interval { stroke: var(--accent); stroke-width: 7; stroke-linecap: round; opacity: .55; }
 .strength1 { fill: var(--c6); opacity: .55; } .strength2 { fill: var(--c0); opacity: .85; }
-.strength3 { fill: var(--ink); opacity: .75; }
+.strength3 { fill: var(--c1); opacity: .9; }
 polyline { fill: none; stroke-width: 2; } .dashes { stroke-dasharray: 6 4; }
 .s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); }
 .m0 { fill: var(--c0); } .m1 { fill: var(--c1); } .m2 { fill: var(--c2); } .m3 { fill: var(--c3); }
@@ -87,6 +87,7 @@ polyline { fill: none; stroke-width: 2; } .dashes { stroke-dasharray: 6 4; }
 .confusion td { text-align: center; border: 1px solid var(--paper); min-width: 2.3rem; }
 .confusion th { border: 0; text-align: right; } .confusion tr > :first-child { text-align: left; }
 SHADES
+.confusion td { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .confusion td[class^="right"] { outline: 1.5px solid var(--good); outline-offset: -2px; }
 .confusion a { color: inherit; font-weight: 650; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.4rem, 1fr));
@@ -106,10 +107,13 @@ dl { display: grid; grid-template-columns: minmax(7rem, 13rem) 1fr; gap: .3rem 1
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 @media (max-width: 30rem) { body { padding: .8rem .8rem 3rem; } .big { font-size: 2.5rem; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
-  th, td { padding: .2rem .4rem; } }
+  th, td { padding: .2rem .4rem; }
+  .gallery { grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); }
+  .row .thumb { width: 6.8rem; } }
 @media print { :root { LIGHT } html { background: #fff; } body { font-size: 11pt; max-width: none; }
   nav, .skip { display: none; } figure, article, .verdict { break-inside: avoid; }
-  h2, h3, h4 { break-after: avoid; } .scroll { overflow: visible; } a { color: inherit; }
+  h2, h3, h4 { break-after: avoid; } .scroll { overflow: visible; } 
+  th:first-child { min-width: 6.5rem; } a { color: inherit; }
   .gallery { grid-template-columns: repeat(6, 1fr); } .grid2 { grid-template-columns: 1fr 1fr; } }
 """
 

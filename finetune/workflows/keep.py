@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import examination
 from finetune.decision import doubt, fitted
-from finetune.deploy import inference_file
+from finetune.deploy import explaining, inference_file
 from finetune.heads import ridge
 from finetune.records.analysis import DatasetProfile
 from finetune.records.codec import T
@@ -39,7 +40,7 @@ from finetune.records.options import Options
 from finetune.records.run import RunFacts, RunResult, Stop
 from finetune.runs import places, run_folder, run_tensors
 from finetune.runs.resume import Progress
-from finetune.workflows import begin, final_test, report_material, run_facts
+from finetune.workflows import begin, final_test, report_extras, report_material, run_facts
 from finetune.workflows.faults import BUG, ELSEWHERE, NO_NETWORK, NO_REPORT, UNCOMPARED, UNTESTED
 
 
@@ -71,12 +72,19 @@ class _Draft:
     material: Material | None
     fault: BaseException | None
 
+    def loaded(self, path: Path, facts: RunFacts) -> run_folder.LoadedRun:
+        """The run as it will be read back."""
+        original = None if self.model.original is None else dict(self.model.original())
+        weight, bias = (part.astype(np.float32) for part in (self.head.weight, self.head.bias))
+        return run_folder.LoadedRun(path, facts, dict(self.model.tensors()), weight, bias, original)
+
 
 @dataclass
 class Keeper:
     """Writes the run of a model, whatever happens.
 
-    `labels` are those that look wrong; `faults` has what went wrong after the training, by code.
+    `labels` are those that look wrong; `richer` is what the report shows, once that was gathered
+    for the first place tried; `faults` has what went wrong after the training, by code.
     """
 
     analysis: Analysis
@@ -87,6 +95,7 @@ class Keeper:
     now: datetime
     labels: LabelIssues | None = None
     faults: dict[str, Finding] = field(default_factory=dict)
+    richer: Material | None = None
 
     def attempt(self, kind: FindingKind, work: Callable[[], T]) -> T | None:
         """What some work gives; where it fails, a fault of that kind, and a bug if unforeseen."""
@@ -186,6 +195,31 @@ class Keeper:
         told = (self.analysis, self.probes, self.measured, test)
         return self.attempt(NO_REPORT, lambda: report_material.gather(*told))
 
+    def _richer(
+        self, draft: _Draft, facts: RunFacts, result: RunResult, material: Material
+    ) -> Material:
+        """The same with what takes longer, where a network was tuned: seconds beside minutes."""
+        allowed = report_extras.SHARE * self.clock.total()["total"]
+        if not draft.model.history or draft.fault is not None or allowed < report_extras.LEAST_S:
+            return material
+        analysis, listener = self.analysis, self.analysis.listener
+        root, device = Path(analysis.options.data.root), analysis.options.backbone.device
+        explain = partial(
+            explaining.of_parts,
+            draft.network,
+            facts,
+            lambda: draft.loaded(root, facts),
+            device,
+            listener,
+        )
+        seconds = min(allowed, report_extras.MOST_EXPLAINING_S)
+        told = (facts, result, material, explain, root, seconds, listener)
+        material = report_extras.heat_maps(*told)
+        images = report_extras.affordable(allowed, analysis.seconds_per_image)
+        model = draft.model.predictor(analysis.scales, analysis.box)
+        samples = analysis.splits.test
+        return report_extras.falls(material, model, root, samples, images, listener)
+
     def _page(
         self, draft: _Draft, facts: RunFacts, result: RunResult, material: Material
     ) -> str | None:
@@ -244,23 +278,21 @@ class Keeper:
             self.add(ELSEWHERE, place.why)
         result = self._result(draft, str(place.path))
         facts = run_facts.facts(analysis, model, result, self.now)
-        page = None
-        if draft.material is not None:
-            page = self._page(draft, facts, result, draft.material)
+        material, page = draft.material, None
+        if material is not None:
+            material = self.richer = self.richer or self._richer(draft, facts, result, material)
+            page = self._page(draft, facts, result, material)
         if page is None:
             result = self._result(draft, str(place.path))
         with contextlib.suppress(RunError):  # on a full disk; a run of the same request is ours
             self.progress.keep_place(place.path)
+        kept = draft.loaded(place.path, facts)
         run_folder.save(
             place.path,
             facts,
             result,
             tensors=run_tensors.pack(
-                model.tensors(),
-                draft.head.weight.astype(np.float32),
-                draft.head.bias.astype(np.float32),
-                None if model.original is None else model.original(),
-                doubt.reference(model),
+                *(kept.backbone, kept.weight, kept.bias, kept.original, doubt.reference(model))
             ),
             history=model.history,
             splits=analysis.splits,
@@ -268,7 +300,7 @@ class Keeper:
             aside=place.aside,
             replaced=place.replaced,
             network=network,
-            material=draft.material,
+            material=material,
         )
         return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from finetune.analysis import image_map, more_images
@@ -16,7 +17,7 @@ from finetune.records.material import Material
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
 from finetune.report import gallery, html
-from finetune.storage import untrusted_files
+from finetune.workflows import report_extras
 from finetune.workflows.final_test import Test
 
 CLOSE_CALLS = 12
@@ -45,15 +46,13 @@ def gather(
         return known
     found = classification.answers([test.probabilities], test.labels)
     correct = found.called == found.labels
-    return Material(
-        profile=known.profile,
-        expected=known.expected,
-        image_map=known.image_map,
+    told = (test.probabilities, test.labels, test.paths, analysis.dataset.classes)
+    return replace(
+        known,
         reliability=confidence.reliability(found.confidence, correct),
         answered=confidence.answered(found.confidence, correct),
-        close=confidence.close_calls(
-            *(test.probabilities, test.labels, test.paths, analysis.dataset.classes, CLOSE_CALLS)
-        ),
+        close=confidence.close_calls(*told, CLOSE_CALLS),
+        sure=confidence.surest(*told, report_extras.EXPLAINED),
     )
 
 
@@ -73,8 +72,12 @@ def page(
         history: One record per epoch.
         root: Where the images lie; None for a report without pictures.
     """
-    pictures = {} if root is None else _pictures(facts, result, material, root)
-    made = html.to_html(facts, result, material, history, table.actions(), pictures)
+    pictures, overlays = {}, {}
+    if root is not None:
+        pictures = _pictures(facts, result, material, root)
+        overlays = report_extras.drawn(facts, material, root)
+    told = (facts, result, material, history, table.actions())
+    made = html.to_html(*told, pictures, overlays)
     return made, made.count("<symbol ")
 
 
@@ -82,15 +85,6 @@ def _pictures(
     facts: RunFacts, result: RunResult, material: Material, root: Path
 ) -> dict[str, bytes]:
     """Thumbnails of what the report shows, the most important first, as far as there is room."""
-    wanted = [path for path in gallery.wanted(result, material) if _inside(path)]
+    wanted = [path for path in gallery.wanted(result, material) if report_extras.inside(path)]
     how = facts.preprocess
     return thumbnails.of_files(root, wanted, how.scales, MOST_PICTURE_BYTES, how.box)
-
-
-def _inside(path: str) -> bool:
-    """Whether a name from a run's files leads nowhere but below its data folder."""
-    try:
-        untrusted_files.check_name(path)
-    except ValueError:
-        return False
-    return True

@@ -61,3 +61,12 @@ def test_the_closest_calls_come_first() -> None:
     assert (first.probability, first.second_probability) == (0.42, 0.38)
     assert (second.path, second.truth, second.answer) == ("c", "z", "z")
     assert confidence.close_calls(np.ones((3, 1)), np.zeros(3, int), "abc", "x", 2) == ()
+
+
+def test_the_surest_right_answers_take_turns() -> None:
+    """One of each class before a second of any, no wrong one."""
+    likely = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.01, 0.99]])
+
+    found = confidence.surest(likely, np.array([0, 0, 1, 0]), "abcd", "xy", 2)
+
+    assert [(f.path, f.truth, f.probability) for f in found] == [("a", "x", 0.9), ("c", "y", 0.6)]

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import SCHEMES, WIDTHS, visiting
-from examples import BLEND_PART, CHOICE, FACTS, HISTORY, MATERIAL, RESULT, WRONG
+from examples import BLEND_PART, CHOICE, FACTS, HISTORY, LABELS, MATERIAL, RESULT, WRONG
 
 from finetune.data import thumbnails
 from finetune.decision import table
+from finetune.report import gallery
 from finetune.report.html import to_html
 
 BAD = """<!doctype html><html lang="en"><title>bad</title><main>
@@ -25,10 +26,13 @@ BAD = """<!doctype html><html lang="en"><title>bad</title><main>
 def page() -> str:
     """A report with all that one can have, its pictures too."""
     wrong = (replace(WRONG, path="ash/1.png"), WRONG)
-    result = replace(RESULT, errors=wrong, backbone_choice=CHOICE, parts=(BLEND_PART,) * 2)
+    result = replace(
+        RESULT, errors=wrong, labels=LABELS, backbone_choice=CHOICE, parts=(BLEND_PART,) * 2
+    )
     thumb = thumbnails.of_pixels(np.full((16, 16, 3), 99, np.uint8))
-    pictures = dict.fromkeys([*(e.path for e in wrong), *(c.path for c in MATERIAL.close)], thumb)
-    return to_html(FACTS, result, MATERIAL, HISTORY, table.actions(), pictures)
+    pictures = dict.fromkeys(gallery.wanted(result, MATERIAL), thumb)
+    heat = {one.path: thumb for one in MATERIAL.heat_maps}
+    return to_html(FACTS, result, MATERIAL, HISTORY, table.actions(), pictures, heat)
 
 
 def test_the_browser_notices(browser: Any, tmp_path: Path) -> None:

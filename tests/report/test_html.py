@@ -6,7 +6,19 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from examples import AUGMENT, FACTS, FLOOR, HISTORY, MATERIAL, PLAN, PROFILE, RESULT, WRONG
+from examples import (
+    AUGMENT,
+    FACTS,
+    FLOOR,
+    HISTORY,
+    LABELS,
+    MATERIAL,
+    PLAN,
+    PROFILE,
+    RESULT,
+    SUSPECT,
+    WRONG,
+)
 
 from finetune.decision import table
 from finetune.metrics import classification, verdict
@@ -89,7 +101,8 @@ def source(
 ) -> str:
     """The report with a picture for each file that it would show."""
     pictures = dict.fromkeys(gallery.wanted(result, material), PICTURE)
-    return html.to_html(facts, result, material, history, table.actions(), pictures)
+    heat = {one.path: PICTURE for one in material.heat_maps}
+    return html.to_html(facts, result, material, history, table.actions(), pictures, heat)
 
 
 def hostile() -> tuple[RunFacts, RunResult]:
@@ -108,6 +121,11 @@ def hostile() -> tuple[RunFacts, RunResult]:
         floor=replace(FLOOR, reason=EVIL),
         findings=(Finding(EVIL, "warning", EVIL, EVIL, (EVIL,)),),
         errors=(replace(WRONG, path=EVIL, truth=EVIL, answer="b"),),
+        labels=replace(
+            LABELS,
+            suspects=(replace(SUSPECT, path=EVIL, given=EVIL, suggested=EVIL, neighbors=(EVIL,)),),
+            text=EVIL,
+        ),
     )
     facts = replace(
         FACTS,
@@ -130,6 +148,7 @@ def hostile_material() -> Material:
         MATERIAL,
         profile=replace(PROFILE, similarity=similar),
         close=(replace(MATERIAL.close[0], path=EVIL, truth=EVIL, answer=EVIL, second=EVIL),),
+        heat_maps=(replace(MATERIAL.heat_maps[0], path=EVIL, truth=EVIL, answer=EVIL),),
         image_map=replace(MATERIAL.image_map, points=(point,), text=EVIL),
         robustness=(replace(MATERIAL.robustness[0], kind=EVIL, what=EVIL),),
     )
@@ -357,3 +376,36 @@ def test_a_verdict_is_told_once_with_what_to_do() -> None:
     assert text.lower().count("no better than always answering") == 1
     assert found.hint.partition("`")[0] in text
     assert "Findings about the data" not in text
+
+
+def test_a_page_that_would_be_too_large_leaves_its_pictures_out() -> None:
+    """At most five megabytes: names in place of pictures, and nothing else is lost."""
+    huge = dict.fromkeys(gallery.wanted(RESULT, MATERIAL), bytes(4_000_000))
+    small = dict.fromkeys(huge, PICTURE)
+    told = (FACTS, RESULT, MATERIAL, HISTORY, table.actions())
+
+    page, other = html.to_html(*told, huge), html.to_html(*told, small)
+
+    assert len(page.encode()) < html.MOST_BYTES
+    assert "data:image" in other
+    assert "data:image" not in page
+    assert Page(page).words == Page(other).words
+
+
+def test_cells_of_the_confusion_lead_to_their_pictures() -> None:
+    """Each link of the matrix ends at the pictures of its pair; right answers have none."""
+    wrong = (replace(WRONG, truth="ash", answer="bäy & co", path="ash/1.png"), WRONG)
+    text = source(FACTS, replace(RESULT, errors=wrong))
+
+    assert '<a href="#pair-0-1">1</a>' in text
+    assert '<h4 id="pair-0-1">ash taken for bäy &amp; co</h4>' in text
+    assert "#pair-0-0" not in text
+
+
+def test_suspect_labels_stand_beside_what_they_look_like() -> None:
+    """The given and the suggested label, and images that bear the suggested one."""
+    words = page(result=replace(RESULT, labels=LABELS)).words
+
+    assert LABELS.text in words
+    assert f"labelled {SUSPECT.given}" in words
+    assert f"similar, labelled {SUSPECT.suggested}" in words
