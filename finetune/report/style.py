@@ -112,7 +112,7 @@ dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; min-width: 0; 
   .row .thumb { width: 6.8rem; } }
 @media print { :root { LIGHT } html { background: #fff; } body { font-size: 11pt; max-width: none; }
   nav, .skip { display: none; } figure, article, .verdict { break-inside: avoid; }
-  h2, h3, h4 { break-after: avoid; } .scroll { overflow: visible; } 
+  h2, h3, h4 { break-after: avoid; } .scroll { overflow: visible; }
   th:first-child { min-width: 6.5rem; } a { color: inherit; }
   .gallery { grid-template-columns: repeat(6, 1fr); } .grid2 { grid-template-columns: 1fr 1fr; } }
 """
