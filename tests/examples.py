@@ -596,6 +596,7 @@ EXAMPLES: tuple[Any, ...] = (
     MATERIAL.image_map.points[0],
     MATERIAL.image_map,
     MATERIAL,
+    INT8,
     Reported(path="one/report.html", run="runs/one", bytes=120_000, pictures=12),
     DoubtOptions(target_error=0.05),
     SELECTED,
