@@ -16,8 +16,10 @@ _ENDS = (0.1, 0.9)
 def expected(curve: Sequence[tuple[int, float]], images: int) -> tuple[ExpectedError, ...]:
     """Go on from a learning curve by its law, error = rest + slope / sqrt(images).
 
-    The interval is that of fits to curves drawn with the binomial noise of these errors. Where the
-    error does not fall, or there is none, more images are not expected to change it.
+    What the law takes off is taken off the last error. A curve that falls faster has a rest of
+    nothing, as one that rises by chance stays where it is. The interval is that of curves drawn
+    with the binomial noise of these errors. `benchmarks/more_images.py` holds it against what was
+    measured with as many images.
 
     Args:
         curve: (images, error of the probe) in rising order.
@@ -35,16 +37,16 @@ def expected(curve: Sequence[tuple[int, float]], images: int) -> tuple[ExpectedE
     noise = np.sqrt(believed * (1 - believed) / counts)
     rng = np.random.default_rng(0)
     drawn = errors + noise * rng.standard_normal((_DRAWS, len(curve)))
-    drawn = np.concatenate([errors[None], drawn])
-    centered = 1 / np.sqrt(counts)
-    middle = centered.mean()
-    centered -= middle
+    drawn = np.clip(np.concatenate([errors[None], drawn]), 0.0, 1.0)
+    roots = 1 / np.sqrt(counts)
+    centered = roots - roots.mean()
     slopes = np.maximum(drawn @ centered / (centered @ centered), 0.0)
-    rests = drawn.mean(axis=1) - slopes * middle
+    rests = np.maximum(drawn.mean(axis=1) - slopes * roots.mean(), 0.0)
+    now = rests + slopes / np.sqrt(counts[-1])
     out = []
     for times in TIMES:
-        found = rests + slopes / np.sqrt(times * max(images, counts[-1]))
-        found = np.clip(found, 0.0, errors[-1])  # more images do not harm
+        then = rests + slopes / np.sqrt(times * max(images, counts[-1]))
+        found = drawn[:, -1] * then / np.maximum(now, 1e-12)
         low, high = np.quantile(found[1:], _ENDS)
         out.append(
             ExpectedError(
