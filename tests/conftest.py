@@ -30,6 +30,7 @@ from finetune.decision import baseline
 from finetune.records.backbone import BackboneFacts
 from finetune.records.metrics import Baseline
 from finetune.records.run import RunResult
+from finetune.workflows import report_extras
 
 process.prepare()
 openvino = inference.openvino()  # before test modules import it, which would report its use
@@ -232,6 +233,7 @@ def tuned_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path
     keep_tuned = Baseline("tuned", 100, 0.9, 0.5, 1.0, 1.0, "made up by a test")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baseline, "judge", lambda *_, **_options: keep_tuned)
+        patch.setattr(report_extras, "LEAST_S", 0.0)  # so quick a training has little time for it
         options = {"epochs": 2, "side_px": 64}
         small = {"backbone": "test_efficientnet", "weights": "random", "max_per_class": 10}
         return train(SAMPLE, out, strategy="deep", options=options, **small), out
