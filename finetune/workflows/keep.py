@@ -20,7 +20,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.data import examination
 from finetune.decision import doubt, fitted
-from finetune.deploy import explaining, inference_file
+from finetune.deploy import inference_file
 from finetune.heads import ridge
 from finetune.records.analysis import DatasetProfile
 from finetune.records.codec import T
@@ -202,6 +202,8 @@ class Keeper:
         allowed = report_extras.SHARE * self.clock.total()["total"]
         if not draft.model.history or draft.fault is not None or allowed < report_extras.LEAST_S:
             return material
+        from finetune.deploy import explaining  # noqa: PLC0415 - a probe's report needs none
+
         analysis, listener = self.analysis, self.analysis.listener
         root, device = Path(analysis.options.data.root), analysis.options.backbone.device
         explain = partial(

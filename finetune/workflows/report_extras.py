@@ -7,13 +7,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from finetune.data import decoding, thumbnails
-from finetune.deploy import explaining, overlay
-from finetune.deploy.explaining import Explainer
 from finetune.deploy.predictor import Predictor
 from finetune.records.dataset import Sample
 from finetune.records.errors import ImageError, first_line
@@ -21,7 +20,9 @@ from finetune.records.events import Listener
 from finetune.records.material import HeatMap, Material
 from finetune.records.run import RunFacts, RunResult
 from finetune.storage import untrusted_files
-from finetune.workflows import robustness
+
+if TYPE_CHECKING:
+    from finetune.deploy.explaining import Explainer
 
 EXPLAINED = 6  # right answers, and as many wrong ones
 # Of the time that a training has taken so far: less than its forecasts are off by.
@@ -52,6 +53,8 @@ def heat_maps(
         seconds: For all of them.
         listener: Hears why there are none.
     """
+    from finetune.deploy import explaining  # noqa: PLC0415 - a probe's report has none
+
     pairs = itertools.zip_longest(result.errors[:EXPLAINED], material.sure)
     truth = {one.path: one.truth for pair in pairs for one in pair if one is not None}
     paths = [path for path in truth if inside(path)]
@@ -93,6 +96,8 @@ def falls(
         images: At most so many of them; none measures nothing.
         listener: Hears of progress.
     """
+    from finetune.workflows import robustness  # noqa: PLC0415 - as above
+
     images = min(images, len(samples), robustness.MOST_IMAGES)
     if images == 0:
         return material
@@ -109,6 +114,10 @@ def affordable(seconds: float, seconds_per_image: float) -> int:
 
 def drawn(facts: RunFacts, material: Material, root: Path) -> dict[str, bytes]:
     """The heat maps over their pictures, WebP by path; without those that cannot be read."""
+    if not material.heat_maps:
+        return {}
+    from finetune.deploy import overlay  # noqa: PLC0415 - as above
+
     how, out = facts.preprocess, {}
     for one in material.heat_maps:
         if not inside(one.path):
