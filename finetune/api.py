@@ -59,15 +59,22 @@ def train(
         FinetuneError: a fault that can be mended; its message and hint say how.
         TypeError: an option that there is not.
     """
-    from finetune.workflows.train import repetition, run_training  # noqa: PLC0415 - when asked for
+    from finetune.workflows.tracked import run_tracked  # noqa: PLC0415 - when asked for
+    from finetune.workflows.train import repetition  # noqa: PLC0415
 
     asked, given = _asked("train", data, dict(options))
     like = options.get("from_run")
     if like is not None:
-        return run_training(repetition(Path(like), asked, given), listener or Silent(), Path(like))
-    if data is None:
+        asked = repetition(Path(like), asked, given)
+    elif data is None:
         raise TypeError("train() needs a folder of images, or from_run")
-    return run_training(asked, listener or Silent())
+    track = options.get("track", ())
+    return run_tracked(
+        asked,
+        listener or Silent(),
+        None if like is None else Path(like),
+        track=[track] if isinstance(track, str) else track,
+    )
 
 
 def recommend(

@@ -96,7 +96,7 @@ def test_options_reach_the_workflow_as_from_the_command_line(
     """Names, times and paths arrive as the command line hands them over."""
     seen: list[Any] = []
     monkeypatch.setattr(
-        "finetune.workflows.train.run_training", lambda options, _listener: seen.append(options)
+        "finetune.workflows.train.run_training", lambda options, *_: seen.append(options)
     )
 
     finetune.train(

@@ -18,7 +18,7 @@ README = PACKAGE.parent / "README.md"
 # From the ground to the roof. A room imports from rooms before it, never from one after it.
 ROOMS = (
     *("records", "storage", "metrics", "heads", "data", "backbones", "runs", "training"),
-    *("deploy", "analysis", "decision", "report", "workflows", "cli"),
+    *("deploy", "analysis", "decision", "report", "tracking", "workflows", "cli"),
 )
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path

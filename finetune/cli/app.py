@@ -88,7 +88,8 @@ def train(asked: Asked) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
     from finetune.backbones import ranks  # noqa: PLC0415
     from finetune.cli import csv_files, progress, render_training, style  # noqa: PLC0415
-    from finetune.workflows.train import help_training, repetition, run_training  # noqa: PLC0415
+    from finetune.workflows.tracked import run_tracked  # noqa: PLC0415
+    from finetune.workflows.train import help_training, repetition  # noqa: PLC0415
 
     options = asked.options
     if asked.from_run is not None:
@@ -103,7 +104,7 @@ def train(asked: Asked) -> None:
         help_training(options, asked.from_run)
         return
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
-        result = run_training(options, listener, asked.from_run)
+        result = run_tracked(options, listener, asked.from_run, track=asked.track)
     show = partial(render_training.show_result, verbose=asked.verbose)
     after.answer(result, show, json=asked.json)
     if asked.errors is not None:

@@ -35,6 +35,7 @@ _TYPES: dict[str, Any] = {
     "switch": bool,
     "file": Path,
     "folder": Path,
+    "names": list[str],
 }
 _OLD = "old_"
 
@@ -68,6 +69,7 @@ class Asked:
     sort_into: Path | None = None
     sort_by: SortBy = "copy"
     count: int = 50
+    track: tuple[str, ...] = ()
     errors: Path | None = None
     clear: bool = False
     verbose: bool = False
@@ -141,12 +143,13 @@ def asked(values: Mapping[str, Any], given: frozenset[str]) -> Asked:
     return Asked(
         options=resolved(_request(values)),
         given=given,
-        **{name: values[name] for name in own - {"paths", "words"}},
+        **{name: values[name] for name in own - {"paths", "words", "track"}},
         doubt=DoubtOptions(
             **{f.name: values[f.name] for f in fields(DoubtOptions) if f.name in values}
         ),
         paths=tuple(values.get("paths", ())),
         words=tuple(values.get("words") or ()),
+        track=tuple(values.get("track") or ()),
     )
 
 

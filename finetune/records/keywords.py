@@ -5,6 +5,7 @@ A test compares them with the option table, which has the defaults and what each
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
@@ -116,3 +117,4 @@ class TrainKeywords(RecommendKeywords, total=False):
     aspect_ratio: float
     color_jitter: float
     out: str | PathLike[str] | None
+    track: str | Sequence[str]

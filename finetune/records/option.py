@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Group = Literal["data", "decision", "training", "augmentation", "output"]
-Kind = Literal["int", "float", "str", "flag", "switch", "file", "folder"]
+Kind = Literal["int", "float", "str", "flag", "switch", "file", "folder", "names"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from finetune.records.option import Group, Option
 from finetune.records.option_backbone import BACKBONE_OPTIONS
 from finetune.records.option_decision import DECISION
 from finetune.records.option_doubt import DOUBT
+from finetune.records.option_tracking import TRACKING
 from finetune.records.predict_options import PREDICT
 
 DATA = "train recommend compare check"
@@ -272,6 +273,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             help="A run folder.",
         ),
         *PREDICT,
+        *TRACKING,
         Option(
             name="class_name",
             typed="--class",
