@@ -11,7 +11,7 @@ from pathlib import Path
 from finetune.cli import csv_files, progress, render, style
 from finetune.cli.options import Asked
 from finetune.data.sources import LIST
-from finetune.deploy import answer_files
+from finetune.deploy import answer_files, sorting
 from finetune.records.answer_files import AnswerFiles
 from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError
@@ -88,11 +88,11 @@ def _shown(
     size: int,
     listener: Listener,
 ) -> Counter[str | None]:
-    """Show answers as they come, some at a time; counts them by label, None for unreadable ones."""
+    """Show answers as they come, some at a time; counts them by folder, None: unreadable."""
     counts: Counter[str | None] = Counter()
     rest = iter(answers)
     while some := list(islice(rest, size)):
-        counts.update(answer.label for answer in some)
+        counts.update(sorting.folder_of(answer) for answer in some)
         with progress.paused(listener):
             show(some)
     return counts

@@ -14,6 +14,7 @@ from finetune.data.archives import Found
 from finetune.data.files import lies_in_data
 from finetune.data.opening import Member
 from finetune.records.answer_files import SortBy
+from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError, cause, refusals
 from finetune.storage import atomic_files
 
@@ -81,7 +82,16 @@ class Sorter:
         )
 
 
+<<<<<<< HEAD
 def require(flag: str, folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
+=======
+def folder_of(answer: Prediction) -> str | None:
+    """The folder of an image: its class, `_unsure` or `_unknown` where the answer is that."""
+    return answer.label if answer.standing in (None, "answered") else f"_{answer.standing}"
+
+
+def require(folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
+>>>>>>> 639c096 (predict --sort-into: unsure and unknown images have folders of their own)
     """Refuse a folder that is, holds, or lies in what is to be classified.
 
     Args:

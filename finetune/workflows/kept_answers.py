@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.archives import Found
-from finetune.deploy import answer_files
+from finetune.deploy import answer_files, sorting
 from finetune.deploy.answer_files import FORMATS
 from finetune.deploy.sorting import Sorter
 from finetune.deploy.stream import Answer
@@ -136,8 +136,9 @@ class KeptAnswers:
         with refusals(self._refused):
             if self.sorter is not None:
                 for answer, prediction in some:
-                    if prediction.label is not None and isinstance(answer.found, Found):
-                        self.sorter.put(answer.found, prediction.label)
+                    place = sorting.folder_of(prediction)
+                    if place is not None and isinstance(answer.found, Found):
+                        self.sorter.put(answer.found, place)
             if self._rows is not None:
                 blank = np.full(self._rows.width, np.nan, np.float32)
                 self._rows.add(

@@ -93,12 +93,9 @@ def test_prediction_equals_the_runs_own_evaluation(
     splits = run_folder.load_splits(out)
     index = {name: i for i, name in enumerate(result.classes)}
 
-    answers = predict.run_prediction(
-        [SAMPLE / s.path for s in splits.test],
-        out,
-        top=len(index),
-        device="cpu",
-        listener=Recorder(),
+    paths = [SAMPLE / s.path for s in splits.test]
+    answers = list(
+        predict.run_prediction(paths, out, top=len(index), device="cpu", listener=Recorder())
     )
 
     rows = np.zeros((len(answers), len(index)))
