@@ -82,16 +82,12 @@ class Sorter:
         )
 
 
-<<<<<<< HEAD
-def require(flag: str, folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
-=======
 def folder_of(answer: Prediction) -> str | None:
     """The folder of an image: its class, `_unsure` or `_unknown` where the answer is that."""
     return answer.label if answer.standing in (None, "answered") else f"_{answer.standing}"
 
 
-def require(folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
->>>>>>> 639c096 (predict --sort-into: unsure and unknown images have folders of their own)
+def require(flag: str, folder: Path, inputs: Sequence[Path], data: Path | None) -> None:
     """Refuse a folder that is, holds, or lies in what is to be classified.
 
     Args:
