@@ -19,6 +19,7 @@ ANSWERS = [
     Prediction("a\nb.jpg", "=1+1", 0.5, TOP),
     Prediction('-"q".jpg', error="cannot read image: it is empty"),
     Prediction("'c.jpg", "=1+1", 0.5, TOP),
+    Prediction("d.jpg", "=1+1", 0.5, TOP, standing="unsure", set=("=1+1", "b\u00e4y, & co")),
 ]
 HERE = [name for name in FORMATS if name != "parquet" or importlib.util.find_spec("pyarrow")]
 

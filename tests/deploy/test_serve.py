@@ -23,6 +23,7 @@ import finetune
 from finetune.deploy.serving import Limits
 from finetune.records.errors import ServeError, UsageError
 from finetune.records.run import RunResult
+from finetune.records.unsure import DoubtOptions
 from finetune.workflows import serve as workflow
 
 
@@ -228,3 +229,18 @@ def test_the_command_serves_without_torch_until_it_is_stopped(run: Path) -> None
     assert response.status_code == 200
     assert response.json()["predictions"][0]["label"] in ("ash", "bäy & co")
     assert code == 130
+
+
+def test_answers_say_where_they_are_unsure(run: Path) -> None:
+    """With a threshold that nothing reaches each answer is unsure, with a set, its label kept."""
+    asked = DoubtOptions(min_confidence=1.0, coverage=0.9)
+    expected = finetune.load(run, min_confidence=1.0, coverage=0.9).predict(LEAVES[:2])
+
+    with served(run, doubts=asked) as (client, _):
+        answers = client.post("/predict", files=fields(*LEAVES[:2])).json()["predictions"]
+
+    assert [a["standing"] for a in answers] == ["unsure", "unsure"]
+    assert [a["label"] for a in answers] == [p.label for p in expected]
+    assert [tuple(a["set"]) for a in answers] == [p.set for p in expected]
+    assert [a["known"] for a in answers] == [p.known for p in expected]
+    assert set(answers[0]) == {"label", "probability", "top", "standing", "known", "set"}
