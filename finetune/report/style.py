@@ -44,7 +44,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1rem; list-style: none; padd
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .22rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { font-weight: 600; } td { overflow-wrap: normal; }
+th { font-weight: 600; } tbody th:first-child { min-width: 6.5rem; } td { overflow-wrap: normal; }
 tr > :first-child { text-align: left; } .left td { text-align: left; }
 .left td:last-child, .left th:first-child { min-width: 9rem; }
 .scroll { overflow-x: auto; max-width: 100%; }
@@ -113,7 +113,7 @@ dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; min-width: 0; 
 @media print { :root { LIGHT } html { background: #fff; } body { font-size: 11pt; max-width: none; }
   nav, .skip { display: none; } figure, article, .verdict { break-inside: avoid; }
   h2, h3, h4 { break-after: avoid; } .scroll { overflow: visible; }
-  th:first-child { min-width: 6.5rem; } a { color: inherit; }
+  a { color: inherit; }
   .gallery { grid-template-columns: repeat(6, 1fr); } .grid2 { grid-template-columns: 1fr 1fr; } }
 """
 
