@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 TEXTS = sorted(
     p
     for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*"), *ROOT.glob("finetune/**/*.py")]
-    if p.is_file()
+    if p.is_file() and p.suffix != ".webp"
 )
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 NOW = [page for page in PAGES if page.name != "log.md"]  # the log names what has been removed since
