@@ -176,7 +176,8 @@ def answered(material: Material) -> Html:
         numbers=table(head, numbers, "Accuracy against share answered"),
         caption=text(
             "To the left only the more confident answers count, and the rest is left to a person; "
-            "the numbers have the confidence to ask for. Shaded: 95 % intervals."
+            "the numbers have the confidence to ask for (finetune predict --min-confidence). "
+            "Shaded: 95 % intervals."
         ),
     ).html()
 
