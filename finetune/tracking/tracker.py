@@ -67,6 +67,10 @@ def _start(name: str) -> Start:
     return found
 
 
+def _unheard(*_: object, **__: object) -> None:
+    """Shows a warning to nobody."""
+
+
 class TrackedListener:
     """Hears of a training, hands it on, and tells the trackers of each epoch.
 
@@ -143,7 +147,9 @@ class TrackedListener:
         """What a tracker says on stdout is not the answer; what it raises does not end the run."""
         try:
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # theirs are of no concern here
+                # theirs are of no concern here; MLflow sets filters of its own
+                warnings.simplefilter("ignore")
+                warnings.showwarning = _unheard
                 yield
         except Exception as error:  # trackers raise all sorts of things
             self._trackers.pop(name, None)

@@ -388,6 +388,6 @@ def test_a_training_is_told_as_it_goes_on(run_cli, image_folder, place: Path) ->
     answer = json.loads(done.out)
     assert "is told no more" not in done.err
     found = EventAccumulator(str(place / "tensorboard" / root.name / "one")).Reload()
-    curves = [tag for tag in found.Tags()["scalars"] if tag.endswith("/val_loss")]
+    curves = [tag for tag in found.Tags()["scalars"] if tag.endswith("/train_loss")]
     assert curves
     assert found.Scalars("test.accuracy")[0].value == pytest.approx(answer["test"]["accuracy"])
