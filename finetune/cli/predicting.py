@@ -20,6 +20,8 @@ from finetune.workflows.predict import run_prediction
 
 _BLOCK = 1000  # rows of a table that are laid out together
 _STDOUT = Path("-")
+_FEW = 32  # lines that are shown together where the progress has to make way for them
+Wanted = Callable[[Prediction], bool]
 Show = Callable[[Sequence[Prediction]], None]
 
 
@@ -43,18 +45,17 @@ def predict(asked: Asked) -> bool:
             listed=sys.stdin.buffer if LIST in map(str, asked.paths) else None,
             doubts=asked.doubt,
         )
-        show: Show
+        show: Show = render.show_predictions
         lines = asked.json or asked.jsonl == _STDOUT
-        size = 1
+        wanted: Wanted = _all
+        size = _BLOCK
         if lines:
-            show = _lines
+            show, size = _lines, _FEW if sys.stdout.isatty() else 1
         elif files.answers:
-            show = _nothing
+            wanted = _none
         elif files.sort_into is not None:
-            show = _unread
-        else:
-            show, size = render.show_predictions, _BLOCK
-        counts = _shown(answers, show, size, listener)
+            wanted, size = _unread, _FEW
+        counts = _shown(answers, show, wanted, size, listener)
     if files.sort_into is not None and not files.answers and not lines:
         render.show_sorted(files.sort_into, {n: c for n, c in counts.items() if n is not None})
     return not counts[None]
@@ -85,6 +86,7 @@ def _files(asked: Asked) -> AnswerFiles:
 def _shown(
     answers: Iterable[Prediction],
     show: Show,
+    wanted: Wanted,
     size: int,
     listener: Listener,
 ) -> Counter[str | None]:
@@ -93,8 +95,10 @@ def _shown(
     rest = iter(answers)
     while some := list(islice(rest, size)):
         counts.update(sorting.folder_of(answer) for answer in some)
-        with progress.paused(listener):
-            show(some)
+        told = [answer for answer in some if wanted(answer)]
+        if told:
+            with progress.paused(listener):
+                show(told)
     return counts
 
 
@@ -103,11 +107,14 @@ def _lines(some: Sequence[Prediction]) -> None:
         style.show_line(answer_files.line(answer).decode())
 
 
-def _nothing(_some: Sequence[Prediction]) -> None:
+def _all(_answer: Prediction) -> bool:
+    return True
+
+
+def _none(_answer: Prediction) -> bool:
     """They are in a file."""
+    return False
 
 
-def _unread(some: Sequence[Prediction]) -> None:
-    bad = [answer for answer in some if answer.error is not None]
-    if bad:
-        render.show_predictions(bad)
+def _unread(answer: Prediction) -> bool:
+    return answer.error is not None
