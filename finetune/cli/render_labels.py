@@ -9,6 +9,7 @@ from rich.table import Table
 
 from finetune.cli import style
 from finetune.records.labels import LabelIssues, Suggestions
+from finetune.records.option_table import DEFAULTS
 
 _SHOWN, _FAULTS_SHOWN = 10, 3
 
@@ -85,7 +86,9 @@ def show_suggestions(found: Suggestions, *, written: bool = False) -> None:
     if len(found.unreadable) > _FAULTS_SHOWN:
         style.row(out, "", f"and {len(found.unreadable) - _FAULTS_SHOWN} more (--json)")
     if not written:
+        count = len(found.suggestions)
         words = f"finetune suggest {shlex.quote(found.run)} {shlex.quote(found.data)}"
+        words += "" if count == DEFAULTS["count"] else f" --count {count}"
         style.row(out, "Next:", style.shown(f"{words} --csv next.csv"), whole=True)
 
 
