@@ -51,7 +51,7 @@ def run_suggestion(
     listener.step(f"listing the images of {folder}")
     known = {s.digest for s in (*splits.fitting, *splits.test) if s.digest}
     fresh = _fresh(folder, known, listener)
-    listener.step(f"looking at {len(fresh.paths)} images with {run}")
+    listener.step(f"classifying {len(fresh.paths)} images with {run}")
     looked = _Looked(fresh.paths, Candidates())
     if fresh.paths:
         looked.look(run, facts, device, listener)
