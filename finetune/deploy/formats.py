@@ -31,6 +31,8 @@ ENDS: dict[Format, tuple[str, bool]] = {
     "hub": ("-hub", False),
     "triton": ("-triton", False),
 }
+# What an installation that only answers leaves out (`deploy.needs`).
+NETWORKS = ("torch", "timm")
 # The optional packages of the extra `export`, by format.
 NEEDS: dict[Format, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -62,7 +64,8 @@ def require(kind: Format) -> None:
     Raises:
         ExportError: one is not.
     """
-    missing = [name for name in NEEDS[kind] if importlib.util.find_spec(name) is None]
+    wanted = (*NETWORKS, *NEEDS[kind])
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise ExportError(
             f"{kind} needs {', '.join(missing)}, which is not installed",
