@@ -46,7 +46,7 @@ def drawn(picture: Image.Image, places: Array, part: Spot, inside: Spot, box: Sp
     if box is not None:
         _frame(image, box)
     content = io.BytesIO()
-    image.save(content, "PNG", optimize=True)
+    image.save(content, "PNG")
     return content.getvalue()
 
 
