@@ -202,7 +202,7 @@ def test_a_result_no_better_is_said_beside_its_figures(capsys) -> None:
 
 
 def test_a_training_is_answered_by_its_verdict_first(capsys) -> None:
-    """Accuracy, what was chosen and why, mistakes, the worst finding, the report, what next."""
+    """Accuracy, what was chosen and why, mistakes, worst finding, labels, report, what next."""
     worst = replace(FINDING, code="FT120", severity="warning", title="1 image cannot be read")
 
     render_training.show_result(replace(RESULT, findings=(FINDING, worst)))
@@ -210,7 +210,7 @@ def test_a_training_is_answered_by_its_verdict_first(capsys) -> None:
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("partial: 87.5% accuracy on 8 test images (95 % interval 52.9%")
     labels = [line.split()[0] for line in out if re.match(r"[A-Z]\w+:", line)]
-    assert labels == ["Chosen:", "Mistakes:", "Data:", "Time:", "Report:", "Next:"]
+    assert labels == ["Chosen:", "Mistakes:", "Data:", "Labels:", "Time:", "Report:", "Next:"]
     assert "Data:     FT120 warning  1 image cannot be read" in "\n".join(out)
     assert "1 more finding on the data: --verbose" in "\n".join(out)
     assert "Report:   runs/one/report.html" in [line.rstrip() for line in out]
