@@ -41,7 +41,8 @@ class Detector:
         known = _unit(self.reference.astype(np.float32))
         out = np.empty(len(rows))
         for part, some in arrays.parts(rows):
-            found = _unit(some[:, self.start : self.stop]) @ known.T
+            with np.errstate(invalid="ignore"):
+                found = _unit(some[:, self.start : self.stop]) @ known.T
             out[part] = 1.0 - found.max(axis=1)
         return out
 
@@ -93,6 +94,8 @@ def rows(distances: Array, weights: Array | None = None) -> tuple[DistanceRow, .
 
 def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The rows at length one; those of nothing stay nothing."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    out: npt.NDArray[np.float32] = (rows / np.maximum(length, 1e-12)).astype(np.float32)
+    # of a damaged network they may be too large to be squared, or no numbers: told elsewhere
+    with np.errstate(invalid="ignore"):
+        length = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1, keepdims=True))
+        out: npt.NDArray[np.float32] = (rows / np.maximum(length, 1e-12)).astype(np.float32)
     return out

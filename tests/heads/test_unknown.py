@@ -54,6 +54,17 @@ def test_features_of_nothing_are_far_from_everything() -> None:
     assert unknown.fit(clouds(5, 0)).distances(np.zeros((2, 32), np.float32)).tolist() == [1, 1]
 
 
+def test_features_of_a_damaged_network_bring_no_warning() -> None:
+    """Numbers too large to be squared have their direction; what is no number stays none."""
+    known = clouds(5, 0)
+    bad = np.full((1, 32), np.inf, np.float32)
+
+    found = unknown.fit(known).distances(np.concatenate([known * 1e35, bad]))
+
+    assert found[:5].max() < 1e-3
+    assert np.isnan(found[5])
+
+
 def test_copies_do_not_vouch_for_each_other() -> None:
     """Left out with its group, an image is as far as if its copies were not there."""
     features = clouds(40, 0)
