@@ -17,6 +17,7 @@ from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
 
 NEEDS = ("fastapi", "uvicorn", "multipart")
+_WAITING = 2048  # connections; as uvicorn has it
 TOKEN = "FINETUNE_TOKEN"  # where a token is better kept than in a list of processes
 
 
@@ -94,6 +95,7 @@ def _bound(host: str, port: int) -> socket.socket:
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         place.bind((host, port))
+        place.listen(_WAITING)  # who asks as soon as the address is told waits, and is not refused
     except OSError as error:
         place.close()
         raise ServeError(

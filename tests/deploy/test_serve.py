@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -244,3 +245,10 @@ def test_answers_say_where_they_are_unsure(run: Path) -> None:
     assert [tuple(a["set"]) for a in answers] == [p.set for p in expected]
     assert [a["known"] for a in answers] == [p.known for p in expected]
     assert set(answers[0]) == {"label", "probability", "top", "standing", "known", "set"}
+
+
+def test_an_address_that_is_told_takes_connections() -> None:
+    """Who asks before the server's loop has begun waits for it, and is not refused."""
+    with contextlib.closing(workflow._bound("127.0.0.1", 0)) as place:
+        with socket.create_connection(place.getsockname(), timeout=5) as link:
+            assert link.getpeername() == place.getsockname()
