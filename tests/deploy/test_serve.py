@@ -249,6 +249,8 @@ def test_answers_say_where_they_are_unsure(run: Path) -> None:
 
 def test_an_address_that_is_told_takes_connections() -> None:
     """Who asks before the server's loop has begun waits for it, and is not refused."""
-    with contextlib.closing(workflow._bound("127.0.0.1", 0)) as place:
-        with socket.create_connection(place.getsockname(), timeout=5) as link:
-            assert link.getpeername() == place.getsockname()
+    with (
+        contextlib.closing(workflow._bound("127.0.0.1", 0)) as place,
+        socket.create_connection(place.getsockname(), timeout=5) as link,
+    ):
+        assert link.getpeername() == place.getsockname()
