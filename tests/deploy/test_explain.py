@@ -114,7 +114,7 @@ def test_an_object_in_a_corner_is_found_there(probe: Path) -> None:
 
 @pytest.mark.parametrize(
     ("taps", "sides"),
-    [(("3", "4"), (SIDE,)), ((TOP,), (224, SIDE))],
+    [(("3", "4"), (128,)), ((TOP,), (SIDE, 128))],
     ids=["stage probe", "blend of two sides"],
 )
 def test_stages_and_blends_find_it_too(
