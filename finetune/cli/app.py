@@ -164,7 +164,7 @@ def _by_table(asked: Asked) -> Recommendation:
 
 @add(app, DIR)
 def check(asked: Asked) -> None:
-    """Say what is wrong with the images of DIR, and with --labels with their labels."""
+    """Say what is wrong with the images of DIR. --labels: with their labels, too."""
     from finetune.cli import label_files, progress, render  # noqa: PLC0415
     from finetune.workflows.check import run_check  # noqa: PLC0415
 
