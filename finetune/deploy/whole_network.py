@@ -162,7 +162,7 @@ def _along(x: Tensor, at: Tensor, step: Tensor, most: int, kind: Interpolation) 
     weights = weights * inside[:, None, :].float()
     total = weights.sum(2, keepdim=True)
     weights = weights / torch.where(total == 0, torch.ones_like(total), total)  # beside a letterbox
-    some = x.index_select(2, near).unflatten(2, (side // block, window))
+    some = x.index_select(2, near).unflatten(2, (side // block, window))  # type: ignore[no-untyped-call]
     return torch.matmul(weights, some).flatten(2, 3)
 
 

@@ -53,6 +53,7 @@ def make_run(
             backbone=about,
             preprocess=prepared,
             head=HeadFacts(taps, 0.7),
+            doubt=None,
             data_root=FACTS.data_root if root is None else str(root),
         ),
         RESULT,
