@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import browser as chromium
+import exports
 import hypothesis
 import numpy as np
 import pytest
 import torch
-from helpers import SAMPLE, train
+from helpers import SAMPLE, Recorder, train
 from PIL import Image, ImageDraw
 
 from finetune.backbones import engine, inference, load, registry
@@ -31,6 +32,7 @@ from finetune.records.backbone import BackboneFacts
 from finetune.records.metrics import Baseline
 from finetune.records.run import RunResult
 from finetune.workflows import report_extras
+from finetune.workflows.export import run_export
 
 process.prepare()
 openvino = inference.openvino()  # before test modules import it, which would report its use
@@ -237,3 +239,13 @@ def tuned_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path
         options = {"epochs": 2, "side_px": 64}
         small = {"backbone": "test_efficientnet", "weights": "random", "max_per_class": 10}
         return train(SAMPLE, out, strategy="deep", options=options, **small), out
+
+
+@pytest.fixture(scope="session")
+def two_stages(tmp_path_factory: pytest.TempPathFactory) -> exports.TwoStages:
+    """A run whose head reads two stages, as ONNX, checked on the sample data, once for all."""
+    place = tmp_path_factory.mktemp("two")
+    run = exports.make_run(place / "two")
+    out = place / "out" / "model.onnx"
+    made = run_export(run, "onnx", out, images=SAMPLE, listener=Recorder())
+    return exports.TwoStages(run, made, out)

@@ -458,7 +458,7 @@ def test_scores_that_differ_give_no_file(monkeypatch: pytest.MonkeyPatch, factor
 def test_a_run_without_the_file_is_whole_and_says_why(
     image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the network cannot be converted the run has its six files, and the user is told."""
+    """Where the network cannot be converted the run has its seven files, and the user is told."""
     root = image_folder({"a": 10, "b": 10})
     monkeypatch.setenv("FINETUNE_CACHE", "off")
     monkeypatch.setattr(openvino, "convert_model", refuse)
@@ -467,6 +467,6 @@ def test_a_run_without_the_file_is_whole_and_says_why(
 
     train(root, tmp_path / "run", strategy="linear-probe")
 
-    assert len(list((tmp_path / "run").iterdir())) == 6
+    assert len(list((tmp_path / "run").iterdir())) == 7
     assert run_folder.load_facts(tmp_path / "run").inference == {}
     assert any("no inference file" in text and "aten::odd" in text for text in told)

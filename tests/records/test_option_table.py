@@ -65,7 +65,7 @@ def named(option: Option) -> str:
 def test_every_option_says_what_it_is(option: Option) -> None:
     """It has a sentence of help, a name in the field's form, and commands that there are."""
     assert option.help.endswith(".")
-    assert option.flag.removeprefix("--").replace("-", "").isalpha()
+    assert option.flag.removeprefix("--").replace("-", "").isalnum()
     assert set(option.commands.split()) <= set(COMMANDS)
     assert option.commands
 

@@ -25,6 +25,7 @@ from finetune.workflows.train import run_training
 
 RUN_FILES = {
     *("run.json", "result.json", "splits.json", "history.jsonl", "report.html"),
+    "report.json",
     *("model.safetensors", "inference.xml", "inference.bin"),
 }
 
@@ -40,7 +41,7 @@ def fingerprint(root: Path) -> str:
 
 
 def test_a_run_folder_has_exactly_its_files(leaves_run: tuple[RunResult, Path]) -> None:
-    """A run is eight files, and the data folder is not one byte different."""
+    """A run is nine files, and the data folder is not one byte different."""
     _, out = leaves_run
 
     assert {p.name for p in out.iterdir()} == RUN_FILES == file_names.OF_A_RUN
