@@ -19,14 +19,15 @@ from finetune.records.errors import UsageError
 if TYPE_CHECKING:
     from finetune.records.decision import Recommendation
 
+DIR_HELP = "One folder per class; or a table of labels, an archive, shards."
 DIR = inspect.Parameter(
     "directory",
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    annotation=Annotated[Path, typer.Argument(metavar="DIR", help="One folder per class.")],
+    annotation=Annotated[Path, typer.Argument(metavar="DIR", help=DIR_HELP)],
 )
 OPTIONAL_DIR = DIR.replace(
     default=None,
-    annotation=Annotated[Path | None, typer.Argument(metavar="DIR", help="One folder per class.")],
+    annotation=Annotated[Path | None, typer.Argument(metavar="DIR", help=DIR_HELP)],
 )
 PATHS = DIR.replace(
     name="paths",
