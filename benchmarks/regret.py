@@ -360,7 +360,7 @@ def all_beliefs(known: Known) -> None:
 
 def transferred(known: Known) -> None:
     """What another network's beliefs expect of each cell, beside what was measured."""
-    print("\n| cell | similarity | probe | of | believed | measured | z | default's | its |")
+    print("\n| cell | similarity | probe | of | expected | measured | z | accuracy | default net |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for cell, rows in known.rows.items():
         seen = known.evidence[cell]
@@ -378,7 +378,7 @@ def transferred(known: Known) -> None:
                 f"| {'-'.join(map(str, cell))} | {seen.similarity} | "
                 f"{known.accuracy(cell, 'stage-probe'):.1f} | {kind} | "
                 f"{100 * lead.prior:+.1f} ± {100 * lead.prior_spread:.1f} | {100 * got:+.1f} | "
-                f"{z:+.1f} | {' → '.join(default)} | {known.accuracy(cell, kind):.1f} |"
+                f"{z:+.1f} | {known.accuracy(cell, kind):.1f} | {' → '.join(default)} |"
             )
 
 
