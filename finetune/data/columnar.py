@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from finetune.data import names
+from finetune.data import listing, names
 from finetune.data.column_names import LABELS, PATHS, SPLITS, first
-from finetune.data.containers import Container, root_of
 from finetune.data.listing import Example, Listed
 from finetune.data.names import Role
 from finetune.records.errors import DataError, cause, safe_name
@@ -165,30 +163,21 @@ def _read(place: Path) -> Listed:
             hint="Call the columns image and label.",
         )
     examples: list[Example] = []
-    place_of: dict[str, tuple[_File, int]] = {}
-    several = len(files) > 1
+    read_one: dict[str, Callable[[], bytes]] = {}
     for file in files:
-        split = first([str(n) for n in file.schema.names], SPLITS)
-        roles = _labels(file, split) if split else [""] * len(_labels(file, label))
-        for i, (name, said, role) in enumerate(
-            zip(_names(file), _labels(file, label), roles, strict=True)
-        ):
-            path = f"{file.path.stem}/{name}" if several else name
-            place_of[path] = file, i
+        split, labels = first([str(n) for n in file.schema.names], SPLITS), _labels(file, label)
+        roles = _labels(file, split) if split else [""] * len(labels)
+        for i, (name, said, role) in enumerate(zip(_names(file), labels, roles, strict=True)):
+            path = f"{file.path.stem}/{name}"
+            read_one[path] = partial(file.read, i)
             examples.append(Example(path, safe_name(said), file.role or names.role_of(role)))
-    unique = Counter(path.partition("/")[2] for path in place_of)
-    if several and all(n == 1 for n in unique.values()):
-        place_of = {path.partition("/")[2]: found for path, found in place_of.items()}
-        examples = [e._replace(path=e.path.partition("/")[2]) for e in examples]
-    container = Container(place, lambda name: place_of[name][0].read(place_of[name][1]))
-    for path in place_of:
-        container.add(path, 0)
+    root, named = listing.packed(place, examples, read_one)
     text = f"{place.name}: {len(examples):,} rows in {len(files)} file(s) of Parquet or Arrow"
     text += f"; column '{files[0].image}' holds the pictures, '{label}' the classes"
     return Listed(
         source=str(place),
-        root=root_of(container),
-        examples=examples,
+        root=root,
+        examples=named,
         text=text,
         label=f"column '{label}'",
     )
@@ -264,8 +253,7 @@ def _files(place: Path) -> list[_File]:
     if (place / STATE).is_file():
         return _arrows(place, None)
     found = _parquets(place)
-    roles = [names.role_of(p.stem.partition("-of-")[0]) for p in found]
-    known = roles if all(roles) else [None] * len(found)
+    known = listing.splits_of([p.stem.partition("-of-")[0] for p in found])
     return [_opened(p, role) for p, role in zip(found, known, strict=True)]
 
 

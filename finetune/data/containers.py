@@ -44,21 +44,18 @@ _FAULTS = (
 class Container:
     """A file that holds others: its folders with the names in them, and how to read each file.
 
-    `sizes` are the files' bytes; `left_out` are the members that are not read, with the reason.
+    `sizes` are the files' bytes.
     """
 
     file: Path
     read: Callable[[str], bytes]
     sizes: dict[str, int] = field(default_factory=dict)
     folders: dict[str, dict[str, None]] = field(default_factory=lambda: {"": {}})
-    left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, name: str, size: int | None) -> None:
         """A file of so many bytes, or with None a folder."""
         parts = [p for p in name.split("/") if p not in ("", ".")]
         if name.startswith("/") or ".." in parts or not parts or "\0" in name:
-            if parts:
-                self.left_out.append((name, "its name leads out of the archive"))
             return
         inside = "/".join(parts)
         if inside in self.folders or any(
@@ -187,11 +184,9 @@ def _of_zip(file: Path) -> Container:
     for info in infos:
         name = info.filename.replace("\\", "/") if windows else info.filename
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if info.flag_bits & 1:
-            found.left_out.append((name, "it is encrypted"))
-        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            found.left_out.append((name, "it is a link or a device"))
-        elif name.endswith("/"):
+        if info.flag_bits & 1 or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            continue  # encrypted, a link or a device
+        if name.endswith("/"):
             found.add(name, None)
         else:
             found.add(name, info.file_size)
@@ -219,9 +214,7 @@ def _of_tar(file: Path) -> Container:
             _require_few(number)
             if member.isdir():
                 found.add(member.name, None)
-            elif not member.isreg() or member.issparse():
-                found.left_out.append((member.name, "it is a link or a device"))
-            else:
+            elif member.isreg() and not member.issparse():
                 found.add(member.name, member.size)
                 name = "/".join(p for p in member.name.split("/") if p not in ("", "."))
                 places[name] = (member.offset_data, member.size)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from finetune.data import findings, names
+from finetune.data.containers import Container, root_of
 from finetune.data.files import digest_file
 from finetune.data.findings import LISTED
 from finetune.data.names import Role
@@ -46,6 +47,32 @@ class Listed:
     text: str
     label: str
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def packed(
+    place: Path, examples: Sequence[Example], read: Mapping[str, Callable[[], bytes]]
+) -> tuple[Path, Sequence[Example]]:
+    """What the paths of pictures in some files are below, and the examples with those paths.
+
+    Args:
+        place: What is opened as a folder of all of them.
+        examples: With paths `FILE/NAME`, which lose the file's name where no two are called alike.
+        read: Gives the bytes of each, by path.
+    """
+    short = {path: path.partition("/")[2] for path in read}
+    if len(set(short.values())) < len(short):
+        short = {path: path for path in read}
+    paths = {short[path]: work for path, work in read.items()}
+    container = Container(place, lambda name: paths[name]())
+    for path in paths:
+        container.add(path, 0)
+    return root_of(container), [e._replace(path=short[e.path]) for e in examples]
+
+
+def splits_of(called: Sequence[str]) -> Sequence[Role | None]:
+    """The splits that files are of by what they are called; none where not all say one."""
+    roles = [names.role_of(name) for name in called]
+    return roles if all(roles) else [None] * len(roles)
 
 
 def dataset(listed: Listed, asked: Path) -> Dataset:

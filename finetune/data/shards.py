@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from finetune.data import containers, file_kinds, names
+from finetune.data import containers, file_kinds, listing
 from finetune.data.column_names import LABELS, first
-from finetune.data.containers import ContainedPath, Container
+from finetune.data.containers import ContainedPath
 from finetune.data.listing import Example, Listed
 from finetune.records.errors import DataError, safe_name
 
@@ -56,28 +55,20 @@ def read(place: Path, shards: Sequence[Path]) -> Listed:
         DataError: a shard is damaged, or a picture's label cannot be read.
     """
     examples: list[Example] = []
-    place_of: dict[str, Path] = {}
-    roles = [names.role_of(shard.name.partition(".")[0]) for shard in shards]
-    if not all(roles):
-        roles = [None] * len(shards)
+    read_one: dict[str, Callable[[], bytes]] = {}
+    roles = listing.splits_of([shard.name.partition(".")[0] for shard in shards])
     for shard, role in zip(shards, roles, strict=True):
-        root = containers.opened(shard)
-        for name, label in _labelled(root):
+        inside = containers.opened(shard)
+        for name, label in _labelled(inside):
             path = f"{shard.stem}/{name}"
-            place_of[path] = root / name
+            read_one[path] = (inside / name).read_bytes
             examples.append(Example(path, label, role))
-    unique = Counter(path.partition("/")[2] for path in place_of)
-    if all(count == 1 for count in unique.values()):
-        place_of = {path.partition("/")[2]: found for path, found in place_of.items()}
-        examples = [e._replace(path=e.path.partition("/")[2]) for e in examples]
     whole = shards[0] if len(shards) == 1 else place if place.exists() else shards[0].parent
-    container = Container(whole, lambda name: place_of[name].read_bytes())
-    for path in place_of:
-        container.add(path, 0)
+    root, named = listing.packed(whole, examples, read_one)
     return Listed(
         source=str(place),
-        root=containers.root_of(container),
-        examples=examples,
+        root=root,
+        examples=named,
         text=f"{place.name}: {len(examples):,} pictures in {len(shards)} shard(s), as WebDataset "
         "has them, with a label beside each",
         label="the label beside each picture",

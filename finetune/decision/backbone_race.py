@@ -92,8 +92,8 @@ class Race:
         rows = in_turn(labels)[: max(IMAGES[-1], FEWEST * len(np.unique(labels)))]
         self.samples = [pool[i] for i in rows.tolist()]
         self.labels = labels[rows]
-        root = readers.root_of(self.options.data.root)
-        self.paths = [root / s.path for s in self.samples]
+        self.root = readers.root_of(self.options.data.root)
+        self.paths = [self.root / s.path for s in self.samples]
         classes = len(np.unique(labels))
         self.good = np.ones(len(rows), np.bool_)
         self.steps = sorted({min(len(rows), max(n, FEWEST * classes)) for n in IMAGES})
@@ -119,11 +119,10 @@ class Race:
         """
         if not first and self.spent > SHARE * self.budget:
             return f"not measured: choosing had taken {self.spent:.0f} s by then"
-        root = readers.root_of(self.options.data.root)
         body = prepared.prepare(
             replace(self.options.backbone, name=source.name, weights=source.weights),
             seed=self.options.training.seed,
-            paths=[root / s.path for s in self.seen.fitting],
+            paths=[self.root / s.path for s in self.seen.fitting],
             listener=self.listener,
             scales=self.seen.scaled,
         )

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -191,9 +192,7 @@ def test_metadata_beside_pictures_goes_before_their_folders(
 ) -> None:
     """What Hugging Face's imagefolder calls metadata.csv names the labels, and that is told."""
     root, rows = pictures
-    for path, _ in rows:
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes((root / path).read_bytes())
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     lines = [f"{p},{'odd' if int(p[4]) % 2 else 'even'}" for p, _ in rows]
     (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
 
@@ -207,10 +206,8 @@ def test_a_table_beside_class_folders_is_left_alone(
     pictures: tuple[Path, Rows], tmp_path: Path
 ) -> None:
     """A table of another name beside classes may be anything: the folders count."""
-    root, rows = pictures
-    for path, _ in rows:
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes((root / path).read_bytes())
+    root = pictures[0]
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     (tmp_path / "notes.csv").write_text("file_name,label\ncat/0.png,zebra\n")
 
     assert readers.read(str(tmp_path)).classes == ("cat", "dog")
