@@ -5,6 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from target_examples import (
+    FAR_ANSWER,
+    LABEL_METRICS,
+    LABEL_SCORE,
+    NUMBER_SCORE,
+    TARGET,
+    TARGET_FACTS,
+    TARGET_FLOOR,
+    TARGET_STAGE,
+    target_result,
+)
+
 from finetune.records.analysis import (
     CurvePoint,
     DatasetProfile,
@@ -600,6 +612,15 @@ EXAMPLES: tuple[Any, ...] = (
     Reported(path="one/report.html", run="runs/one", bytes=120_000, pictures=12),
     DoubtOptions(target_error=0.05),
     SELECTED,
+    TARGET,
+    LABEL_SCORE,
+    NUMBER_SCORE,
+    LABEL_METRICS,
+    TARGET_STAGE,
+    TARGET_FLOOR,
+    TARGET_FACTS,
+    FAR_ANSWER,
+    target_result(PLAN),
 )
 
 

@@ -22,6 +22,8 @@ Format = Literal["onnx", "openvino", "pt2", "hub", "triton"]
 Norm = Literal["batch", "instance", "group", "layer"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 NearCopies = Literal["together", "ignore"]
+OtherTarget = Literal["labels", "number"]
+OtherLoss = Literal["bce", "mse", "mae", "huber"]
 Metric = Literal["accuracy", "balanced-accuracy", "macro-f1", "log-loss"]
 Family = Literal["batchnorm-convnet", "layernorm-convnet", "plain-convnet", "vit", "hybrid"]
 # Each of these is one network, with a plan of its own.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from finetune.records.choices import Severity, Status
+from finetune.records.choices import OtherTarget, Severity, Status
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,15 @@ class Sample:
     """One labelled image; `path` is relative to the data set's root, with forward slashes.
 
     Images of one `group` stay on one side of a split; without one, an image stays with its exact
-    copies.
+    copies. Where several labels or numbers are learned, `values` has a 0 or 1 for each label, or
+    the numbers, and `label` is the stratum by which images are divided.
     """
 
     path: str
     label: Annotated[int, msgspec.Meta(ge=0)]
     digest: str
     group: str = ""
+    values: tuple[float, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -64,12 +66,25 @@ class Check:
         return self.status in ("warning", "error")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is learned of each image where that is not one class: `names` of labels or numbers.
+
+    `reason` says in one line how that was told.
+    """
+
+    kind: OtherTarget
+    names: tuple[str, ...]
+    reason: str
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A checked folder of images: what `scan.scan` found, nothing decoded yet.
 
     In a `ready` layout the samples of `test` have empty digests: their bytes are not read before
-    the end.
+    the end. Where `target` is there, `classes` are strata by which images are divided: of labels
+    the rarest that an image has, of numbers a range.
     """
 
     root: str
@@ -79,6 +94,7 @@ class Dataset:
     val: tuple[Sample, ...] | None
     test: tuple[Sample, ...] | None
     findings: tuple[Finding, ...]
+    target: Target | None = None
 
 
 @dataclass(frozen=True)

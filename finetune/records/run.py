@@ -17,6 +17,7 @@ from finetune.records.decision import Plan, Recommendation
 from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Baseline, Metrics, WrongAnswer
 from finetune.records.options import Request
+from finetune.records.target import TargetFacts
 from finetune.records.unsure import Doubt
 
 
@@ -119,7 +120,8 @@ class RunFacts:
     the backbone was chosen of, where none was named. `parts` are as in the result; the head of a
     blend reads both, and its logits are the weighted mean (docs/decisions/0015-blend.md).
     `shares` is there where the classes will be more or less frequent than they were in training.
-    `doubt` is None in runs of older versions.
+    `doubt` is None in runs of older versions. `target` is None where one class is learned; else
+    `classes` are the names of labels or numbers, and `accuracy` is None.
     """
 
     created: str
@@ -143,6 +145,7 @@ class RunFacts:
     shares: SharesFacts | None = None
     doubt: Doubt | None = None
     world_size: Annotated[int, msgspec.Meta(ge=1)] = 1
+    target: TargetFacts | None = None
     schema_version: int = SCHEMA_VERSION
 
 

@@ -42,6 +42,8 @@ from finetune.records import (
     options,
     robustness,
     run,
+    target,
+    target_result,
     training,
     unsure,
 )
@@ -51,7 +53,8 @@ from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
     *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision),
-    *(explanation, labels, material, metrics, options, robustness, run, training, unsure),
+    *(explanation, labels, material, metrics, options, robustness, run, target),
+    *(target_result, training, unsure),
 )
 KINDS = [
     kind
