@@ -45,6 +45,8 @@ LIGHT = sorted(FILES.keys() - HEAVY)
 STATEMENTS, LINES, FIELDS = 40, 400, 12
 # Records whose fields are all read together: what a file on disk holds, or one row of a table.
 WHOLE = {
+    "TargetMetrics",
+    "TargetResult",
     "Candidate",
     "Comparison",
     "Exported",
