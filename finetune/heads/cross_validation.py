@@ -97,7 +97,8 @@ def leave_out(
     shift = None if wanted is None else wanted.shift(labels)
     weights = None if wanted is None else wanted.weights(labels)
     tried = []
-    for penalty, logits in _path(kernel, labels, ridge.together(groups)):
+    hot = np.eye(int(labels.max()) + 1)[labels]
+    for penalty, logits in path(kernel, hot, ridge.together(groups)):
         temperature = calibration.fit_temperature(logits, labels, shift, weights)
         moved = logits if shift is None else logits + temperature * shift
         loss = calibration.log_loss(moved / temperature, labels, weights)
@@ -172,25 +173,27 @@ def draw(rng: np.random.Generator, labels: Labels, share: float, least: int) -> 
     return np.array(sorted(keep))
 
 
-def _path(
-    kernel: Array, labels: Labels, together: Sequence[Labels]
-) -> Iterator[tuple[float, Array]]:
+def path(kernel: Array, wanted: Array, together: Sequence[Labels]) -> Iterator[tuple[float, Array]]:
     """Leave-one-out scores float64[N, C] at each penalty, the rows of a group left out at once.
 
-    With the matrix H that turns labels into fitted scores, a row left out misses its label by its
+    With the matrix H that turns what is wanted into fitted scores, a row left out misses by its
     residual / (1 - H[i, i]), and several rows by (1 - H[rows, rows])⁻¹ residuals: ridge is exact.
+
+    Args:
+        kernel: From `combined`, float64[N, N].
+        wanted: What the scores are to be, float64[N, C].
+        together: The rows of each group of several.
     """
-    hot = np.eye(int(labels.max()) + 1)[labels]
-    mean = hot.mean(axis=0)
+    mean = wanted.mean(axis=0)
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0.0)
-    turned, squares = vectors.T @ (hot - mean), np.square(vectors)
+    turned, squares = vectors.T @ (wanted - mean), np.square(vectors)
     for penalty in PENALTIES:
         kept = values / (values + penalty)
-        residual = hot - mean - vectors @ (kept[:, None] * turned)
-        own = 1.0 / len(labels) + squares @ kept
+        residual = wanted - mean - vectors @ (kept[:, None] * turned)
+        own = 1.0 / len(wanted) + squares @ kept
         missed = residual / np.maximum(1.0 - own, 1e-9)[:, None]
         for rows in together:
-            inside = 1.0 / len(labels) + (vectors[rows] * kept) @ vectors[rows].T
+            inside = 1.0 / len(wanted) + (vectors[rows] * kept) @ vectors[rows].T
             missed[rows] = np.linalg.solve((1 + 1e-9) * np.eye(len(rows)) - inside, residual[rows])
-        yield penalty, hot - missed
+        yield penalty, wanted - missed

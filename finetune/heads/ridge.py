@@ -43,20 +43,24 @@ class Head:
 
 
 def fit(blocks: Blocks, labels: Labels, classes: int, penalty: float, temperature: float) -> Head:
-    """Fit a head on all rows at a known penalty; scaling is folded into its weights.
+    """Fit a head on all rows at a known penalty; scaling is folded into its weights."""
+    return fit_to(blocks, np.eye(classes)[labels], penalty, temperature)
+
+
+def fit_to(blocks: Blocks, wanted: Array, penalty: float, temperature: float = 1.0) -> Head:
+    """The same for any scores that are wanted, float64[N, C].
 
     One linear system whose side is the number of rows or of features, whichever is less.
     """
     factor, shift = _scaling(blocks)
-    hot = np.eye(classes)[labels]
-    mean = hot.mean(axis=0)
+    mean = wanted.mean(axis=0)
     if blocks.rows.shape[1] >= len(blocks.rows):
         x = _scaled(blocks.rows[:], shift, factor)
         inner = kernels.gram(x)
         inner[np.diag_indices_from(inner)] += penalty
-        w = x.T @ np.linalg.solve(inner, hot - mean)
+        w = x.T @ np.linalg.solve(inner, wanted - mean)
     else:
-        inner, side = _products(blocks.rows, hot - mean, shift, factor, penalty)
+        inner, side = _products(blocks.rows, wanted - mean, shift, factor, penalty)
         w = np.linalg.solve(inner, side)
     weight = (w * factor[:, None]).T
     return Head(weight=weight, bias=mean - weight @ shift, temperature=temperature)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from finetune.backbones import engine, features, ranks
 from finetune.backbones.inference import TOP
 from finetune.backbones.stages import Backbone
 from finetune.data import decoding
-from finetune.heads import cross_validation, kernels, ridge
+from finetune.heads import cross_validation, kernels, outputs, ridge
+from finetune.heads.aims import Aim
 from finetune.heads.logit_adjustment import Wanted
 from finetune.records.backbone import HALF, Box
 from finetune.records.codec import to_json
@@ -38,7 +40,8 @@ class Material:
     network sees; `top` are top features float32[N,F] of `plain`, None for `scratch`. Images with
     equal `groups` are copies. `progress` is where fits are kept; None where they are not. `wanted`
     are the classes' shares where the model will be used, `counting` those by which its epochs are
-    compared; None for those of the images.
+    compared; None for those of the images. Where there is an `aim`, `truth` float64[N,K] is what
+    outputs are to be, and `labels` are strata.
     """
 
     backbone: Backbone
@@ -54,6 +57,12 @@ class Material:
     progress: Progress | None = None
     wanted: Wanted | None = None
     counting: Wanted | None = None
+    aim: Aim | None = None
+    truth: arrays.Array | None = None
+
+    def aimed_at(self, rows: Rows) -> npt.NDArray[Any]:
+        """What some images are to be taken for: their labels int64[M], or float32[M,K]."""
+        return self.labels[rows] if self.truth is None else self.truth[rows].astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -207,19 +216,20 @@ def _fit(
     labels = material.labels[rows]
     start = None
     if material.top is not None:
-        start = _start(material.top[rows], labels, [material.groups[i] for i in rows], material)
+        start = _start(material, rows)
     return loop.fit(
         plan,
         material.backbone,
         start,
-        state.Split(Some(material.large, rows), labels),
+        state.Split(Some(material.large, rows), material.aimed_at(rows)),
         None if val is None else _validation(material, plan, labels, val),
-        classes=material.classes,
+        classes=material.classes if material.truth is None else material.truth.shape[1],
         device=material.device,
         seed=material.seed,
         listener=material.listener,
         slot=_slot(material, plan, rows, val),
         until=until,
+        aim=material.aim,
     )
 
 
@@ -228,7 +238,7 @@ def _validation(material: Material, plan: Plan, learnt: Rows, val: Rows) -> stat
     labels, wanted, counting = material.labels[val], material.wanted, material.counting
     return state.Split(
         Some(material.plain, val),
-        labels,
+        material.aimed_at(val),
         shift=None if wanted is None else wanted.shift(learnt, weighed=plan.class_weights),
         weights=None if counting is None else counting.weights(labels),
     )
@@ -245,14 +255,18 @@ def _slot(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> Slot 
     return material.progress.slot(*parts, final=final)
 
 
-def _start(
-    top: npt.NDArray[np.float32], labels: Rows, groups: Sequence[str], material: Material
-) -> ridge.Head:
+def _start(material: Material, learnt: Rows) -> ridge.Head:
     """The head that tuning starts from: a probe on the top features as the network has them."""
+    assert material.top is not None
+    top, labels = material.top[learnt], material.labels[learnt]
     rows = cross_validation.ranking_sample(labels)
     span = (0, top.shape[1])
     kernel = kernels.stage_kernels(top[rows], {TOP: span})[TOP]
-    some = [groups[i] for i in rows]
-    found = cross_validation.leave_out(TOP, (TOP,), kernel, labels[rows], top.shape[1], some)
+    groups = [material.groups[i] for i in learnt[rows]]
     blocks = ridge.Blocks(top, (span,))
+    if material.aim is not None and material.truth is not None:
+        truth, stage = material.truth[learnt], (TOP, (TOP,), top.shape[1])
+        left = outputs.leave_out(stage, kernel, truth[rows], material.aim, groups)
+        return outputs.fit(blocks, truth, left)
+    found = cross_validation.leave_out(TOP, (TOP,), kernel, labels[rows], top.shape[1], groups)
     return ridge.fit(blocks, labels, material.classes, found.score.penalty, found.temperature)

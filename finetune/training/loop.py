@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -14,6 +14,7 @@ from finetune.backbones import ranks
 from finetune.backbones.engine import seeded
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
+from finetune.heads.aims import Aim
 from finetune.records.decision import Plan
 from finetune.records.errors import RunError, TrainingError
 from finetune.records.events import Listener
@@ -66,6 +67,7 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
     listener: Listener,
     slot: Slot | None = None,
     until: int | None = None,
+    aim: Aim | None = None,
 ) -> Tuned:
     """Tune a copy of a backbone and its head.
 
@@ -80,12 +82,13 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         val: Validation pictures of `plan.side_px` a side: the epoch with the least calibrated
             log loss on them is kept, and `plan.patience` epochs without a better one end the
             training. None trains all epochs and keeps the last, where the cosine has come to rest.
-        classes: Number of classes C.
+        classes: Number of classes C, or of outputs where there is an `aim`.
         device: Where to compute.
         seed: Same seed, same numbers on a CPU.
         listener: Hears of progress.
         slot: Keeps each epoch, and may hold some already, from which this goes on to the same end.
         until: The epoch after which to end, on the way of a schedule of `plan.epochs`.
+        aim: What outputs are for; None where one class is learned.
 
     Raises:
         TrainingError: the loss is no number any more, the training diverged at every rate, or a
@@ -99,7 +102,8 @@ def fit(  # noqa: PLR0913 - the two splits and where to compute are as much part
         planned = recipe.slower(plan, slowed)
         try:
             with seeded(seed, device):
-                loop = setup.make_loop(planned, backbone, start, train, classes, device, seed=seed)
+                made = (planned, backbone, start, train, classes, device)
+                loop = setup.make_loop(*made, seed=seed, aim=aim)
                 loop.slowed, loop.last = slowed, until or plan.epochs
                 if loop.parts > 1:
                     listener.note(memory.told(planned, loop.parts))
@@ -165,9 +169,7 @@ def _keep(
         listener.note(f"{fault.message}; going on, as all epochs are done")
 
 
-def _require_whole(
-    history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArray[np.int64]
-) -> None:
+def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArray[Any]) -> None:
     """Find out from the half of the epochs on whether the network still knows what it began with.
 
     With BatchNorm's statistics frozen nothing brings activations back that a rate too large has

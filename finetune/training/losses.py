@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from finetune.heads import calibration
+from finetune.storage.arrays import Array
+
+
+class Criterion(Protocol):
+    """A loss, and what it is of a model that gives every image the same.
+
+    What is wanted is int64[B], the classes, or float[B, K], what the K outputs are to be.
+    """
+
+    def __call__(self, outputs: Tensor, wanted: Tensor, /) -> Tensor:
+        """Outputs float[B,K] and what is wanted → the mean loss, float32[]."""
+        ...
+
+    def blind(self, wanted: npt.NDArray[Any], outputs: int, /) -> npt.NDArray[np.float64]:
+        """The best answer for a model that gives every image of a set the same, float64[K]."""
+        ...
+
+    def of_constant(self, answer: npt.NDArray[np.float64], wanted: npt.NDArray[Any], /) -> float:
+        """The mean loss on a set where every image gets the same answer."""
+        ...
+
+    def judged(
+        self,
+        outputs: Array,
+        wanted: npt.NDArray[Any],
+        shift: Array | None = None,
+        weights: Array | None = None,
+    ) -> tuple[float, float | None]:
+        """What epochs are chosen by: the calibrated loss of held-out images; and the accuracy."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +94,17 @@ class Loss:
         each = (1 - self.smoothing) * surprise + self.smoothing * surprise.mean()
         weights = self._weights(len(probabilities))
         return float((weights[labels] * each[labels]).mean())
+
+    def judged(
+        self,
+        outputs: Array,
+        wanted: npt.NDArray[np.int64],
+        shift: Array | None = None,
+        weights: Array | None = None,
+    ) -> tuple[float, float | None]:
+        """As in `Criterion`; `shift` and `weights` as in `Split`."""
+        loss = calibration.calibrated_log_loss(outputs, wanted, shift, weights)
+        return loss, float((outputs.argmax(axis=1) == wanted).mean())
 
     def _weights(self, classes: int) -> npt.NDArray[np.float64]:
         if self.weight is None:

@@ -15,9 +15,11 @@ from finetune.backbones import inference, precision
 from finetune.backbones.engine import front, memory_format, seeded, to_device
 from finetune.backbones.stages import Backbone
 from finetune.heads import ridge
+from finetune.heads.aims import Aim
 from finetune.records.analysis import Reason
 from finetune.records.decision import Plan
 from finetune.training import losses, memory
+from finetune.training.objective import OutputsLoss
 from finetune.training.state import Head, Loop, Split
 
 # Training pictures are kept a little larger than the network's input, so that a random crop does
@@ -52,7 +54,7 @@ def seconds_per_step(
     return min(took)  # what else the machine does only adds to it
 
 
-def make_loop(
+def make_loop(  # noqa: PLR0913 - as `loop.fit`
     plan: Plan,
     backbone: Backbone,
     start: ridge.Head | None,
@@ -61,8 +63,11 @@ def make_loop(
     device: torch.device,
     *,
     seed: int,
+    aim: Aim | None = None,
 ) -> Loop:
     """Everything that a step needs; a copy of the backbone has its parameters frozen as planned.
+
+    Without an `aim` one of `classes` is learned; with one, so many outputs.
 
     Raises:
         MemoryShortError: not even one image would fit into memory.
@@ -72,8 +77,8 @@ def make_loop(
     backbone.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     head = _head(backbone, start, classes, plan, device)
     optimiser, base = _optimizer(plan, backbone, head)
-    weight = losses.class_weights(train.labels, classes).to(device) if plan.class_weights else None
-    criterion = losses.Loss(weight, plan.label_smoothing)
+    criterion: losses.Criterion
+    criterion = _criterion(plan, train, classes, device) if aim is None else OutputsLoss(aim)
     # float16 has no room for small gradients
     small = precision.resolved(plan.precision, device)[0] == precision.FP16
     scaler = torch.amp.GradScaler(device.type, enabled=small)
@@ -82,6 +87,12 @@ def make_loop(
     loop = Loop(plan, backbone, head, _features(backbone, run, last), *parts)
     loop.parts = memory.parts(loop)
     return loop
+
+
+def _criterion(plan: Plan, train: Split, classes: int, device: torch.device) -> losses.Loss:
+    """What is made small where one class is learned."""
+    weight = losses.class_weights(train.labels, classes).to(device) if plan.class_weights else None
+    return losses.Loss(weight, plan.label_smoothing)
 
 
 def _features(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,6 @@ from finetune.backbones import ranks
 from finetune.backbones.engine import to_device
 from finetune.backbones.precision import autocast
 from finetune.backbones.stages import Backbone
-from finetune.heads import calibration
 from finetune.records.decision import Plan
 from finetune.records.errors import TrainingError, out_of_memory
 from finetune.records.events import Listener
@@ -29,14 +29,14 @@ CLIP = 1.0  # gradient norm; guards the first steps on a head that does not fit 
 
 @dataclass(frozen=True)
 class Split:
-    """Pixels uint8[N,S,S,3] with labels int64[N].
+    """Pixels uint8[N,S,S,3] with labels int64[N], or what outputs are to be, float32[N,K].
 
     Where classes will have other shares, or count otherwise: `shift` float64[C] is added to
     calibrated scores, and images count by `weights` float64[N].
     """
 
     pixels: npt.NDArray[np.uint8] | Some
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     shift: Array | None = None
     weights: Array | None = None
 
@@ -73,7 +73,7 @@ class Loop:
     features: Callable[[Tensor], Tensor]
     optimiser: torch.optim.Optimizer
     base: list[float]
-    criterion: losses.Loss
+    criterion: losses.Criterion
     scaler: torch.amp.GradScaler
     device: torch.device
     generator: torch.Generator
@@ -121,19 +121,19 @@ class Loop:
             ranks.follow(list(self.backbone.net.buffers()))
         return loss_sum / len(order)
 
-    def ignorance(self, labels: npt.NDArray[np.int64]) -> float:
-        """The least mean loss of a model that answers every image with the same probabilities."""
+    def ignorance(self, labels: npt.NDArray[Any]) -> float:
+        """The least mean loss of a model that gives every image the same answer."""
         constant = self.criterion.blind(labels, self.head.linear.out_features)
         return self.criterion.of_constant(constant, labels)
 
-    def _as_set(self, labels: npt.NDArray[np.int64], batch: npt.NDArray[np.int64]) -> float:
+    def _as_set(self, labels: npt.NDArray[Any], batch: npt.NDArray[Any]) -> float:
         """By what a batch's loss is multiplied to stand for the set's, rare classes as frequent.
 
         It is their ratio for a model that knows nothing: one where classes are even.
         """
         constant = self.criterion.blind(labels, self.head.linear.out_features)
         of_set, of_batch = (self.criterion.of_constant(constant, some) for some in (labels, batch))
-        return of_set / of_batch
+        return of_set / max(of_batch, 1e-12)
 
     def train_mode(self) -> None:
         """The backbone stays in eval mode, so that BatchNorm's statistics do not move."""
@@ -232,7 +232,7 @@ class Best:
 
     def offer(self, epoch: int, logits: Array, val: Split, loop: Loop) -> tuple[float, bool]:
         """Keep a copy of all that training may change if the loss is the least so far."""
-        loss = calibration.calibrated_log_loss(logits, val.labels, val.shift, val.weights)
+        loss, _ = loop.criterion.judged(logits, val.labels, val.shift, val.weights)
         if not loss < self.loss:
             return loss, False
         tensors = {name: tensor.clone() for name, tensor in _changing(loop).items()}
@@ -302,7 +302,7 @@ def known(found: Kept | None, loop: Loop, listener: Listener) -> tuple[Best, lis
 def validated(record: EpochRecord, best: Best, loop: Loop, val: Split) -> EpochRecord:
     """The record with validation figures; the best weights are kept on the way."""
     logits = forward(loop, val.pixels)
-    accuracy = float((logits.argmax(axis=1) == val.labels).mean())
+    _, accuracy = loop.criterion.judged(logits, val.labels, val.shift, val.weights)
     loss, improved = best.offer(record.epoch, logits, val, loop)
     return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
 

@@ -1,0 +1,119 @@
+"""What outputs are for where it is not one class: labels that are on or off, or numbers.
+
+An aim says how far outputs are from the truth, how they are calibrated on held-out images, and what
+of them a person is told. Outputs and truth are float64[N, K]: of labels logits, and 0 or 1; of
+numbers both in standard deviations from the mean of the images that are not test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from finetune.heads import platt, ridge
+from finetune.metrics import ranking
+from finetune.records.choices import OtherLoss, OtherTarget
+from finetune.storage.arrays import Array
+
+HUBER_DELTA = 1.0  # in standard deviations: beyond, an error counts by its size and not its square
+
+
+class Aim(Protocol):
+    """What is asked of outputs."""
+
+    kind: OtherTarget
+
+    @property
+    def loss(self) -> OtherLoss:
+        """What training makes small."""
+        ...
+
+    def losses(self, outputs: Array, truth: Array) -> Array:
+        """The loss of each image, float64[N], a mean over its K outputs."""
+        ...
+
+    def score(self, outputs: Array, truth: Array) -> float:
+        """The target's own metric, more is better: mAP of labels, R² of numbers."""
+        ...
+
+    def calibration(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
+        """By what raw held-out outputs are multiplied, and what is added then, float64[K] each."""
+        ...
+
+    def in_units(self, head: ridge.Head) -> ridge.Head:
+        """The head whose outputs are logits, or numbers in their own unit."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelsAim:
+    """Each label is on or off by itself: binary cross-entropy, mAP."""
+
+    kind: ClassVar[OtherTarget] = "labels"
+    loss: OtherLoss = "bce"
+
+    def losses(self, outputs: Array, truth: Array) -> Array:
+        """log(1 + exp(z)) − y z, the mean over labels, in nats."""
+        found: Array = (np.logaddexp(0.0, outputs) - truth * outputs).mean(axis=1)
+        return found
+
+    def score(self, outputs: Array, truth: Array) -> float:
+        """The mean average precision."""
+        return ranking.mean_average_precision(outputs, truth)
+
+    def calibration(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
+        """Platt's slope and intercept of each label."""
+        return platt.fit(outputs, truth)
+
+    def in_units(self, head: ridge.Head) -> ridge.Head:
+        """Logits as they are."""
+        return head
+
+
+@dataclass(frozen=True)
+class NumbersAim:
+    """Numbers are met as near as can be; `mean`, `deviation` float64[K] are in their own unit."""
+
+    mean: Array
+    deviation: Array
+    loss: OtherLoss = "mse"
+    kind: ClassVar[OtherTarget] = "number"
+
+    def losses(self, outputs: Array, truth: Array) -> Array:
+        """Squared, absolute or Huber's error, as `loss` says, the mean over numbers."""
+        error = np.abs(outputs - truth)
+        if self.loss == "mse":
+            error = np.square(error)
+        elif self.loss == "huber":
+            near = np.minimum(error, HUBER_DELTA)
+            error = near * (error - near / 2)
+        found: Array = error.mean(axis=1)
+        return found
+
+    def score(self, outputs: Array, truth: Array) -> float:
+        """R², the mean over numbers; of one that is the same in all images 0."""
+        rest = np.square(outputs - truth).mean(axis=0)
+        spread = truth.var(axis=0)
+        return float(np.where(spread > 0, 1 - rest / np.maximum(spread, 1e-12), 0.0).mean())
+
+    def calibration(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
+        """None: a number that is learned by its error needs none."""
+        del truth
+        return np.ones(outputs.shape[1]), np.zeros(outputs.shape[1])
+
+    def in_units(self, head: ridge.Head) -> ridge.Head:
+        """Deviations from the mean → the numbers themselves."""
+        weight = head.weight * self.deviation[:, None]
+        return ridge.Head(weight, head.bias * self.deviation + self.mean, head.temperature)
+
+
+def scaled(outputs: Array, by: tuple[Array, Array]) -> Array:
+    """Raw outputs float64[N, K] as a calibration has them."""
+    return outputs * by[0] + by[1]
+
+
+def scaled_head(head: ridge.Head, by: tuple[Array, Array]) -> ridge.Head:
+    """The head that gives what `scaled` makes of its outputs."""
+    return ridge.Head(head.weight * by[0][:, None], head.bias * by[0] + by[1], head.temperature)
