@@ -152,9 +152,11 @@ def _told(run: LoadedRun, what: str) -> Iterator[None]:
 
 def as_read(path: Path) -> npt.NDArray[np.uint8]:
     """A picture uint8[H,W,3] as the programs in the READMEs read it."""
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
-    page = Image.new("RGBA", image.size, "white")
-    return np.asarray(Image.alpha_composite(page, image).convert("RGB"))
+    image: Image.Image = ImageOps.exif_transpose(Image.open(path))
+    if image.has_transparency_data:
+        page = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(page, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
 
 
 def _onnx(run: LoadedRun) -> bytes:

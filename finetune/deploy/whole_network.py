@@ -97,16 +97,24 @@ class Square(nn.Module):
         self.register_buffer("fill", fill, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The square."""
+        """The square.
+
+        The layouts between are those that runtimes move fast: what is swapped is bytes, or runs of
+        a block's pixels, and colors lie beside rows in one product.
+        """
         height, width = image.shape[1], image.shape[2]
         tall = torch.scalar_tensor(height, dtype=torch.float32)
         wide = torch.scalar_tensor(width, dtype=torch.float32)
         x_at, x_inside = self._axis(wide, tall)
         y_at, y_inside = self._axis(tall, wide)
         most = 2 * (height + width) if self.box.fit == "letterbox" else None
-        x = image.permute(0, 3, 2, 1).float()
-        x = _rounded(_along(x, *x_at, most or width, self.box.interpolation)).transpose(2, 3)
-        x = _rounded(_along(x, *y_at, most or height, self.box.interpolation))
+        kind = self.box.interpolation
+        x = image.permute(0, 2, 3, 1).flatten(2).float()  # [N,W,3H]
+        weights, near = _blocks(x, *x_at, most or width, kind)
+        x = _rounded(torch.matmul(near.transpose(2, 3), weights.transpose(1, 2)))  # [N,S/B,3H,B]
+        x = torch.unflatten(x, 2, (3, height)).permute(0, 2, 3, 1, 4).flatten(3)  # [N,3,H,S]
+        weights, near = _blocks(x.flatten(0, 1), *y_at, most or height, kind)
+        x = torch.unflatten(_rounded(torch.matmul(weights, near)).flatten(1, 2), 0, (-1, 3))
         if self.box.fit != "letterbox":
             return x
         inside = (y_inside[:, None] & x_inside[None, :])[None, None]
@@ -136,8 +144,10 @@ class Square(nn.Module):
         return ((number + 0.5) * step, step), inside
 
 
-def _along(x: Tensor, at: Tensor, step: Tensor, most: int, kind: Interpolation) -> Tensor:
-    """Values float32[N,3,L,M] → float32[N,3,S,M], resized along their third dimension.
+def _blocks(
+    x: Tensor, at: Tensor, step: Tensor, most: int, kind: Interpolation
+) -> tuple[Tensor, Tensor]:
+    """What resizes values float32[N,L,M] along their second dimension, B pixels at a time.
 
     Args:
         x: The values.
@@ -145,8 +155,11 @@ def _along(x: Tensor, at: Tensor, step: Tensor, most: int, kind: Interpolation) 
         step: From one to the next; a kernel is as wide where the picture is made smaller.
         most: At least the step times S.
         kind: The kernel.
+
+    Returns:
+        The weights of each block, float32[S/B,B,K], and the values near it, float32[N,S/B,K,M].
     """
-    side, length = len(at), x.shape[2]
+    side, length = len(at), x.shape[1]
     block = max(b for b in range(1, min(side, _BLOCK) + 1) if side % b == 0)
     support = SUPPORT[kind]
     window = (block * most + side - 1) // side + 2 * support * ((most + side - 1) // side) + 3
@@ -154,7 +167,7 @@ def _along(x: Tensor, at: Tensor, step: Tensor, most: int, kind: Interpolation) 
     reach = torch.clamp(step, min=1.0)
     numbers = torch.floor(at[:, :1] - support * reach) + torch.arange(window, dtype=torch.float32)
     inside = (numbers >= 0) & (numbers < length)
-    near = numbers.clamp(min=0).to(torch.int64).clamp(max=length - 1).flatten()
+    place = numbers.clamp(min=0).to(torch.int64).clamp(max=length - 1).flatten()
     if kind == "nearest":
         weights = (numbers[:, None, :] == torch.floor(at)[:, :, None]).float()
     else:
@@ -162,8 +175,8 @@ def _along(x: Tensor, at: Tensor, step: Tensor, most: int, kind: Interpolation) 
     weights = weights * inside[:, None, :].float()
     total = weights.sum(2, keepdim=True)
     weights = weights / torch.where(total == 0, torch.ones_like(total), total)  # beside a letterbox
-    some = x.index_select(2, near).unflatten(2, (side // block, window))  # type: ignore[no-untyped-call]
-    return torch.matmul(weights, some).flatten(2, 3)
+    near = x.index_select(1, place).unflatten(1, (side // block, window))  # type: ignore[no-untyped-call]
+    return weights, near
 
 
 def _kernel(x: Tensor, kind: Interpolation) -> Tensor:
