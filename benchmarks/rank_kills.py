@@ -25,6 +25,7 @@ from crashes import LEAVES, SMALL, state
 
 OPTIONS = ("--strategy", "deep", "--epochs", "12", "--image-size", "64", "--max-per-class", "8")
 PATIENCE_S = 300
+MOST_TEXT = 8000  # characters of what a training said that are shown where it failed
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class Ended:
 
 
 def start(place: Path, ranks: int, *more: str) -> subprocess.Popen[str]:
-    """Train with so many ranks into `place/out/run`."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
-    command += ["--master-port", "0", "--rdzv-backend", "c10d", "-m", "finetune"]
-    command += ["train", str(LEAVES), *OPTIONS, *SMALL, "--out", str(place / "out" / "run"), *more]
+    """Train with so many ranks into `place/out/run`.
+
+    Standalone: with `--rdzv-backend c10d` alone all of a machine meet at port 29400, and two
+    trainings at once became one.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(ranks), "-m", "finetune", "train"]
+    command += [str(LEAVES), *OPTIONS, *SMALL, "--out", str(place / "out" / "run"), *more]
     env = os.environ | {"FINETUNE_CACHE": str(place.parent / "cache"), "OMP_NUM_THREADS": "1"}
     (place / "out").mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
@@ -97,7 +102,11 @@ def point(place: Path, rng: random.Random, whole_s: float) -> tuple[str, bool]:
         second = ended(start(place, again, "--resume"), began)
         fine &= second.code == 0 and state(place) == "whole"
         line += f"  resumed by {again} in {second.seconds:5.1f} s"
-        line += "" if second.code == 0 else f": exit {second.code} {second.text.strip()[-400:]}"
+        if (
+            not fine
+        ):  # torchrun's own summary is the last 2,000 characters: what it sums up is before
+            line += f": exit {second.code}, {state(place)}\n{second.text.strip()[-MOST_TEXT:]}\n"
+            line += f"    before it, the first had said:\n{first.text.strip()[-MOST_TEXT:]}\n"
     return line, fine
 
 

@@ -22,11 +22,14 @@ TESTS = Path(__file__).parents[1]
 
 
 def torchrun(*arguments: str, count: int = 2) -> subprocess.CompletedProcess[str]:
-    """Run so many processes, as a person does; each with one thread."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+    """Run so many processes, as a person does; each with one thread.
+
+    Standalone: else all that torchrun starts on a machine meets at one port.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     known = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
-        [*command, "--master-port", "0", "--rdzv-backend", "c10d", *arguments],
+        [*command, "--nproc-per-node", str(count), *arguments],
         capture_output=True,
         text=True,
         check=False,
