@@ -102,9 +102,7 @@ def point(place: Path, rng: random.Random, whole_s: float) -> tuple[str, bool]:
         second = ended(start(place, again, "--resume"), began)
         fine &= second.code == 0 and state(place) == "whole"
         line += f"  resumed by {again} in {second.seconds:5.1f} s"
-        if (
-            not fine
-        ):  # torchrun's own summary is the last 2,000 characters: what it sums up is before
+        if not fine:  # the last 2,000 characters are torchrun's own summary
             line += f": exit {second.code}, {state(place)}\n{second.text.strip()[-MOST_TEXT:]}\n"
             line += f"    before it, the first had said:\n{first.text.strip()[-MOST_TEXT:]}\n"
     return line, fine
