@@ -6,6 +6,9 @@ import os
 
 # as the program does, before torch is loaded: tests often share their machine
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# so do the processes of pytest-xdist, which would each take all cores
+if (count := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
 import errno
 import random

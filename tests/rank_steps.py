@@ -1,6 +1,8 @@
 """A few steps of tuning, by one process or by the ranks of `torchrun`: what a test compares.
 
-torchrun --nproc-per-node 2 tests/rank_steps.py FILE
+torchrun --standalone --nproc-per-node 2 tests/rank_steps.py FILE [train DIR …]
+
+With more words finetune's command line goes on with them in the same processes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch
 from safetensors.numpy import save_file
 
 from finetune.backbones import load, ranks, registry
+from finetune.cli import process
 from finetune.heads import ridge
 from finetune.records.events import Silent
 from finetune.training import loop, recipe, state
@@ -56,3 +59,4 @@ if __name__ == "__main__":
         kept = weights(tuned())
         if ranks.rank() == 0:
             save_file(kept, Path(sys.argv[1]))
+    raise SystemExit(process.run(sys.argv[2:]) if sys.argv[2:] else 0)

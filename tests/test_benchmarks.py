@@ -59,6 +59,7 @@ def test_the_oracle_is_picked_on_other_seeds(regret: ModuleType) -> None:
     assert regret.Known({**known.rows, cell: rigged}, known.evidence).best(cell) == kind
 
 
+@pytest.mark.slow
 def test_the_report_prints_from_the_rows_alone() -> None:
     """`--report` needs no data and ends in the mean regret of the default policy."""
     done = subprocess.run(

@@ -225,6 +225,7 @@ def test_compare_trains_all_and_says_what_the_table_cost(
     assert rows[answer["best"]]["accuracy"] == max(r["accuracy"] for r in rows.values())
 
 
+@pytest.mark.slow
 def test_compare_starts_only_what_fits_the_budget(run_cli, image_folder) -> None:
     """The rest stands in the answer without figures and with the reason."""
     root = image_folder({"a": 14, "b": 14}, size=(32, 32))
@@ -749,6 +750,7 @@ def test_sigterm_ends_a_training_like_ctrl_c(
     assert load(tmp_path / "run").facts.strategy == "scratch"
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Whoever cannot wait for the saving does not: the process is gone, and --resume goes on."""
     with training(tmp_path / "run") as process:

@@ -349,6 +349,7 @@ def test_the_table_policy_steps_back_to_the_probe_when_time_is_short(image_folde
     )
 
 
+@pytest.mark.slow
 def test_a_run_by_evidence_is_no_worse_than_the_probe_by_its_own_trial(
     image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,7 @@ def test_pt2_is_read_by_torch_alone(run: Path, pictures: list[Path], tmp_path: P
     require_the_same(rows, run, pictures)
 
 
+@pytest.mark.slow
 def test_the_hubs_layout_is_read_by_timm(pictures: list[Path], tmp_path: Path) -> None:
     """`timm.create_model` reads it back with the same logits, and its own transform fits."""
     run = make_run(tmp_path / "run", taps=("top",), fit="squash")

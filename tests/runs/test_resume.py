@@ -126,7 +126,11 @@ def killed(request: Options, stopper: Stopper) -> Stopper:
 
 @pytest.mark.parametrize(
     "after",
-    [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow), 8],
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        3,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 8)),
+    ],
 )
 @pytest.mark.usefixtures("kept_tuned")
 def test_killed_after_any_epoch_it_goes_on_to_the_same_model(ask, unbroken, after: int) -> None:
@@ -177,7 +181,7 @@ def test_killed_again_and_again_it_still_ends_at_the_same_model(ask, unbroken) -
     "step",
     [
         pytest.param("trying", marks=pytest.mark.slow),
-        "partial on all",
+        pytest.param("partial on all", marks=pytest.mark.slow),
         pytest.param("testing", marks=pytest.mark.slow),
         "writing",
     ],

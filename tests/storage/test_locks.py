@@ -62,6 +62,7 @@ def test_a_lock_dies_with_its_process(tmp_path: Path, without: str) -> None:
     locks.take(tmp_path / "lock")()
 
 
+@pytest.mark.slow
 def test_it_trains_and_predicts_without_what_windows_lacks(image_folder, tmp_path: Path) -> None:
     """A process without fcntl, resource, fork, user ids and SIGHUP trains, and another predicts."""
     root, out = image_folder({"a": 8, "b": 8}), tmp_path / "run"

@@ -129,10 +129,13 @@ def test_a_tuned_model_is_returned_when_it_beats_the_probe(tmp_path: Path) -> No
     assert result.floor.tuned_log_loss < result.floor.probe_log_loss
 
 
-def test_shuffled_labels_give_chance_and_no_tuned_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(1, 4), pytest.param(range(5), marks=pytest.mark.slow)], ids=["probes", "tuned"]
+)
+def test_shuffled_labels_give_chance_and_no_tuned_model(tmp_path: Path, seeds: range) -> None:
     """When labels mean nothing, tests say so, taken together, and the floor keeps the probe."""
     correct = judged = 0
-    for seed in range(5):
+    for seed in seeds:
         files = sorted(SAMPLE.rglob("*.jpg"))
         random.Random(seed).shuffle(files)
         data = tmp_path / f"data{seed}"
