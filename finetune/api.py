@@ -108,13 +108,14 @@ def check(
     return run_check(asked, listener or Silent(), labels=options.get("labels", False))
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - what a person can ask for
     data: Place,
     run: Place | None = None,
     *,
     unseen: bool = False,
     device: str = "auto",
     label_from: str | None = None,
+    label_column: str | None = None,
     group: str | None = None,
     listener: Listener | None = None,
     **doubts: Unpack[DoubtKeywords],
@@ -127,6 +128,7 @@ def evaluate(
         unseen: Leave out images the run was trained on.
         device: `auto`, `cpu`, `cuda`, `mps`.
         label_from: As of `finetune evaluate`, as is the next.
+        label_column: The table's column of labels.
         group: Images in whose names it finds the same count as one for the interval.
         listener: Hears of progress.
         doubts: `min_confidence`, `target_error`, `coverage`, `unknown`, as of `finetune evaluate`.
@@ -140,6 +142,7 @@ def evaluate(
         unseen=unseen,
         listener=listener or Silent(),
         label_from=label_from,
+        label_column=label_column,
         group=group,
         doubts=_doubts(doubts),
     )

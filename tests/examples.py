@@ -557,6 +557,7 @@ EXAMPLES: tuple[Any, ...] = (
     Health(
         *("/data/trees", CLASSES, "ready", {"train": 4, "val": 1, "test": 2}, (CHECK,), 0.25),
         labels=LABELS,
+        target=TARGET,
     ),
     Evaluation("runs/one", "/data/new", METRICS, (), (WRONG,), True, "better"),
     Explanation(

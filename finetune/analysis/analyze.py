@@ -35,6 +35,7 @@ from finetune.storage.arrays import Array, Labels
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
 # 2026-11-23).
 DRIFT_SAMPLE = 32
+LEAST_IMAGES = 4  # two to learn from and two to measure on, where no classes ask for more
 ASKED_IMAGES = 5000  # a share is known to one point then
 
 
@@ -85,7 +86,7 @@ class Analysis:
     @cached_property
     def root(self) -> Path:
         """What the samples' paths are below."""
-        return readers.root_of(self.options.data.root)
+        return readers.root_of(self.options.data.root, self.options.data.columns)
 
     @property
     def paths(self) -> list[Path]:
@@ -216,7 +217,7 @@ def analyze(
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = readers.root_of(options.data.root)
+    root = readers.root_of(options.data.root, options.data.columns)
     seen = seen or look.look(options, listener, clock, kept=most is None)
     examined, scaled = seen.examined, seen.scaled
     dataset, splits = examined.dataset, examined.splits
@@ -370,6 +371,14 @@ def imagenet_probabilities(
 
 
 def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:
+    if dataset.target is not None:  # `classes` are only what images are divided by
+        if distinct < LEAST_IMAGES:
+            raise DataError(
+                f"{dataset.root} has {distinct} different training images; copies, near duplicates "
+                "and a --group count as one",
+                hint=f"Give {LEAST_IMAGES} at the very least; a hundred is a sensible start.",
+            )
+        return
     counts = np.bincount(labels, minlength=len(dataset.classes))
     empty = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
     if empty:

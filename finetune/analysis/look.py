@@ -49,12 +49,18 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
     Raises:
         DataError: unreadable images where these are an error, or a class without any.
     """
-    root = readers.root_of(options.data.root)
+    root = readers.root_of(options.data.root, options.data.columns)
     with clock.step("scan", f"reading and checking {options.data.root}"):
         examined = examination.examine(options.data, options.training.seed, listener.progress)
         splits = examined.splits
         _require_readable(examined, options.data.root)
         _require_validation(options, splits)
+        if examined.dataset.target is not None and options.decision.prior != "train":
+            raise UsageError(
+                f"--prior {options.decision.prior} is about shares of classes, and "
+                f"{examined.dataset.target.kind} is learned here",
+                hint="Leave it out.",
+            )
         wanted = _wanted(options.decision.prior, examined.dataset.classes)
         scaled = scales.decide(root, splits.fitting, examined.looked.glances)
         if kept:
@@ -62,6 +68,7 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
     for finding in examined.findings:
         if finding.severity != "note" or finding.code in (
             findings.LAYOUT.code,
+            findings.TARGET.code,
             findings.SPLIT_CLASS.code,
         ):
             listener.note(f"{finding.code} {finding.title}")
@@ -83,12 +90,15 @@ def _wanted(prior: str, classes: Sequence[str]) -> Wanted | None:
 
 
 def _require_readable(examined: examination.Examination, root: str) -> None:
-    """Where no image can be read, or none of a class, the reason is what helps."""
+    """Where no image can be read, or none of a class, the reason is what helps.
+
+    Of labels and numbers `classes` are only what images are divided by: one may be lost.
+    """
     faults = examined.subject.faults
     whole = examined.subject.dataset
     left = {s.label for s in examined.dataset.pool}
     lost = [s for s in whole.pool if s.label not in left]
-    if not lost:
+    if not lost or (left and examined.dataset.target is not None):
         return
     counted = Counter(faults[s.path] for s in lost).most_common(3)
     why = ", ".join(f"{reason} ({count} of {len(lost)})" for reason, count in counted)

@@ -221,6 +221,7 @@ def evaluate(asked: Asked) -> None:
             unseen=asked.unseen,
             listener=listener,
             label_from=asked.options.data.label_from,
+            label_column=asked.options.data.label_column,
             group=asked.options.data.group,
             robust=asked.robustness,
             doubts=asked.doubt,

@@ -45,9 +45,14 @@ def show_health(health: Health, *, verbose: bool = False, written: bool = False)
     counts = health.counts
     alarms = sum(c.alarming for c in health.checks)
     color = STATUS["warning" if alarms else "passed"][0]
+    what = f"{len(health.classes)} classes"
+    if health.target is not None:
+        many = len(health.target.names)
+        kind = "label" if health.target.kind == "labels" else "number"
+        what = f"{many} {kind}{'' if many == 1 else 's'}"
     out.print(
         f"[bold {color}]{alarms or 'No'} warning{'' if alarms == 1 else 's'}[/] on "
-        f"{sum(counts.values())} images of {len(health.classes)} classes ({counts['train']} train, "
+        f"{sum(counts.values())} images of {what} ({counts['train']} train, "
         f"{counts['val']} validation, {counts['test']} test; checked in {health.seconds:.1f} s)"
     )
     ranked = sorted(health.checks, key=lambda c: (list(STATUS).index(c.status), c.code))

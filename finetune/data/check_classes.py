@@ -97,7 +97,11 @@ def imbalance(subject: Subject) -> Outcome:
 
 def symbol_names(subject: Subject) -> Outcome:
     """Whether class names look like letters, digits or directions."""
-    found, why = symbols.look_like_symbols(subject.dataset.classes)
+    target = subject.dataset.target
+    if target is not None and target.kind == "number":
+        return check_subject.void("it is about names, and numbers are learned")
+    classes = subject.dataset.classes if target is None else target.names
+    found, why = symbols.look_like_symbols(classes)
     return Outcome(why + (": mirror images are off" if found else ""), found)
 
 

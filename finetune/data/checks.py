@@ -13,7 +13,16 @@ from finetune.data import (
 )
 from finetune.data.check_copies import _SAME_WAY, READY_ONLY
 from finetune.data.check_subject import Outcome, Subject
-from finetune.data.findings import COPIES, CROSSED, LAYOUTS, LEAKED, LISTED, UNREADABLE
+from finetune.data.findings import (
+    COPIES,
+    CROSSED,
+    LAYOUTS,
+    LEAKED,
+    LISTED,
+    OF_LABELS,
+    TARGET,
+    UNREADABLE,
+)
 from finetune.records.choices import Status
 from finetune.records.dataset import Check, Finding, FindingKind
 
@@ -40,7 +49,11 @@ def findings(checks: Sequence[Check]) -> tuple[Finding, ...]:
 
 def _check(kind: FindingKind, run: Callable[[Subject], Outcome], subject: Subject) -> Check:
     """Run one row of the table."""
-    outcome = run(subject)
+    target = subject.dataset.target
+    if target is not None and kind.code in OF_CLASSES:
+        outcome = check_subject.void(f"it is about classes, and {target.kind} is learned")
+    else:
+        outcome = run(subject)
     if not outcome.found:
         status: Status = "passed" if outcome.applies else "not-applicable"
         return Check(kind.code, kind.title, status, outcome.text, numbers=outcome.numbers)
@@ -67,11 +80,17 @@ def _listed(kind: FindingKind) -> Callable[[Subject], Outcome]:
                 title = f"{len(paths)} {kind.title}"
             if paths or not finding.paths:
                 return Outcome(title, True, numbers={"files": len(paths)}, paths=paths)
+        if kind in (*OF_LABELS, TARGET) and subject.dataset.target is None:
+            return check_subject.void("classes are learned")
         return check_subject.passed("none", files=0)
 
     return run
 
 
+# Checks of classes: of labels and numbers, `classes` are what images are divided by, and no more.
+OF_CLASSES = frozenset(
+    ("FT121", "FT130", "FT131", "FT132", "FT133", "FT136", "FT137", "FT138", "FT155")
+)
 NEAR_LEAKED = FindingKind(
     "FT115",
     "warning",
@@ -153,7 +172,7 @@ CHECKS: tuple[tuple[FindingKind, Callable[[Subject], Outcome]], ...] = (
         ),
         check_pictures.frames,
     ),
-    *((kind, _listed(kind)) for kind in LAYOUTS),
+    *((kind, _listed(kind)) for kind in (*LAYOUTS, TARGET, *OF_LABELS)),
     (
         FindingKind(
             "FT155",

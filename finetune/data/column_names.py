@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from finetune.records.errors import DataError, safe_name
 
 # The first of each before the others where a table has several.
 PATHS = (
@@ -18,3 +21,33 @@ def first(header: Sequence[str], known: Sequence[str]) -> str | None:
     """The column that is called so, in any case of letters; None where none is."""
     by_name = {name.lower(): name for name in reversed(header)}
     return next((by_name[name] for name in known if name in by_name), None)
+
+
+def labels_of(header: Sequence[str], asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The columns of labels: those asked for, else the one that is called so; empty without."""
+    if asked:
+        found = [first(header, [name.lower()]) for name in asked]
+        return tuple(c for c in found if c is not None) if all(found) else ()
+    known = first(header, LABELS)
+    return () if known is None else (known,)
+
+
+def joined(cells: Iterable[object]) -> str:
+    """Several labels, or the cells of several columns, in one text: parted by `;`."""
+    return ";".join("" if cell is None else str(cell).strip() for cell in cells)
+
+
+def quoted(columns: Sequence[str]) -> str:
+    """The names of columns in a sentence."""
+    return ", ".join(f"'{safe_name(c)}'" for c in columns)
+
+
+def no_columns(place: Path, header: Sequence[str], asked: Sequence[str]) -> DataError:
+    """The fault that columns which were asked for are not there."""
+    lacks = [name for name in asked if first(header, [name.lower()]) is None]
+    more = " …" if len(header) > 8 else ""
+    return DataError(
+        f"--label-column: {place} has no column {quoted(lacks)}; its columns are "
+        f"{quoted(header[:8])}{more}",
+        hint="Give the name as it stands in the first line; several are parted by commas.",
+    )

@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from finetune.data import listing, names
-from finetune.data.column_names import LABELS, PATHS, SPLITS, first
+from finetune.data.column_names import (
+    PATHS,
+    SPLITS,
+    first,
+    joined,
+    labels_of,
+    no_columns,
+    quoted,
+)
 from finetune.data.listing import Example, Listed
 from finetune.data.names import Role
 from finetune.records.errors import DataError, cause, safe_name
@@ -127,8 +135,10 @@ def holds_pictures(file: Path) -> bool:
         return _opened(file, None).image is not None
 
 
-def rows(table: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    """Columns and rows of a Parquet file of paths and labels, cells as text.
+def rows(
+    table: Path, asked: Sequence[str] = ()
+) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    """Columns and rows of a Parquet file of paths and labels, cells as text; `asked` are labels'.
 
     Raises:
         DataError: it is damaged, or pyarrow is missing.
@@ -136,26 +146,34 @@ def rows(table: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
     with _told(table):
         found = _opened(table, None)
         header = [str(name) for name in found.schema.names]
-        wanted = [c for c in header if _plain(found, c)]
+        several = labels_of(header, asked)
+        wanted = [c for c in header if c in several or _plain(found, c)]
         columns = {c: _labels(found, c) for c in wanted}
         count = found.table.metadata.num_rows
     return header, ((i + 1, {c: columns[c][i] for c in wanted}) for i in range(count))
 
 
-def read(place: Path) -> Listed:
+def read(place: Path, asked: Sequence[str] = ()) -> Listed:
     """The pictures of a Parquet file, a folder of them, or what `datasets.save_to_disk` wrote.
+
+    Args:
+        place: The file or folder.
+        asked: The columns of labels; empty for the one that is called so.
 
     Raises:
         DataError: damaged files, no column of labels, or pyarrow is missing.
     """
     with _told(place):
-        return _read(place)
+        return _read(place, asked)
 
 
-def _read(place: Path) -> Listed:
+def _read(place: Path, asked: Sequence[str]) -> Listed:
     files = _files(place)
-    label = first([str(n) for n in files[0].schema.names], LABELS)
-    if files[0].image is None or label is None:
+    header = [str(n) for n in files[0].schema.names]
+    columns = labels_of(header, asked)
+    if asked and not columns:
+        raise no_columns(files[0].path, header, asked)
+    if files[0].image is None or not columns:
         lacks = "pictures" if files[0].image is None else "labels"
         raise DataError(
             f"{files[0].path} has no column of {lacks}; its columns are "
@@ -165,22 +183,30 @@ def _read(place: Path) -> Listed:
     examples: list[Example] = []
     read_one: dict[str, Callable[[], bytes]] = {}
     for file in files:
-        split, labels = first([str(n) for n in file.schema.names], SPLITS), _labels(file, label)
+        split, labels = first([str(n) for n in file.schema.names], SPLITS), _joint(file, columns)
         roles = _labels(file, split) if split else [""] * len(labels)
         for i, (name, said, role) in enumerate(zip(_names(file), labels, roles, strict=True)):
             path = f"{file.path.stem}/{name}"
             read_one[path] = partial(file.read, i)
-            examples.append(Example(path, safe_name(said), file.role or names.role_of(role)))
+            given = file.role or names.role_of(role)
+            examples.append(Example(path, safe_name(said), given, row=i + 1))
     root, named = listing.packed(place, examples, read_one)
     text = f"{place.name}: {len(examples):,} rows in {len(files)} file(s) of Parquet or Arrow"
-    text += f"; column '{files[0].image}' holds the pictures, '{label}' the classes"
+    text += f"; column '{files[0].image}' holds the pictures, {quoted(columns)} the labels"
     return Listed(
         source=str(place),
         root=root,
         examples=named,
         text=text,
-        label=f"column '{label}'",
+        label=f"column {quoted(columns)}",
+        columns=columns,
     )
+
+
+def _joint(file: _File, columns: Sequence[str]) -> list[str]:
+    """The labels of each row, cells of several columns parted by `;`."""
+    cells = [_labels(file, column) for column in columns]
+    return [joined(row) if any(row) else "" for row in zip(*cells, strict=True)]
 
 
 def _names(file: _File) -> list[str]:
@@ -209,15 +235,15 @@ def _inside(name: str) -> str:
 def _labels(file: _File, column: str) -> list[str]:
     """A column as text; numbers that stand for names by the names. Empty where there is none."""
     known = _class_names(file, column)
-    out = []
-    for value in file.column(column):
+
+    def spoken(value: object) -> str:
         if value is None or (known and isinstance(value, int) and not 0 <= value < len(known)):
-            out.append("")
-        elif known and isinstance(value, int):
-            out.append(known[value])
-        else:
-            out.append(str(value).strip())
-    return out
+            return ""
+        if isinstance(value, list):
+            return joined(filter(None, map(spoken, value)))
+        return known[value] if known and isinstance(value, int) else str(value).strip()
+
+    return [spoken(value) for value in file.column(column)]
 
 
 def _class_names(file: _File, column: str) -> list[str]:
@@ -231,6 +257,7 @@ def _class_names(file: _File, column: str) -> list[str]:
             told = json.loads(beside.read_text("utf-8"))["features"][column]
         else:
             return []
+        told = told.get("feature", told) if isinstance(told, dict) else told[0]  # of a sequence
         return [str(name) for name in told.get("names", [])]
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         return []

@@ -78,10 +78,10 @@ def examine(
         UsageError: `--group` or `--label-from` is not a regular expression, `--group` matches
             no file, or a fraction is out of range.
     """
-    root = readers.root_of(asked.root)
+    root = readers.root_of(asked.root, asked.columns)
     pattern = names.compiled("--group", asked.group, "^(patient[0-9]+)_")
     label_from = names.compiled("--label-from", asked.label_from, r"^([a-z]+)\.")
-    whole = readers.read(asked.root, label_from)
+    whole = readers.read(asked.root, label_from, asked.target, asked.columns)
     with_test = with_test or asked.strict or whole.test is None
     whole = _digested(whole, root) if with_test else whole
     samples = check_subject.labelled(whole, test=with_test)

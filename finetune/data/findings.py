@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from finetune.data.targets import Learned
 from finetune.records.dataset import Finding, FindingKind, Sample
+from finetune.records.errors import safe_name
 
 # What the walk over the folders tells, in `scan`; keys are those of its notes.
 LISTED: dict[str, FindingKind] = {
@@ -126,6 +128,31 @@ DEEPER = FindingKind(
     "If the deeper folders are the classes, give a folder that holds them side by side.",
 )
 LAYOUTS = (LAYOUT, SPLIT_CLASS, SPLIT_CLASSES, DEEPER)
+RARE = FindingKind(
+    "FT161",
+    "warning",
+    "label(s) of a single image left out",
+    "Add images that have them: one cannot be both learned from and measured on.",
+)
+ALWAYS = FindingKind(
+    "FT162",
+    "warning",
+    "label(s) that every image has left out",
+    "Add images that lack them: as it is there is nothing to tell apart.",
+)
+BARE = FindingKind(
+    "FT163",
+    "note",
+    "image(s) have no label: taken as having none of them",
+    "Take out of the list what nobody has labelled yet.",
+)
+OF_LABELS = (RARE, ALWAYS, BARE)
+TARGET = FindingKind(
+    "FT164",
+    "note",
+    "several labels, or a number, are learned of each image",
+    "Nothing to do; --target classes takes each different cell for a class.",
+)
 COPIES = FindingKind(
     "FT110",
     "note",
@@ -133,7 +160,7 @@ COPIES = FindingKind(
     "Remove them if they were not meant to count twice. Splits made here keep copies together.",
 )
 CROSSED = FindingKind(
-    "FT111", "warning", "image(s) lie under two labels", "Keep each of them in one class only."
+    "FT111", "warning", "image(s) lie under two labels", "Keep one label for each of them."
 )
 LEAKED = FindingKind(
     "FT112",
@@ -161,19 +188,39 @@ UNREADABLE = FindingKind(
 )
 
 
+def of(learned: Learned) -> tuple[Finding, ...]:
+    """What was noticed of labels or numbers, and that these are learned."""
+    target, said = learned.target, []
+    many = len(target.names)
+    what = f"{many} labels, of which an image has any" if target.kind == "labels" else "a number"
+    what = f"{many} numbers" if target.kind == "number" and many > 1 else what
+    said.append(TARGET.finding(safe_name(f"target: {what} ({target.reason})"), ()))
+    for kind, names, paths in (
+        (RARE, [*learned.rare], [p for found in learned.rare.values() for p in found]),
+        (ALWAYS, [*learned.always], []),
+    ):
+        if names:
+            some = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+            said.append(kind.finding(safe_name(f"{len(names)} {kind.title}: {some}"), paths))
+    if learned.bare:
+        said.append(BARE.finding(f"{len(learned.bare)} {BARE.title}", learned.bare))
+    return tuple(said)
+
+
 def copies(samples: Sequence[Sample]) -> tuple[Finding, ...]:
-    """Findings about exact copies: within a class, and under two labels (which teaches noise)."""
+    """Findings about exact copies: alike, and labelled differently (which teaches noise)."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         groups[sample.digest].append(sample)
     twins = [g for g in groups.values() if len(g) > 1]
-    crossed = [g for g in twins if len({s.label for s in g}) > 1]
+    crossed = [g for g in twins if len({s.values or s.label for s in g}) > 1]
     found = []
     if twins:
         text = f"{sum(len(g) - 1 for g in twins)} {COPIES.title}"
         found.append(COPIES.finding(text, [s.path for g in twins for s in g]))
     if crossed:
-        text = f"{len(crossed)} {CROSSED.title}"
+        other = any(s.values for g in crossed for s in g)
+        text = f"{len(crossed)} {'image(s) are labelled differently' if other else CROSSED.title}"
         found.append(CROSSED.finding(text, [s.path for g in crossed for s in g]))
     return tuple(found)
 

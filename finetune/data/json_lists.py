@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from finetune.data.column_names import joined
 from finetune.data.listing import Example, Listed
 from finetune.records.errors import DataError, cause, safe_name
 
@@ -22,7 +23,7 @@ def read(file: Path) -> Listed:
     """The pictures and labels of such a file; pictures lie beside it or in images/ there.
 
     Raises:
-        DataError: it is neither, or a picture has several labels.
+        DataError: it is neither.
     """
     try:
         if file.stat().st_size > MOST_BYTES:
@@ -40,13 +41,13 @@ def read(file: Path) -> Listed:
             f"{file} lacks a field or has one of another kind: {cause(error)}",
             hint="Export it once more, as COCO or as Label Studio's JSON.",
         ) from error
-    labels = _one_each(file, pairs)
+    labels = _of_each(pairs)
     root, folder = _beside(file, list(labels))
     return Listed(
         source=str(file),
         root=root,
         examples=[Example(path, label) for path, label in labels.items()],
-        text=f"{file.name}: {len(labels):,} pictures with one label each, as {kind} writes them"
+        text=f"{file.name}: {len(labels):,} pictures with labels, as {kind} writes them"
         + (f"; they lie in {folder}/" if folder else ""),
         label="the categories",
     )
@@ -104,20 +105,12 @@ def _local(address: str) -> str:
     return path if not parts.scheme or len(parts.scheme) == 1 else path.rpartition("/")[2]
 
 
-def _one_each(file: Path, pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """The label of each picture; several boxes of one category are one label."""
+def _of_each(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """The labels of each picture, parted by `;`; several boxes of one category are one label."""
     found: dict[str, set[str]] = defaultdict(set)
     for path, label in pairs:
         found[path] |= {label} - {""}
-    several = [(path, labels) for path, labels in found.items() if len(labels) > 1]
-    if several:
-        path, labels = several[0]
-        raise DataError(
-            f"{file}: {len(several):,} of {len(found):,} pictures have several labels, such as "
-            f"{safe_name(path)}: {safe_name(', '.join(sorted(labels)[:3]))}",
-            hint="One label for each picture is read: crop what the boxes hold, or choose one.",
-        )
-    return {path: safe_name(next(iter(labels), "")) for path, labels in found.items()}
+    return {path: safe_name(joined(sorted(labels))) for path, labels in found.items()}
 
 
 def _beside(file: Path, paths: list[str]) -> tuple[Path, str]:

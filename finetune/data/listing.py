@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from finetune.data import findings, names
+from finetune.data import findings, names, targets
 from finetune.data.containers import Container, root_of
 from finetune.data.files import digest_file
 from finetune.data.findings import LISTED
 from finetune.data.names import Role
-from finetune.records.choices import MOST_CLASSES
-from finetune.records.dataset import Dataset, Finding, Sample
+from finetune.data.targets import Learned, Row
+from finetune.records.choices import MOST_CLASSES, OtherTarget, TargetChoice
+from finetune.records.dataset import Dataset, Finding, Sample, Target
 from finetune.records.errors import DataError, safe_name
 
 ROLES: tuple[Role, ...] = ("train", "val", "test")
@@ -24,13 +25,15 @@ class Example(NamedTuple):
     """One listed picture.
 
     `path` is below the listing's root, with forward slashes; `label` is empty where none is given,
-    `split` None where the list names none, `group` empty where the picture is by itself.
+    and has several parted by `;`; `split` is None where the list names none, `group` empty where
+    the picture is by itself, `row` 0 where rows have no number.
     """
 
     path: str
     label: str
     split: Role | None = None
     group: str = ""
+    row: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,8 @@ class Listed:
     """What a reader found: where the pictures lie, which they are, and in one line how it was read.
 
     `source` names the list for messages, `label` what the labels are in it (`column 'label'`);
-    `notes` are paths by the keys of `findings.LISTED`.
+    `columns` are those of labels, none where they have no name; `notes` are paths by the keys of
+    `findings.LISTED`.
     """
 
     source: str
@@ -46,6 +50,7 @@ class Listed:
     examples: Sequence[Example]
     text: str
     label: str
+    columns: tuple[str, ...] = ()
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -75,22 +80,36 @@ def splits_of(called: Sequence[str]) -> Sequence[Role | None]:
     return roles if all(roles) else [None] * len(roles)
 
 
-def dataset(listed: Listed, asked: Path) -> Dataset:
+def dataset(listed: Listed, asked: Path, target: TargetChoice = "auto") -> Dataset:
     """The data set of a list, sorted by class and path as a folder of classes is.
+
+    Args:
+        listed: The list.
+        asked: What was given as data.
+        target: What is to be learned of each picture.
 
     Raises:
         DataError: no label, fewer than two classes with pictures or more than `MOST_CLASSES`, a
-            list whose pictures are not there, or one that names splits but nothing to train on.
+            list whose pictures are not there, or one that names splits but nothing to train on;
+            for other targets as `targets.learn`.
     """
     notes = defaultdict(list, {key: [*paths] for key, paths in listed.notes.items()})
-    there = _usable(listed, notes)
+    kind = targets.told(target, listed.columns, [e.label for e in listed.examples])
+    joined = target == "labels" and len(listed.columns) < 2
+    there = _usable(listed, notes, kind[0] if kind else None, joined=joined)
     ready = any(e.split is not None for e in there)
     by_role = {role: [e for e in there if (e.split or "train") == role] for role in ROLES}
-    classes = _classes(listed, by_role["train"], notes)
-    for role in ("val", "test"):
-        _require_known(listed, by_role[role], classes, role)
+    learned = None
+    if kind is None:
+        classes = _classes(listed, by_role["train"], notes)
+        for role in ("val", "test"):
+            _require_known(listed, by_role[role], classes, role)
+    else:
+        _require_some(listed, by_role["train"], notes)
+        learned = targets.learn(*kind, listed.columns, _rows(listed, there))
+        classes = learned.strata
     parts = {
-        role: _samples(listed.root, found, classes, notes, read=role != "test")
+        role: _samples(listed.root, found, classes, notes, learned, read=role != "test")
         for role, found in by_role.items()
     }
     return Dataset(
@@ -100,18 +119,62 @@ def dataset(listed: Listed, asked: Path) -> Dataset:
         pool=parts["train"],
         val=parts["val"] if by_role["val"] else None,
         test=parts["test"] if by_role["test"] else None,
-        findings=_findings(listed, notes),
+        findings=_findings(listed, notes) + (() if learned is None else findings.of(learned)),
+        target=None if learned is None else learned.target,
     )
 
 
-def labelled(listed: Listed, asked: Path, classes: Sequence[str]) -> Dataset:
+def of_folders(found: Dataset, target: TargetChoice) -> Dataset:
+    """A data set whose classes are names of folders, with these read as labels or as numbers.
+
+    Raises:
+        DataError: as `targets.learn`.
+    """
+    if target in ("auto", "classes"):
+        return found
+    kind = targets.told(target, (), ())
+    assert kind is not None
+    parts = {"train": found.pool, "val": found.val or (), "test": found.test or ()}
+    rows = [
+        Row(s.path, name, role == "train", f"class '{safe_name(name)}' of {found.root}")
+        for role, samples in parts.items()
+        for s in samples
+        for name in (found.classes[s.label],)
+    ]
+    learned = targets.learn(*kind, (), rows)
+
+    def turned(samples: tuple[Sample, ...] | None) -> tuple[Sample, ...] | None:
+        if samples is None:
+            return None
+        new = [
+            replace(s, label=learned.stratum[s.path], values=learned.values[s.path])
+            for s in samples
+        ]
+        return tuple(sorted(new, key=lambda s: (s.label, s.path)))
+
+    return replace(
+        found,
+        classes=learned.strata,
+        pool=turned(found.pool) or (),
+        val=turned(found.val),
+        test=turned(found.test),
+        findings=found.findings + findings.of(learned),
+        target=learned.target,
+    )
+
+
+def labelled(
+    listed: Listed, asked: Path, classes: Sequence[str], target: Target | None = None
+) -> Dataset:
     """The labelled pictures of the list's test where it names one, else all, for known classes.
+
+    Where labels or numbers are known instead, `target` says so, and there is one class of all.
 
     Raises:
         DataError: none, a class that is not among `classes`, or splits without a test.
     """
     notes = defaultdict(list, {key: [*paths] for key, paths in listed.notes.items()})
-    there = _usable(listed, notes)
+    there = _usable(listed, notes, None if target is None else target.kind)
     roles = {e.split for e in there if e.split is not None}
     if roles and "test" not in roles:
         raise DataError(
@@ -119,30 +182,63 @@ def labelled(listed: Listed, asked: Path, classes: Sequence[str]) -> Dataset:
             hint="Give a list of the pictures to measure on, without a column of splits.",
         )
     chosen = [e for e in there if not roles or e.split == "test"]
-    _require_known(listed, chosen, classes, "test")
-    pool = _samples(listed.root, chosen, classes, notes, read=True)
+    learned = None
+    if target is None:
+        _require_known(listed, chosen, classes, "test")
+    else:
+        learned = targets.measured(target, _rows(listed, chosen))
+        classes = learned.strata
+    pool = _samples(listed.root, chosen, classes, notes, learned, read=True)
     if not pool:
         raise DataError(
             f"no picture of {listed.source} has a label and can be read",
             hint="Check the paths and labels in it.",
         )
     said = _findings(listed, notes)
-    return Dataset(safe_name(str(asked)), tuple(classes), "plain", pool, None, None, said)
+    return Dataset(safe_name(str(asked)), tuple(classes), "plain", pool, None, None, said, target)
 
 
-def _usable(listed: Listed, notes: dict[str, list[str]]) -> list[Example]:
-    """Those with a label, each picture once; what is left out is noted."""
+def _rows(listed: Listed, there: Sequence[Example]) -> list[Row]:
+    """The examples as targets are read from, each with the place of its label."""
+    return [
+        Row(
+            path=e.path,
+            text=e.label,
+            learned=e.split in (None, "train"),
+            where=f"{listed.source} row {e.row}, {listed.label}"
+            if e.row
+            else f"{listed.source}, {listed.label} of {e.path}",
+        )
+        for e in there
+    ]
+
+
+def _usable(
+    listed: Listed,
+    notes: dict[str, list[str]],
+    kind: OtherTarget | None = None,
+    *,
+    joined: bool = False,
+) -> list[Example]:
+    """Those with a label, each picture once; what is left out is noted.
+
+    Of several labels none is an answer, too; with `joined` a picture has those of all its rows.
+    """
     first: dict[str, Example] = {}
     crossed: set[str] = set()
     for example in listed.examples:
-        if not example.label:
+        if not example.label.strip(targets.PART) and kind != "labels":
             notes["unlabeled"].append(example.path)
             continue
         if example.path != safe_name(example.path):
             notes["encoding"].append(safe_name(example.path))
             continue
         known = first.setdefault(example.path, example)
-        if known is not example:
+        if known is not example and joined:
+            first[example.path] = known._replace(
+                label=f"{known.label}{targets.PART}{example.label}"
+            )
+        elif known is not example:
             notes["repeated"].append(example.path)
             if known.label != example.label:
                 crossed.add(example.path)
@@ -151,21 +247,27 @@ def _usable(listed: Listed, notes: dict[str, list[str]]) -> list[Example]:
     return [e for path, e in first.items() if path not in crossed]
 
 
-def _classes(
+def _require_some(
     listed: Listed, train: Sequence[Example], notes: Mapping[str, Sequence[str]]
-) -> tuple[str, ...]:
-    counts = Counter(e.label for e in train)
+) -> None:
     if not train:
         raise DataError(
             f"{listed.source} lists no picture with a label to train on" + _lost(notes),
             hint="Give each picture a label, and call the split to learn from 'train'.",
         )
+
+
+def _classes(
+    listed: Listed, train: Sequence[Example], notes: Mapping[str, Sequence[str]]
+) -> tuple[str, ...]:
+    counts = Counter(e.label for e in train)
+    _require_some(listed, train, notes)
     if len(counts) > MOST_CLASSES:
         some = ", ".join(f"'{label}'" for label in list(counts)[:3])
         raise DataError(
             f"{listed.label} of {listed.source} has {len(counts):,} different labels, more than "
             f"{MOST_CLASSES:,} classes, such as {safe_name(some)}",
-            hint="Is it a number to predict, or a name of each picture? Name classes in it.",
+            hint="Is it a number to predict (--target number), or a name of each picture?",
         )
     if len(counts) < 2:
         raise DataError(
@@ -209,13 +311,18 @@ def _samples(
     found: Sequence[Example],
     classes: Sequence[str],
     notes: dict[str, list[str]],
+    learned: Learned | None = None,
     *,
     read: bool,
 ) -> tuple[Sample, ...]:
     """Samples by class and path; files that are not there, or may not be read, are noted."""
     number = {label: i for i, label in enumerate(classes)}
+
+    def label(e: Example) -> int:
+        return number[e.label] if learned is None else learned.stratum[e.path]
+
     out = []
-    for e in sorted(found, key=lambda e: (number[e.label], e.path)):
+    for e in sorted(found, key=lambda e: (label(e), e.path)):
         place = root / e.path
         if not _there(place):
             notes["missing"].append(e.path)
@@ -225,7 +332,8 @@ def _samples(
         except DataError:
             notes["closed"].append(e.path)
             continue
-        out.append(Sample(e.path, number[e.label], digest, e.group))
+        values = () if learned is None else learned.values[e.path]
+        out.append(Sample(e.path, label(e), digest, e.group, values))
     return tuple(out)
 
 

@@ -22,45 +22,63 @@ from finetune.data.containers import ContainedPath
 from finetune.data.files import children_of, filled
 from finetune.data.findings import LAYOUT
 from finetune.data.listing import Listed
+from finetune.records.choices import TargetChoice
 from finetune.records.dataset import Dataset
 from finetune.records.errors import UsageError, safe_name
 
 METADATA = "metadata"  # what Hugging Face's imagefolder calls the table beside pictures
 
 
-def root_of(asked: str | Path) -> Path:
+def root_of(asked: str | Path, columns: Sequence[str] = ()) -> Path:
     """What the paths of samples are below: a folder, or one that lies in an archive.
+
+    Args:
+        asked: What was given as data.
+        columns: The columns of labels, where these were named.
 
     Raises:
         DataError: a list or an archive that cannot be read.
     """
     place = Path(asked)
-    listed = _listed(place)
+    listed = _listed(place, tuple(columns))
     return _folder(place) if listed is None else listed.root
 
 
-def read(asked: str, label_from: re.Pattern[str] | None = None) -> Dataset:
+def read(
+    asked: str,
+    label_from: re.Pattern[str] | None = None,
+    target: TargetChoice = "auto",
+    columns: Sequence[str] = (),
+) -> Dataset:
     """The labelled pictures of whatever was given, with ready-made splits where it names some.
 
     Args:
         asked: A folder of classes; a table, COCO's or Label Studio's JSON, Parquet; a folder that
             `datasets` saved; an archive of any of these; shards of WebDataset.
         label_from: Finds labels in the names of files, whatever folder they are in.
+        target: What is learned of each picture; `auto` tells it by the labels of a list.
+        columns: The columns of labels, where these were named.
 
     Raises:
         DataError: nothing of all this, or a fault in it; the message names row and column.
-        UsageError: `label_from` for what has labels of its own.
+        UsageError: `label_from` for what has labels of its own, or `columns` for what has none.
     """
     place = Path(asked)
-    listed = None if label_from is not None and place.is_dir() else _listed(place)
+    named = label_from is not None and place.is_dir()
+    listed = None if named else _listed(place, tuple(columns))
     if listed is None:
-        return _told(scan.scan(_folder(place), label_from), place)
+        _require_columns(columns, place)
+        return listing.of_folders(_told(scan.scan(_folder(place), label_from), place), target)
     _require_none(label_from, listed)
-    return listing.dataset(listed, place)
+    _require_columns(() if listed.columns else columns, place)
+    return listing.dataset(listed, place, target)
 
 
 def read_labelled(
-    asked: Path, classes: Sequence[str], label_from: re.Pattern[str] | None = None
+    asked: Path,
+    classes: Sequence[str],
+    label_from: re.Pattern[str] | None = None,
+    columns: Sequence[str] = (),
 ) -> Dataset:
     """The labelled pictures to measure on, for known classes: the test where there is one.
 
@@ -68,11 +86,23 @@ def read_labelled(
         DataError: as for `read`, and for classes that are not among these.
         UsageError: as there.
     """
-    listed = None if label_from is not None and asked.is_dir() else _listed(asked)
+    named = label_from is not None and asked.is_dir()
+    listed = None if named else _listed(asked, tuple(columns))
     if listed is None:
+        _require_columns(columns, asked)
         return _told(scan.scan_labelled(_folder(asked), classes, label_from), asked)
     _require_none(label_from, listed)
+    _require_columns(() if listed.columns else columns, asked)
     return listing.labelled(listed, asked, classes)
+
+
+def _require_columns(columns: Sequence[str], place: Path) -> None:
+    if columns:
+        raise UsageError(
+            f"--label-column is for tables, Parquet and fields of JSON in shards; {place} has no "
+            "columns",
+            hint="Leave it out, or give the table.",
+        )
 
 
 def _require_none(label_from: re.Pattern[str] | None, listed: Listed) -> None:
@@ -100,12 +130,12 @@ def _folder(place: Path) -> Path:
     return place
 
 
-def _listed(place: Path) -> Listed | None:
+def _listed(place: Path, columns: tuple[str, ...] = ()) -> Listed | None:
     """What a list says; None of a folder whose classes are folders. Kept while it is unchanged."""
     several = "{" in place.name and not place.exists()
     if not several and not place.exists():
         return None  # a folder that is not there: its reader says so
-    return _kept(place, () if several else _state(place))
+    return _kept(place, () if several else _state(place), columns)
 
 
 def _state(place: Path) -> tuple[tuple[str, int, int], ...]:
@@ -118,26 +148,29 @@ def _state(place: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @lru_cache(maxsize=8)
-def _kept(place: Path, _state: tuple[tuple[str, int, int], ...]) -> Listed | None:
-    reader = _reader(place)
+def _kept(
+    place: Path, _state: tuple[tuple[str, int, int], ...], columns: tuple[str, ...]
+) -> Listed | None:
+    reader = _reader(place, columns)
     return None if reader is None else reader()
 
 
-def _reader(place: Path) -> Callable[[], Listed] | None:
+def _reader(place: Path, columns: tuple[str, ...]) -> Callable[[], Listed] | None:
     """How a list is read; None where there is none."""
     if not place.exists():
-        return lambda: shards.read(place, shards.shards_of(place))
+        return lambda: shards.read(place, shards.shards_of(place), columns)
     if containers.is_archive(place) and place.is_file():
         root = containers.opened(place)
         one = shards.is_shard(root)
-        return (lambda: shards.read(place, [place])) if one else _in_folder(root)
-    return _in_folder(place) if place.is_dir() else _of_file(place)
+        return (lambda: shards.read(place, [place], columns)) if one else _in_folder(root, columns)
+    return _in_folder(place, columns) if place.is_dir() else _of_file(place, columns)
 
 
-def _of_file(place: Path) -> Callable[[], Listed] | None:
+def _of_file(place: Path, columns: tuple[str, ...]) -> Callable[[], Listed] | None:
     if tables.is_table(place):
         packed = place.suffix.lower() == ".parquet" and columnar.holds_pictures(place)
-        return (lambda: columnar.read(place)) if packed else (lambda: tables.read(place))
+        kind = columnar if packed else tables
+        return lambda: kind.read(place, columns)
     if place.suffix.lower() == json_lists.SUFFIX and not _of_a_run(place):
         return lambda: json_lists.read(place)
     return None
@@ -147,7 +180,7 @@ def _of_a_run(place: Path) -> bool:
     return (place.parent / "run.json").is_file()
 
 
-def _in_folder(folder: Path) -> Callable[[], Listed] | None:
+def _in_folder(folder: Path, columns: tuple[str, ...]) -> Callable[[], Listed] | None:
     """How a folder's pictures are listed: in its metadata, as `datasets` saved, or in shards.
 
     A table of another name counts where no folder of pictures can be a class: beside classes it may
@@ -155,18 +188,18 @@ def _in_folder(folder: Path) -> Callable[[], Listed] | None:
     """
     here = [p for p in sorted(folder.iterdir()) if p.is_file()] if _may_list(folder) else []
     metadata = [p for p in here if p.stem.lower() == METADATA and tables.is_table(p)]
-    if metadata and tables.has_labels(metadata[0]):
-        return lambda: tables.read(metadata[0])
+    if metadata and tables.has_labels(metadata[0], columns):
+        return lambda: tables.read(metadata[0], columns)
     if not isinstance(folder, ContainedPath):
         if columnar.is_saved(folder):
-            return lambda: columnar.read(folder)
+            return lambda: columnar.read(folder, columns)
         tars = shards.shards_of(folder)
         if tars and len(tars) == len([p for p in here if not p.name.startswith(".")]):
-            return lambda: shards.read(folder, tars)
-    lists = [p for p in here if tables.is_table(p) and tables.has_labels(p)]
+            return lambda: shards.read(folder, tars, columns)
+    lists = [p for p in here if tables.is_table(p) and tables.has_labels(p, columns)]
     full = [c for c in children_of(folder) if filled(c)] if lists else []
     if len(lists) == 1 and len(full) < 2 and _flat(folder, full):
-        return lambda: tables.read(lists[0])
+        return lambda: tables.read(lists[0], columns)
     return None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from finetune.data import containers, file_kinds, listing
-from finetune.data.column_names import LABELS, first
+from finetune.data.column_names import joined, labels_of
 from finetune.data.containers import ContainedPath
 from finetune.data.listing import Example, Listed
 from finetune.records.errors import DataError, safe_name
@@ -48,8 +48,13 @@ def shards_of(place: Path) -> list[Path]:
     return found if all(p.is_file() for p in found) else []
 
 
-def read(place: Path, shards: Sequence[Path]) -> Listed:
+def read(place: Path, shards: Sequence[Path], asked: Sequence[str] = ()) -> Listed:
     """The pictures and labels of shards; a label is text, a number, or a field of JSON.
+
+    Args:
+        place: What was given.
+        shards: The files.
+        asked: The fields of JSON that are labels; empty for the one that is called so.
 
     Raises:
         DataError: a shard is damaged, or a picture's label cannot be read.
@@ -59,7 +64,7 @@ def read(place: Path, shards: Sequence[Path]) -> Listed:
     roles = listing.splits_of([shard.name.partition(".")[0] for shard in shards])
     for shard, role in zip(shards, roles, strict=True):
         inside = containers.opened(shard)
-        for name, label in _labelled(inside):
+        for name, label in _labelled(inside, asked):
             path = f"{shard.stem}/{name}"
             read_one[path] = (inside / name).read_bytes
             examples.append(Example(path, label, role))
@@ -72,10 +77,11 @@ def read(place: Path, shards: Sequence[Path]) -> Listed:
         text=f"{place.name}: {len(examples):,} pictures in {len(shards)} shard(s), as WebDataset "
         "has them, with a label beside each",
         label="the label beside each picture",
+        columns=tuple(asked),
     )
 
 
-def _labelled(root: Path) -> list[tuple[str, str]]:
+def _labelled(root: Path, asked: Sequence[str]) -> list[tuple[str, str]]:
     """The pictures of one shard with their labels, empty where there is none."""
     assert isinstance(root, ContainedPath)
     beside: dict[str, dict[str, str]] = {}
@@ -86,11 +92,11 @@ def _labelled(root: Path) -> list[tuple[str, str]]:
             pictures.append((key, name))
         elif ending in LABEL_ENDINGS:
             beside.setdefault(key, {})[ending] = name
-    return [(name, _label(root, beside.get(key, {}))) for key, name in pictures]
+    return [(name, _label(root, beside.get(key, {}), asked)) for key, name in pictures]
 
 
-def _label(root: Path, beside: dict[str, str]) -> str:
-    for ending in LABEL_ENDINGS:
+def _label(root: Path, beside: dict[str, str], asked: Sequence[str]) -> str:
+    for ending in ("json",) if asked else LABEL_ENDINGS:
         if ending not in beside:
             continue
         path = root / beside[ending]
@@ -100,13 +106,13 @@ def _label(root: Path, beside: dict[str, str]) -> str:
         text = path.read_bytes().decode("utf-8", "replace").strip()
         if ending != "json":
             return safe_name(text)
-        found = _of_json(path, text)
+        found = _of_json(path, text, asked)
         if found:
             return safe_name(found)
     return ""
 
 
-def _of_json(path: Path, text: str) -> str:
+def _of_json(path: Path, text: str, asked: Sequence[str]) -> str:
     try:
         told = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -114,9 +120,14 @@ def _of_json(path: Path, text: str) -> str:
             f"{path} is not JSON: {error}", hint="Write the shard once more."
         ) from error
     if not isinstance(told, dict):
-        return str(told) if isinstance(told, str | int) else ""
-    column = first([str(k) for k in told], LABELS)
-    value = None if column is None else told[column]
+        return _spoken(told)
+    cells = [_spoken(told[column]) for column in labels_of([str(k) for k in told], asked)]
+    return joined(cells) if any(cells) else ""
+
+
+def _spoken(value: object) -> str:
+    if isinstance(value, list):
+        return joined(filter(None, map(_spoken, value)))
     return str(value) if isinstance(value, str | int | float) else ""
 
 

@@ -13,7 +13,17 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 from finetune.data import columnar, file_kinds, names
-from finetune.data.column_names import GROUPS, LABELS, PATHS, SPLITS, first
+from finetune.data.column_names import (
+    GROUPS,
+    LABELS,
+    PATHS,
+    SPLITS,
+    first,
+    joined,
+    labels_of,
+    no_columns,
+    quoted,
+)
 from finetune.data.containers import ContainedPath
 from finetune.data.listing import Example, Listed
 from finetune.records.errors import DataError, cause, safe_name
@@ -39,7 +49,7 @@ class Columns:
     """Which columns mean what; None where a table has none."""
 
     path: str
-    label: str
+    labels: tuple[str, ...]
     split: str | None
     group: str | None
     others: tuple[str, ...]
@@ -50,16 +60,16 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def has_labels(table: Path) -> bool:
-    """Whether a table has a column of pictures and one of labels, by their names."""
+def has_labels(table: Path, asked: Sequence[str] = ()) -> bool:
+    """Whether a table has a column of pictures and one of labels, by their names or as asked."""
     try:
         header, _ = _rows(table)
     except DataError:
         return False
-    return first(header, PATHS) is not None and first(header, LABELS) is not None
+    return first(header, PATHS) is not None and bool(labels_of(header, asked))
 
 
-def read(table: Path) -> Listed:
+def read(table: Path, asked: Sequence[str] = ()) -> Listed:
     """The pictures and labels that a table lists.
 
     Paths are absolute or relative to the table, with slashes of either kind. Where the first rows
@@ -68,19 +78,20 @@ def read(table: Path) -> Listed:
 
     Args:
         table: The file.
+        asked: The columns of labels; empty for the one that is called so.
 
     Raises:
         DataError: no such columns, a damaged row, or none of the pictures where it says.
     """
-    header, rows = _rows(table)
-    columns = _columns(table, header)
+    header, rows = _rows(table, asked)
+    columns = _columns(table, header, asked)
     found = [_example(table, columns, row) for row in rows]
     if not found:
         raise DataError(f"{table} has no rows", hint="Give each picture a row with its label.")
     place = _place(table, columns, found)
     root, examples = _placed(table.parent, place, [example for _, example in found])
     said = f"column '{columns.path}' names the pictures"
-    said += f", '{columns.label}' the classes"
+    said += f", {quoted(columns.labels)} the labels"
     said += f", '{columns.split}' the splits" if columns.split else ""
     said += f", '{columns.group}' what goes together" if columns.group else ""
     said += place.text
@@ -90,11 +101,12 @@ def read(table: Path) -> Listed:
         root=root,
         examples=examples,
         text=f"{table.name}: {len(examples):,} rows; {said}",
-        label=f"column '{columns.label}'",
+        label=f"column {quoted(columns.labels)}",
+        columns=columns.labels,
     )
 
 
-def _rows(table: Path) -> tuple[list[str], Iterator[Row]]:
+def _rows(table: Path, asked: Sequence[str] = ()) -> tuple[list[str], Iterator[Row]]:
     """The names of the columns, and the rows."""
     try:
         size = table.stat().st_size
@@ -104,13 +116,13 @@ def _rows(table: Path) -> tuple[list[str], Iterator[Row]]:
                 hint="Divide it, or give the pictures in shards.",
             )
         if table.suffix.lower() == ".parquet":
-            header, cells = columnar.rows(table)
+            header, cells = columnar.rows(table, asked)
             return header, (Row(number, found) for number, found in cells)
         text = _text(table)
     except OSError as error:
         raise DataError(f"cannot read {table}: {cause(error)}", hint="Check the file.") from error
     if table.suffix.lower() in (".jsonl", ".ndjson"):
-        return _json_rows(table, text)
+        return _json_rows(table, text, asked)
     return _csv_rows(table, text)
 
 
@@ -200,7 +212,7 @@ def _cells(
         yield Row(number, dict(zip(header, line, strict=False)))
 
 
-def _json_rows(table: Path, text: str) -> tuple[list[str], Iterator[Row]]:
+def _json_rows(table: Path, text: str, asked: Sequence[str]) -> tuple[list[str], Iterator[Row]]:
     records: list[Row] = []
     header: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -218,43 +230,43 @@ def _json_rows(table: Path, text: str) -> tuple[list[str], Iterator[Row]]:
                 f"{table} row {number} is not an object",
                 hint='Each line is one object: {"file_name": "1.jpg", "label": "cat"}.',
             )
-        cells = {str(key): _spoken(table, number, str(key), v) for key, v in record.items()}
+        cells = {str(key): _spoken(v, str(key), asked) for key, v in record.items()}
         header |= dict.fromkeys(cells)
         records.append(Row(number, cells))
     return list(header), iter(records)
 
 
-def _spoken(table: Path, number: int, column: str, value: object) -> str:
-    """A value of JSON as a cell of CSV has it; lists with one entry are that entry."""
+def _spoken(value: object, column: str, asked: Sequence[str]) -> str:
+    """A value of JSON as a cell of CSV has it: a list with one entry is that, labels are joined."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    if isinstance(value, list) and labels_of([column], asked):
+        return joined(value)
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
-    if isinstance(value, list) and column.lower() in LABELS:
-        raise DataError(
-            f"{table} row {number}, column '{column}': {len(value)} labels for one picture",
-            hint="One label for each picture is read.",
-        )
     return json.dumps(value)
 
 
-def _columns(table: Path, header: Sequence[str]) -> Columns:
-    path, label, split, group = (first(header, k) for k in (PATHS, LABELS, SPLITS, GROUPS))
-    left = [c for c in header if c and c not in (path, label, split, group)]
-    if label is None and path is not None and len(left) == 1:
-        label = left.pop()  # the only other column there is
+def _columns(table: Path, header: Sequence[str], asked: Sequence[str]) -> Columns:
+    path, split, group = (first(header, k) for k in (PATHS, SPLITS, GROUPS))
+    labels = labels_of(header, asked)
+    left = [c for c in header if c and c not in (path, *labels, split, group)]
+    if not labels and not asked and path is not None and len(left) == 1:
+        labels = (left.pop(),)  # the only other column there is
     shown = ", ".join(f"'{safe_name(c)}'" for c in header[:8]) + (" …" if len(header) > 8 else "")
-    if path is None or label is None:
+    if asked and not labels:
+        raise no_columns(table, header, asked)
+    if path is None or not labels:
         lacks = f"paths ({', '.join(PATHS[:4])})" if path is None else f"labels ({LABELS[0]})"
         raise DataError(
             f"{table} has no column of {lacks}; its columns are {shown}",
             hint="Call the columns file_name and label in its first line.",
         )
-    return Columns(path=path, label=label, split=split, group=group, others=tuple(left))
+    return Columns(path=path, labels=labels, split=split, group=group, others=tuple(left))
 
 
 def _example(table: Path, columns: Columns, row: Row) -> tuple[int, Example]:
@@ -266,7 +278,8 @@ def _example(table: Path, columns: Columns, row: Row) -> tuple[int, Example]:
             else f"{table} row {row.number}, column '{columns.path}': not a path",
             hint="Give the picture's file, or take the row out.",
         )
-    label = safe_name(row.cells.get(columns.label, "").strip())
+    cells = [safe_name(row.cells.get(c, "").strip()) for c in columns.labels]
+    label = joined(cells) if any(cells) else ""
     split = row.cells.get(columns.split, "").strip() if columns.split else ""
     role = names.role_of(split) if split else None
     if split and role is None:
@@ -275,7 +288,8 @@ def _example(table: Path, columns: Columns, row: Row) -> tuple[int, Example]:
             hint="Splits are train, val and test; leave the cell empty to have them made.",
         )
     group = safe_name(row.cells.get(columns.group, "").strip()) if columns.group else ""
-    return row.number, Example(path, label, role or ("train" if columns.split else None), group)
+    role = role or ("train" if columns.split else None)
+    return row.number, Example(path, label, role, group, row.number)
 
 
 @dataclass(frozen=True)

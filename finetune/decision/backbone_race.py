@@ -92,7 +92,7 @@ class Race:
         rows = in_turn(labels)[: max(IMAGES[-1], FEWEST * len(np.unique(labels)))]
         self.samples = [pool[i] for i in rows.tolist()]
         self.labels = labels[rows]
-        self.root = readers.root_of(self.options.data.root)
+        self.root = readers.root_of(self.options.data.root, self.options.data.columns)
         self.paths = [self.root / s.path for s in self.samples]
         classes = len(np.unique(labels))
         self.good = np.ones(len(rows), np.bool_)

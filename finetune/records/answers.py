@@ -9,7 +9,7 @@ from finetune.records import tables
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, Format, Metric, Strategy
-from finetune.records.dataset import Check, Finding
+from finetune.records.dataset import Check, Finding, Target
 from finetune.records.decision import Recommendation
 from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Metrics, WrongAnswer
@@ -136,7 +136,8 @@ class Comparison:
 class Health:
     """The answer of `finetune check`: every check of a data set, and the split it would get.
 
-    `labels` are those that look wrong; None unless they were asked for.
+    `labels` are those that look wrong; None unless they were asked for. `target` is None where one
+    class is learned; else `classes` are empty.
     """
 
     data: str
@@ -146,6 +147,7 @@ class Health:
     checks: tuple[Check, ...]
     seconds: float
     labels: LabelIssues | None = None
+    target: Target | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

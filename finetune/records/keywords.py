@@ -17,6 +17,7 @@ from finetune.records.choices import (
     Policy,
     Similarity,
     Size,
+    TargetChoice,
 )
 
 Asked = Literal["auto", "linear-probe", "stage-probe", "partial", "deep", "scratch", "blend"]
@@ -26,6 +27,8 @@ class DataKeywords(TypedDict, total=False):
     """Which images, and how they are split."""
 
     label_from: str | None
+    target: TargetChoice
+    label_column: str | None
     group: str | None
     near_duplicates: NearCopies
     val_fraction: float

@@ -34,6 +34,21 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             r"such as '^([a-z]+)\.' in cat.0.jpg.",
         ),
         Option(
+            name="target",
+            commands=DATA,
+            choices=("auto", "classes", "labels", "number"),
+            default="auto",
+            help="What is learned of each image: one class, several labels (parted by ; in a cell) "
+            "or a number; auto tells it by the column of labels.",
+        ),
+        Option(
+            name="label_column",
+            commands=f"{DATA} evaluate",
+            metavar="NAME[,NAME]",
+            unset="label, target, class and the like",
+            help="The table's column of labels; several of numbers, or of a 0 or 1 for each label.",
+        ),
+        Option(
             name="group",
             commands=f"{DATA} evaluate",
             metavar="REGEX",

@@ -15,9 +15,15 @@ from finetune.records.choices import (
     Policy,
     Similarity,
     Size,
+    TargetChoice,
 )
 
 _D = option_table.DEFAULTS
+
+
+def columns_of(asked: str | None) -> tuple[str, ...]:
+    """The columns that `--label-column` names."""
+    return tuple(name for part in (asked or "").split(",") if (name := part.strip()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,7 @@ class DataOptions:
     """Which images, how they are split, and what is to stop the work.
 
     `label_from` is the expression that finds labels in the names of files, None where folders have
-    them.
+    them; `label_column` names the columns of a table that have labels, parted by commas.
     """
 
     root: str
@@ -35,9 +41,16 @@ class DataOptions:
     on_bad_image: Literal["skip", "error"] = _D["on_bad_image"]
     group: str | None = _D["group"]
     label_from: str | None = _D["label_from"]
+    target: TargetChoice = _D["target"]
+    label_column: str | None = _D["label_column"]
     near_duplicates: NearCopies = _D["near_copies"]
     strict: bool = _D["strict"]
     fit: Fit = _D["fit"]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of labels that were named; none where they are told by their names."""
+        return columns_of(self.label_column)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +162,8 @@ class Request:
     on_bad_image: Literal["skip", "error"] = _D["on_bad_image"]
     group: str | None = _D["group"]
     label_from: str | None = _D["label_from"]
+    target: TargetChoice = _D["target"]
+    label_column: str | None = _D["label_column"]
     near_copies: NearCopies = _D["near_copies"]
     strict: bool = _D["strict"]
     fit: Fit = _D["fit"]

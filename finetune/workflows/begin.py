@@ -19,7 +19,7 @@ from finetune.records import option_table
 from finetune.records import options as options_of
 from finetune.records.analysis import DatasetProfile
 from finetune.records.backbone_choice import AUTO, OF_A_CHOICE, BackboneChoice
-from finetune.records.dataset import Splits
+from finetune.records.dataset import Dataset, Splits
 from finetune.records.errors import UsageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
@@ -97,18 +97,34 @@ def analyzed(
     """Analyze the data: features, probes of each stage, size and similarity.
 
     Where the program is to choose the backbone, `known` is a choice that is taken over.
+
+    Raises:
+        UsageError: labels or numbers are to be learned, and not classes.
     """
-    seen, choice = None, None
+    seen, choice = look.look(options, listener, clock, kept=most is None), None
+    require_classes(seen.examined.dataset, "this")
     if options.backbone.name == AUTO:
-        seen = look.look(options, listener, clock, kept=most is None)
-        found = seen
         choice = ranks.of_one(
-            lambda: known or choose_backbone.choose(found, options, listener, clock)
+            lambda: known or choose_backbone.choose(seen, options, listener, clock)
         )
     analysis = analyze.analyze(options, listener, clock, most, seen=seen, choice=choice)
     probes = fit_probes(analysis, clock, all_stages=all_stages)
     measured = axes.measure(analysis, probes, clock)
     return replace(analysis, findings=analysis.findings + axes.overlap(analysis)), probes, measured
+
+
+def require_classes(dataset: Dataset, what: str) -> None:
+    """Refuse what is made for classes where several labels or a number are learned.
+
+    Raises:
+        UsageError: names what it is.
+    """
+    if dataset.target is not None:
+        raise UsageError(
+            f"{what} is for classes, and here {dataset.target.kind} would be learned: "
+            f"{dataset.target.reason}",
+            hint="Give --target classes to take each different cell for a class.",
+        )
 
 
 def counts(splits: Splits) -> dict[str, int]:

@@ -40,15 +40,18 @@ def run_check(options: Options, listener: Listener, *, labels: bool = False) -> 
         options.data, options.training.seed, listener.progress, with_test=True
     )
     splits = found.splits
+    if labels:
+        begin.require_classes(found.dataset, "--labels")
     issues = _judged(options, found, listener) if labels else None
     return Health(
         data=safe_name(options.data.root),
-        classes=found.dataset.classes,
+        classes=found.dataset.classes if found.dataset.target is None else (),
         layout=found.dataset.layout,
         counts={"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
         checks=found.checks,
         seconds=time.perf_counter() - began,
         labels=issues,
+        target=found.dataset.target,
     )
 
 

@@ -19,6 +19,7 @@ from finetune.records.answers import Evaluation
 from finetune.records.dataset import Sample
 from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
+from finetune.records.options import columns_of
 from finetune.records.robustness import Fall
 from finetune.records.run import RunFacts
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
@@ -34,6 +35,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     unseen: bool,
     listener: Listener,
     label_from: str | None = None,
+    label_column: str | None = None,
     group: str | None = None,
     robust: bool = False,
     doubts: DoubtOptions = NO_DOUBT,
@@ -49,8 +51,9 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     path = run or listing.latest()
     facts, splits = run_folder.load_facts(path), run_folder.load_splits(path)
     policy = doubt.resolve(facts, doubts)
-    dataset = readers.read_labelled(root, facts.classes, pattern)
-    place = readers.root_of(root)
+    columns = columns_of(label_column)
+    dataset = readers.read_labelled(root, facts.classes, pattern, columns)
+    place = readers.root_of(root, columns)
     known = {s.digest for s in splits.fitting}
     samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
     if not samples:
