@@ -312,13 +312,11 @@ def _read_numbers(names: Sequence[str], rows: Sequence[Row]) -> dict[str, tuple[
 
 def _no_number(row: Row, name: str, cell: str) -> DataError:
     said = f"{row.where}{f', {name}' if name else ''}: '{safe_name(cell.strip())}' is no number"
-    if _COMMA.fullmatch(cell.strip()):
-        hint = "Does the comma part thousands, or is it the decimal point? Write 1500 or 1.5."
-    elif _NUMBER.fullmatch(cell.strip()):
-        hint = f"Numbers are finite and no larger than {LARGEST:g}."
-    else:
-        hint = "Correct it, take the row out, or give --target classes."
-    return DataError(said, hint=hint)
+    return DataError(
+        said,
+        hint=f"Write 1500 or 1.5, finite and up to {LARGEST:g}; --target classes takes cells as "
+        "names.",
+    )
 
 
 def _decimal_comma(cells: Sequence[str]) -> bool:
