@@ -5,14 +5,15 @@
 import contextlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
-from starlette.datastructures import UploadFile
+from starlette.datastructures import MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finetune.deploy.serving import LOOPBACK, Limits, RefusedError, Server
 from finetune.records.errors import printable
@@ -60,20 +61,7 @@ def application(server: Server, token: str | None = None, *, local: bool = True)
 
     app = FastAPI(title="finetune", lifespan=lifespan, docs_url=None, redoc_url=None)
 
-    @app.middleware("http")
-    async def guarded(request: Request, answer: Callable[[Request], Awaitable[Any]]) -> Any:
-        began = time.perf_counter()
-        try:
-            _admit(request, server.limits, token, local=local)
-            response = await answer(request)
-        except RefusedError as refusal:
-            response = JSONResponse({"error": refusal.text, "hint": refusal.hint}, refusal.code)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
-        route = request.scope.get("route")
-        path = getattr(route, "path", "other")
-        server.metrics.add(path, response.status_code, time.perf_counter() - began)
-        return response
+    app.add_middleware(_Guard, server=server, token=token, local=local)
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -96,12 +84,47 @@ def application(server: Server, token: str | None = None, *, local: bool = True)
         try:
             drawn = _yes("heat", heat)
             files = await _files(request, server.limits)
-            return {"predictions": await server.predictions(files, heat=drawn)}
+            found = await server.predictions(files, heat=drawn)
+            return JSONResponse({"predictions": found})
         except RefusedError as refusal:
             told = {"error": refusal.text, "hint": refusal.hint}
             return JSONResponse(told, refusal.code)
 
     return app
+
+
+class _Guard:
+    """What every request passes: refused by its head, or answered, counted, and marked.
+
+    Written for ASGI itself: FastAPI's `middleware("http")` runs each request as two tasks.
+    """
+
+    def __init__(self, app: ASGIApp, server: Server, token: str | None, *, local: bool) -> None:
+        self._app, self._server, self._token, self._local = app, server, token, local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Cache-Control"] = "no-store"
+                path = getattr(scope.get("route"), "path", "other")
+                self._server.metrics.add(path, message["status"], time.perf_counter() - began)
+            await send(message)
+
+        try:
+            _admit(Request(scope), self._server.limits, self._token, local=self._local)
+        except RefusedError as refusal:
+            response = JSONResponse({"error": refusal.text, "hint": refusal.hint}, refusal.code)
+            await response(scope, receive, marked)
+        else:
+            await self._app(scope, receive, marked)
 
 
 def _page(name: str) -> str:

@@ -6,10 +6,11 @@ import asyncio
 import base64
 import contextlib
 import os
+import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from finetune.records.run import RunFacts
 from finetune.storage.arrays import Array
 
 _Row = tuple[Array, float | None]  # logits float64[C], distance from the training images
+_Asked = asyncio.Future[_Row]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -156,18 +158,22 @@ class Server:
     def __init__(self, model: Predictor, policy: Policy, limits: Limits, heat: Heat) -> None:
         self.model, self.policy, self.limits, self.heat = model, policy, limits, heat
         self.metrics = Metrics()
-        self._queue: asyncio.Queue[tuple[decoding.Pixels, asyncio.Future[_Row]]]
+        self._queue: queue.Queue[tuple[decoding.Pixels, _Asked] | None]
+        self._loop: asyncio.AbstractEventLoop
+        self._decoders: ThreadPoolExecutor
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The network takes batches inside."""
-        self._queue = asyncio.Queue(self.limits.waiting)
-        with ThreadPoolExecutor(os.cpu_count()) as self._decoders, ThreadPoolExecutor(1) as network:
-            task = asyncio.create_task(self._work(network))
-            try:
+        self._loop, self._queue = asyncio.get_running_loop(), queue.Queue(self.limits.waiting)
+        network = threading.Thread(target=self._work, name="network")
+        network.start()
+        try:
+            with ThreadPoolExecutor(os.cpu_count()) as self._decoders:
                 yield
-            finally:
-                task.cancel()
+        finally:
+            self._queue.put(None)
+            network.join()
 
     async def predictions(
         self, files: list[tuple[str, bytes]], *, heat: bool = False
@@ -204,39 +210,57 @@ class Server:
         return {"heat": made}
 
     async def _answer(self, name: str, content: bytes) -> _Row:
-        model, loop = self.model, asyncio.get_running_loop()
-        pixels = await loop.run_in_executor(
-            self._decoders,
-            lambda: decoding.decode(Content(name, content), model.side_px, model.scales, model.box),
-        )
-        future: asyncio.Future[_Row] = loop.create_future()
-        await self._queue.put((pixels, future))
-        return await future
+        # From thread to thread, and back here with the answer alone: each change waits its turn.
+        asked: _Asked = self._loop.create_future()
+        self._decoders.submit(self._decode, Content(name, content), asked)
+        return await asked
 
-    async def _work(self, network: ThreadPoolExecutor) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._queue.get()]
+    def _decode(self, content: Content, asked: _Asked) -> None:
+        if asked.done():  # its request has been given up
+            return
+        model = self.model
+        try:
+            pixels = decoding.decode(content, model.side_px, model.scales, model.box)
+        except Exception as error:  # told to who asked
+            self._loop.call_soon_threadsafe(_settle, [(asked, error)])
+        else:
+            self._queue.put((pixels, asked))
+
+    def _work(self) -> None:
+        """Batches of pictures through the network, until there is None in place of one."""
+        while (first := self._queue.get()) is not None:
+            batch = [first]
             while len(batch) < self.limits.batch and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            batch = [(pixels, future) for pixels, future in batch if not future.done()]
-            if not batch:
-                continue
-            try:
-                pixels = np.stack([pixels for pixels, _ in batch])
-                logits, far = await loop.run_in_executor(network, self.model.answers, pixels)
-            except Exception as error:  # told to each that waits; the next batch may do
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            self.metrics.batches += 1
-            distances = [None] * len(logits) if far is None else far.tolist()
-            for (_, future), *row in zip(batch, logits, distances, strict=True):
-                if not future.done():
-                    future.set_result((row[0], row[1]))
+                if (item := self._queue.get()) is None:
+                    return
+                batch.append(item)
+            batch = [(pixels, asked) for pixels, asked in batch if not asked.done()]
+            if batch:
+                rows = self._rows([pixels for pixels, _ in batch])
+                found = [(asked, row) for (_, asked), row in zip(batch, rows, strict=True)]
+                self._loop.call_soon_threadsafe(_settle, found)
+
+    def _rows(self, pictures: list[decoding.Pixels]) -> Sequence[_Row | Exception]:
+        try:
+            logits, far = self.model.answers(np.stack(pictures))
+        except Exception as error:  # told to each that waits; the next batch may do
+            return [error] * len(pictures)
+        self.metrics.batches += 1
+        distances = [None] * len(logits) if far is None else far.tolist()
+        return list(zip(logits, distances, strict=True))
 
     def _told(self, logits: Array, distance: float | None) -> dict[str, Any]:
         likely = calibration.probabilities(logits[None], self.model.temperature)[0]
         told = self.policy.prediction("", likely, distance, self.limits.top)
         return {n: v for n, v in to_builtins(told).items() if n not in ("path", "error")}
+
+
+def _settle(found: Sequence[tuple[_Asked, _Row | Exception]]) -> None:
+    """Hand answers to those who wait for them; runs where they wait."""
+    for asked, row in found:
+        if asked.done():
+            continue
+        if isinstance(row, Exception):
+            asked.set_exception(row)
+        else:
+            asked.set_result(row)
