@@ -52,7 +52,8 @@ KEPT = [
         "test_fraction",
         "max_per_class",
     ),
-    *("on_bad_image", "group", "label_from", "near_copies", "strict", "fit", "mean", "std"),
+    *("on_bad_image", "group", "label_from", "target", "label_column"),
+    *("near_copies", "strict", "fit", "mean", "std"),
     *("interpolation", "norm", "options", "command", "resume", "no_images"),
 ]
 

@@ -1,0 +1,58 @@
+"""How sure the difference of a metric is that is no mean over images: by the bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune.metrics.clusters import Clusters
+
+Array = npt.NDArray[np.float64]
+DRAWS = 200  # the standard deviation of so many is known to 5 %
+
+
+def draws(
+    images: int, groups: Clusters | None, count: int = DRAWS
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows drawn with replacement, groups whole (Efron and Tibshirani 1993); always the same.
+
+    Args:
+        images: N.
+        groups: int64[N]; None where each image is one by itself.
+        count: How many draws.
+    """
+    rng = np.random.default_rng(0)
+    if groups is None:
+        for _ in range(count):
+            yield rng.integers(images, size=images)
+        return
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+    for _ in range(count):
+        yield np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])
+
+
+def difference(
+    metric: Callable[[Array, Array], float],
+    one: Array,
+    other: Array,
+    truth: Array,
+    groups: Clusters | None = None,
+) -> tuple[float, float]:
+    """By how much a metric is more of one model than of another, and its standard error.
+
+    Args:
+        metric: Of outputs and truth float64[M, K]; more is better.
+        one: Outputs float64[N, K].
+        other: The other model's, of the same images.
+        truth: float64[N, K].
+        groups: Images that go together.
+    """
+    gain = metric(one, truth) - metric(other, truth)
+    found = [
+        metric(one[rows], truth[rows]) - metric(other[rows], truth[rows])
+        for rows in draws(len(truth), groups)
+    ]
+    return gain, float(np.std(found, ddof=1))
