@@ -3,7 +3,7 @@
     python benchmarks/rank_kills.py [--points 20] [--seed 0]
 
 Each point is `torchrun` with two ranks, of which one, chosen by chance, gets SIGKILL or SIGTERM
-after a delay drawn with a fixed seed. Then all must end, the run folder must be absent or whole,
+after a delay drawn with a fixed seed, counted from when both are there. Then all must end, the run folder must be absent or whole,
 and `--resume`, with one or two ranks, must end with a finished run. One line per point.
 """
 
@@ -69,6 +69,14 @@ def rank_process(agent: int, rank: int) -> int | None:
     return None
 
 
+def both_there(agent: subprocess.Popen[str]) -> float:
+    """Wait until both ranks have been started, or the agent has ended; the seconds waited."""
+    began = time.monotonic()
+    while agent.poll() is None and None in (rank_process(agent.pid, 0), rank_process(agent.pid, 1)):
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
 def ended(process: subprocess.Popen[str], began: float) -> Ended:
     """Wait for all; None as the code where they do not end."""
     try:
@@ -85,16 +93,18 @@ def point(place: Path, rng: random.Random, whole_s: float) -> tuple[str, bool]:
     """End one rank and go on; a line of the table, and whether all was well."""
     rank, how = rng.randrange(2), rng.choice((signal.SIGKILL, signal.SIGTERM))
     delay, again = rng.uniform(0.2, 1.0) * whole_s, rng.choice((1, 2))
-    began = time.monotonic()
     process = start(place, 2)
+    both_there(process)
+    began = time.monotonic()
     time.sleep(delay)
     found = rank_process(process.pid, rank)
+    line = "none was there " if found is None else ""
     if found is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(found, how)
     first = ended(process, began)
     left = state(place)
-    line = f"rank {rank} {how.name:7} after {delay:5.1f} s, all ended after {first.seconds:5.1f} s"
+    line += f"rank {rank} {how.name:7} after {delay:5.1f} s, all ended after {first.seconds:5.1f} s"
     line += f" (exit {first.code})  {left:8}"
     fine = first.code is not None and left in ("absent", "whole", "STOPPED")
     if left != "whole":
@@ -117,8 +127,9 @@ def main() -> None:
     rng, wrong = random.Random(asked.seed), 0
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        began = time.monotonic()
-        whole = ended(start(home / "whole", 2), began)
+        process = start(home / "whole", 2)
+        both_there(process)
+        whole = ended(process, time.monotonic())
         print(f"undisturbed: {whole.seconds:.1f} s, exit {whole.code}, {state(home / 'whole')}")
         for number in range(asked.points):
             line, fine = point(home / f"point{number}", rng, whole.seconds)

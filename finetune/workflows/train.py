@@ -20,7 +20,7 @@ from finetune.records.analysis import DatasetProfile
 from finetune.records.backbone_choice import AUTO, OF_A_CHOICE, BackboneChoice
 from finetune.records.choices import TUNED
 from finetune.records.decision import Recommendation
-from finetune.records.errors import INTERRUPTED, RunError, TrainingError, cause
+from finetune.records.errors import LostRankError, RunError, TrainingError, cause
 from finetune.records.events import Listener, Silent
 from finetune.records.file_names import MODEL
 from finetune.records.options import Options, Request, flat, resolved
@@ -71,10 +71,7 @@ def run_training(options: Options, listener: Listener, like: Path | None = None)
             )
             progress.over = True
             return earlier
-        result = _trained(options, listener, progress, like)
-        # the same steps would lead to the same loss that is no number: that is nothing to resume
-        progress.over = result.stopped is None or result.stopped.exit_code != INTERRUPTED
-    return result
+        return _trained(options, listener, progress, like)
 
 
 def help_training(options: Options, like: Path | None = None) -> None:
@@ -158,14 +155,20 @@ def _trained(
 ) -> RunResult:
     """The training itself, with its progress in hand."""
     training, repeated = _begun(options, listener, progress, like)
+    resumable = False
     try:
         training.work()
         ranks.left()
         result = training.keep(None)
     except (KeyboardInterrupt, TrainingError) as fault:
         ranks.left()
+        # the same steps would lead to the same loss that is no number: that is nothing to resume
+        resumable = isinstance(fault, KeyboardInterrupt | LostRankError)
+        if isinstance(fault, LostRankError):  # torchrun may end this process before all is kept
+            listener.note(fault.message)
         listener.note("keeping the best that is proved; Ctrl-C once more ends at once")
         result = training.keep(fault)
+    progress.over = result.stopped is None or not resumable
     if like is not None and repeated:
         _tell_whether_same(like, Path(result.run), listener)
     return result

@@ -15,7 +15,7 @@ from helpers import Recorder, changed, options_for
 from finetune.data import decoding
 from finetune.decision import baseline
 from finetune.records import training
-from finetune.records.errors import ImageError, RunError
+from finetune.records.errors import ImageError, LostRankError, RunError
 from finetune.records.metrics import Baseline
 from finetune.records.options import Options, flat
 from finetune.records.run import RunResult
@@ -477,6 +477,28 @@ def test_a_loss_that_is_no_number_keeps_the_best(ask, monkeypatch, strategy, kep
     assert kept in result.strategy
     assert run_folder.load(Path(result.run))
     assert not folder_of(request).exists()
+
+
+@pytest.mark.usefixtures("kept_tuned")
+def test_a_lost_rank_leaves_a_training_to_go_on_with(ask, unbroken, monkeypatch) -> None:
+    """Where another process of `torchrun` ends, what was kept stays: --resume ends as unbroken."""
+    take, count = state.Loop.step, iter(range(1000))
+
+    def lost(*arguments: object, **options: object) -> object:
+        if next(count) == 9:
+            raise LostRankError("another process ended", hint="--resume")
+        return take(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state.Loop, "step", lost)
+        first = run(ask("run"), heard := Recorder())
+    second = run(ask("run", resume=True))
+
+    assert first.stopped is not None
+    assert first.stopped.text.startswith("another process ended; kept is ")
+    assert "another process ended" in heard.notes
+    assert second.stopped is None
+    assert model(second.run) == unbroken().model
 
 
 @pytest.mark.usefixtures("kept_tuned")
