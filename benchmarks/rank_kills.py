@@ -3,8 +3,9 @@
     python benchmarks/rank_kills.py [--points 20] [--seed 0]
 
 Each point is `torchrun` with two ranks, of which one, chosen by chance, gets SIGKILL or SIGTERM
-after a delay drawn with a fixed seed, counted from when both are there. Then all must end, the run folder must be absent or whole,
-and `--resume`, with one or two ranks, must end with a finished run. One line per point.
+after a delay drawn with a fixed seed, counted from when both are there. Then all must
+end, the run folder must be absent or whole, and `--resume`, with one or two ranks, must end with a
+finished run. One line per point.
 """
 
 from __future__ import annotations
