@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from finetune.cli import render_findings, render_labels, style
+from finetune.cli import render_findings, render_labels, render_targets, style
 from finetune.cli.render_training import print_next
 from finetune.cli.style import QUIET, STATUS
 from finetune.metrics import mistakes
@@ -74,6 +74,9 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
     """The answer of `predict`, one line per image."""
     out = style.out()
     table = Table(box=None, pad_edge=False)
+    if any(p.labels is not None or p.value is not None for p in predictions):
+        render_targets.show_predictions(predictions)
+        return
     table.add_column("image", overflow="fold")
     table.add_column("label", style="bold")
     table.add_column("probability", justify="right")

@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from finetune.deploy import target_rows
 from finetune.records.answers import ClassProbability, Prediction
 from finetune.records.codec import from_json, to_json
 from finetune.records.errors import UsageError
@@ -53,10 +54,17 @@ class JsonLines:
 
 
 class Csv:
-    """One row for each, the further classes in columns behind those of every such file."""
+    """One row for each, the further classes in columns behind those of every such file.
+
+    Of a run of labels, or numbers, other columns (`target_rows`).
+    """
 
     def write(self, file: BinaryIO, answers: Iterable[Prediction], listed: int) -> None:
         """As `Format`."""
+        first, answers = target_rows.peeked(answers)
+        if first is not None:
+            target_rows.write_csv(file, first, answers, no_formula)
+            return
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text)
         ranks = range(2, listed + 1)
@@ -77,6 +85,8 @@ class Csv:
         with path.open("r", encoding="utf-8", errors="replace", newline="") as file:
             rows = csv.reader(file)
             head = next(rows, [])
+            if target_rows.is_head(head):
+                raise ValueError("a CSV of labels or numbers cannot be read back: use JSON lines")
             if tuple(head[: len(_COLUMNS)]) != _COLUMNS:
                 raise ValueError("its first line is not that of answers")
             before: list[str] | None = None  # one row behind: the last may be half-written
@@ -104,10 +114,18 @@ class Parquet:
                 *(("known", pa.float64()), ("set", pa.list_(pa.string()))),
             ]
         )
+        first, answers = target_rows.peeked(answers)
+        if first is not None:
+            schema = target_rows.arrow_schema(first)
         rows = iter(answers)
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             while some := list(itertools.islice(rows, _GROUP)):
-                made = [msgspec.to_builtins(answer) for answer in some]
+                made = [
+                    msgspec.to_builtins(answer)
+                    if first is None
+                    else target_rows.arrow_row(answer, first)
+                    for answer in some
+                ]
                 writer.write_table(pa.Table.from_pylist(made, schema))
 
     def read(self, path: Path) -> Iterator[Prediction]:
@@ -117,6 +135,8 @@ class Parquet:
 
         try:
             with pq.ParquetFile(path) as file:
+                if target_rows.is_head(file.schema_arrow.names):
+                    raise ValueError("one of labels or numbers cannot be read back: use JSON lines")
                 for part in file.iter_batches(_GROUP):
                     yield from msgspec.convert(part.to_pylist(), list[Prediction])
         except (pa.ArrowInvalid, msgspec.ValidationError) as error:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from finetune.deploy import outputs
 from finetune.metrics import classification, clusters
 from finetune.records.answers import ClassProbability, Prediction
 from finetune.records.errors import UsageError
 from finetune.records.run import RunFacts
+from finetune.records.target import TargetFacts
 from finetune.records.unsure import (
     NO_DOUBT,
     ConfidenceRow,
@@ -34,7 +36,8 @@ class Policy:
     Answers of less than `min_confidence` are unsure; labels of at least `min_probability` are in
     the set (None: no sets); of pictures that are known with at most `least_known` nothing is known
     (0: never). `distances` float64[R] and `refused` float64[R] are the rows of `UnknownFacts`.
-    `reasons` say it in words.
+    `reasons` say it in words. `target` is None of classes: else `classes` are the names of labels
+    or numbers, and nothing is doubted.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +47,7 @@ class Policy:
     min_probability: float | None = None
     least_known: float = 0.0
     reasons: tuple[str, ...] = ()
+    target: TargetFacts | None = None
 
     def known(self, distance: float) -> float:
         """At most this share of held-out images lies as far from the training images, 0 to 1."""
@@ -96,8 +100,20 @@ def resolve(facts: RunFacts, asked: DoubtOptions = NO_DOUBT) -> Policy:
     """What was asked for, by the figures that a run keeps.
 
     Raises:
-        UsageError: the run keeps none, or its held-out images cannot vouch for it.
+        UsageError: the run keeps none, or its held-out images cannot vouch for it; doubts of a run
+            of labels or numbers.
     """
+    if facts.target is not None:
+        if asked != NO_DOUBT:
+            outputs.require_classes(
+                facts,
+                "--min-confidence, --target-error, --coverage or --unknown",
+                "there is no one label to doubt",
+            )
+        nothing = np.empty(0)
+        return Policy(
+            classes=facts.classes, distances=nothing, refused=nothing, target=facts.target
+        )
     doubt = facts.doubt
     reasons = []
     threshold, probability = asked.min_confidence or 0.0, None

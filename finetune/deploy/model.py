@@ -43,7 +43,7 @@ class Predictions(list[Prediction]):
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{_thumb(p.path) if number < _THUMBS else ''}</td>"
-            f"<td>{html.escape(p.path)}</td><td><b>{html.escape(p.label or p.error or '')}</b></td>"
+            f"<td>{html.escape(p.path)}</td><td><b>{html.escape(p.error or p.told)}</b></td>"
             f"<td>{'' if p.probability is None else f'{p.probability:.1%}'}</td></tr>"
             for number, p in enumerate(self)
         )
@@ -126,6 +126,8 @@ class Model:
 
     def logits(self, images: Picture | Iterable[Picture]) -> Array:
         """Logits float64[N,C] whose softmax are the probabilities: the temperature is in them.
+
+        Of labels the logistic function gives the probabilities; numbers are in their own unit.
 
         Raises:
             ImageError: a picture that cannot be read.

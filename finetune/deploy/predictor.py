@@ -15,9 +15,11 @@ import numpy.typing as npt
 from finetune.backbones import features, inference, joined
 from finetune.backbones.inference import SCORES, Engine, Forward, Pixels
 from finetune.data import decoding, scales
-from finetune.heads import calibration, ridge, unknown
+from finetune.deploy import outputs
+from finetune.heads import ridge, unknown
 from finetune.records.analysis import Reason
 from finetune.records.backbone import HALF, Box
+from finetune.records.choices import OtherTarget
 from finetune.records.dataset import Scale
 from finetune.records.errors import FinetuneError, ImageError, RunError, first_line
 from finetune.records.events import Listener
@@ -39,7 +41,7 @@ class Logits:
 
     `rows` is [M, C], float32 or float64, in a file where that is large; `kept` int64[M] holds each
     row's position in the list asked for; `faults` names the others. `distances` float64[M] from the
-    training images are None where the model cannot tell.
+    training images are None where the model cannot tell; `target` is None of classes.
     """
 
     rows: Rows | Array
@@ -47,14 +49,18 @@ class Logits:
     temperature: float
     faults: tuple[tuple[int, ImageError], ...]
     distances: Array | None = None
+    target: OtherTarget | None = None
 
     def probabilities(self) -> Iterator[tuple[npt.NDArray[np.int64], Array]]:
-        """Some images at a time: their positions, and their probabilities float64[n, C]."""
+        """Some images at a time: their positions, and their probabilities float64[n, C].
+
+        Of labels each has one by itself; numbers stand as they are.
+        """
         step = max(1, arrays.PART_BYTES // (8 * self.rows.shape[1]))
         for start in range(0, len(self.kept), step):
             part = slice(start, start + step)
             some = np.asarray(self.rows[part], np.float64)
-            yield self.kept[part], calibration.probabilities(some, self.temperature)
+            yield self.kept[part], outputs.meant(some, self.target, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Predictor:
     `engine` gives features, of which `head` reads those of the stages `taps`; without a head it
     gives the logits themselves, as a run's inference file does, and beside them the distances from
     the training images where there is a `detector`. `scales` are of pictures of more than 8 bits,
-    `box` is the square, as in `decoding.decode`.
+    `box` is the square, as in `decoding.decode`, `target` None of classes.
     """
 
     engine: Engine
@@ -75,6 +81,7 @@ class Predictor:
     taps: tuple[str, ...] = ()
     box: Box = HALF
     detector: unknown.Detector | None = None
+    target: OtherTarget | None = None
 
     def logits(self, pixels: Pixels) -> Array:
         """Logits float64[B, C] of decoded pictures uint8[B, S, S, 3]."""
@@ -118,6 +125,7 @@ class Predictor:
         return Logits(
             *(self._read(table.rows), table.kept, self.temperature, table.faults),
             self.distances(table.rows),
+            self.target,
         )
 
     def _read(self, rows: Rows) -> Rows | Array:
@@ -173,10 +181,10 @@ def of_run(
     """
     detector = detector_of(run, facts)
     quick = _quick(run, facts, detector, listener) if device in QUICK_DEVICES else None
-    about = facts.preprocess
+    about, kind = facts.preprocess, None if facts.target is None else facts.target.kind
     if quick is not None:
         fast = Predictor(quick, about.side_px, about.scales, facts.head.temperature, box=about.box)
-        return replace(fast, detector=detector)
+        return replace(fast, detector=detector, target=kind)
     loaded = run_folder.load(run)
     ready = _rebuilt(loaded, device, images)
     head = ridge.Head(
@@ -184,7 +192,7 @@ def of_run(
     )
     return Predictor(
         *(ready, about.side_px, about.scales, head.temperature, head, facts.head.taps, about.box),
-        detector,
+        *(detector, kind),
     )
 
 
@@ -204,7 +212,7 @@ def featuring(run: Path, facts: RunFacts, device: str, listener: Listener) -> Pr
     )
     return Predictor(
         *(engine, about.side_px, about.scales, head.temperature, head, (_READ,), about.box),
-        detector_of(run, facts),
+        *(detector_of(run, facts), None if facts.target is None else facts.target.kind),
     )
 
 

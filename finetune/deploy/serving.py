@@ -20,7 +20,7 @@ import numpy as np
 from finetune.data import decoding
 from finetune.data.archives import Found
 from finetune.data.opening import Content, Member
-from finetune.deploy import explained
+from finetune.deploy import explained, outputs
 from finetune.deploy.doubt import Policy
 from finetune.deploy.explaining import Explainer
 from finetune.deploy.predictor import Predictor
@@ -250,9 +250,18 @@ class Server:
         return list(zip(logits, distances, strict=True))
 
     def _told(self, logits: Array, distance: float | None) -> dict[str, Any]:
-        likely = calibration.probabilities(logits[None], self.model.temperature)[0]
-        told = self.policy.prediction("", likely, distance, self.limits.top)
-        return {n: v for n, v in to_builtins(told).items() if n not in ("path", "error")}
+        policy = self.policy
+        if policy.target is not None:
+            told = outputs.prediction("", logits, policy.target, policy.classes)
+        else:
+            likely = calibration.probabilities(logits[None], self.model.temperature)[0]
+            told = policy.prediction("", likely, distance, self.limits.top)
+        other = ("labels", "value", "within", "values")
+        return {
+            name: value
+            for name, value in to_builtins(told).items()
+            if name not in ("path", "error") and not (name in other and value is None)
+        }
 
 
 def _settle(found: Sequence[tuple[_Asked, _Row | Exception]]) -> None:

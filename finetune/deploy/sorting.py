@@ -84,6 +84,8 @@ class Sorter:
 
 def folder_of(answer: Prediction) -> str | None:
     """The folder of an image: its class, `_unsure` or `_unknown` where the answer is that."""
+    if answer.error is None and answer.label is None:
+        return ""  # of labels and numbers, which are not sorted
     return answer.label if answer.standing in (None, "answered") else f"_{answer.standing}"
 
 

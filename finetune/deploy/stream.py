@@ -17,6 +17,7 @@ from finetune.data import decoding, file_kinds, high_depth, scales
 from finetune.data.archives import Found
 from finetune.data.decoding import Pixels
 from finetune.data.opening import Content, File, Member
+from finetune.deploy import outputs
 from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration
@@ -132,6 +133,8 @@ def prediction(answer: Answer, policy: Policy, temperature: float, top: int) -> 
     if answer.logits is None:
         told = found.fault if isinstance(found, Found) and found.fault else str(answer.fault)
         return Prediction(found.name, error=safe_name(f"{told}{_advice(found)}"))
+    if policy.target is not None:
+        return outputs.prediction(found.name, answer.logits, policy.target, policy.classes)
     likely = calibration.probabilities(answer.logits[None], temperature)[0]
     return policy.prediction(found.name, likely, answer.distance, top)
 

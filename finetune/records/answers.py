@@ -37,9 +37,22 @@ class ClassProbability:
     probability: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelAnswer:
+    """What a run of several labels says of one of them; `on`: its threshold is reached."""
+
+    label: str
+    probability: float
+    on: bool
+
+
 @dataclass(frozen=True)
 class Prediction:
     """The answer for one image: a label with its probability, or an error.
+
+    Of a run of several labels `labels` has them all, in the run's order; of one of a number `value`
+    is that, and nine of ten held-out answers were within ± `within` of the truth; `values` are the
+    numbers by name where there are several. `label` and `probability` are None there.
 
     `standing` says whether it is to be relied on, as far as was asked; `known` is the largest share
     of held-out images that may lie as far from the training images, None where the run cannot tell;
@@ -54,6 +67,19 @@ class Prediction:
     standing: Standing | None = None
     known: float | None = None
     set: tuple[str, ...] | None = None
+    labels: tuple[LabelAnswer, ...] | None = None
+    value: float | None = None
+    within: float | None = None
+    values: dict[str, float] | None = None
+
+    @property
+    def told(self) -> str:
+        """The answer in a word: the label, those that are on, or the number."""
+        if self.labels is not None:
+            return ", ".join(row.label for row in self.labels if row.on) or "none"
+        if self.values is not None:
+            return ", ".join(f"{name} {value:.4g}" for name, value in self.values.items())
+        return self.label or "" if self.value is None else f"{self.value:.4g}"
 
 
 @dataclass(frozen=True)

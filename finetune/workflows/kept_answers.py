@@ -95,7 +95,12 @@ class KeptAnswers:
                     f"--resume: picture {number + 1} was {there.path} in {self.place}, and {told}",
                     hint=f"Give the same pictures, or delete {self.place} to begin again.",
                 )
-            if number >= wanted and there.label and now.held < _HELD and len(again) < _ASKED_AGAIN:
+            if (
+                number >= wanted
+                and there.error is None
+                and now.held < _HELD
+                and len(again) < _ASKED_AGAIN
+            ):
                 again.append((now, there))
                 wanted = 2 * number + 1
         return again
@@ -108,6 +113,8 @@ class KeptAnswers:
         """
         csv_only = list(self._files.answers) == ["csv"]
         for new, old in zip(again, there, strict=True):
+            if (new.label is None or old.label is None) and not _same_numbers(new, old):
+                raise self._differs(f"{old.path} is {old.told} there, and now {new.told}")
             few = min(len(new.top), self._columns) if csv_only else len(new.top)
             if len(old.top) < few or (not csv_only and len(old.top) != few):
                 raise self._differs(
@@ -256,6 +263,22 @@ class KeptAnswers:
             f"cannot write {error.filename or self.place}: {cause(error)}",
             hint="Make room there, or name files in another folder.",
         )
+
+
+def _same_numbers(new: Prediction, old: Prediction) -> bool:
+    """Whether two answers of labels or numbers are the same but for rounding."""
+
+    def numbers(p: Prediction) -> dict[str, float]:
+        return {
+            **{f"label {r.label}": r.probability for r in p.labels or ()},
+            **({} if p.value is None else {"value": p.value}),
+            **(p.values or {}),
+        }
+
+    one, two = numbers(new), numbers(old)
+    return one.keys() == two.keys() and all(
+        abs(one[name] - value) <= _CLOSE * max(1.0, abs(value)) for name, value in two.items()
+    )
 
 
 def _part(path: Path) -> Path:

@@ -13,7 +13,7 @@ from finetune.backbones import prepared
 from finetune.backbones.features import BATCH
 from finetune.data import scales, sources
 from finetune.data.archives import Found
-from finetune.deploy import answer_files, doubt, predictor, sorting, stream
+from finetune.deploy import answer_files, doubt, outputs, predictor, sorting, stream
 from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.deploy.stream import Answer, Answering
@@ -88,6 +88,7 @@ def _require(files: AnswerFiles, paths: Sequence[Path], facts: RunFacts) -> None
     if files.parquet is not None:
         answer_files.require_parquet()
     if files.sort_into is not None:
+        outputs.require_classes(facts, "--sort-into", "there is no one folder for an image")
         data = Path(facts.data_root) if facts.data_root else None
         given = [p for p in paths if str(p) != sources.LIST]
         sorting.require("--sort-into", files.sort_into, given, data)
