@@ -7,6 +7,7 @@ from typing import Any
 
 from target_examples import (
     FAR_ANSWER,
+    LABEL_ANSWER,
     LABEL_METRICS,
     LABEL_SCORE,
     NUMBER_SCORE,
@@ -531,6 +532,7 @@ EXAMPLES: tuple[Any, ...] = (
     FACTS,
     ClassProbability("ash", 0.75),
     Prediction("a.png", "ash", 0.75, (ClassProbability("ash", 0.75),)),
+    LABEL_ANSWER,
     BackboneRow("lenet5", False, "none", "none", 61_000, 32, ("stem", "1")),
     REQUEST,
     OPTIONS,

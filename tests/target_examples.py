@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from finetune.records.analysis import Reason
+from finetune.records.answers import LabelAnswer
 from finetune.records.dataset import Target
 from finetune.records.decision import Plan
 from finetune.records.target import (
@@ -57,6 +58,7 @@ TARGET_FLOOR = TargetFloor(
     noise=0.01,
     reason="The tuned model is kept",
 )
+LABEL_ANSWER = LabelAnswer(label="cat", probability=0.75, on=True)
 TARGET_FACTS = TargetFacts(kind="labels", loss="bce", thresholds=(0.4, 0.5))
 FAR_ANSWER = FarAnswer(path="a/1.png", truth="cat", answer="dög", loss=2.5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_a_table_has_a_column_for_each_label_or_number(
     )
 
     assert done.code == 3
-    rows, answers = list(csv.DictReader(table.open())), lines(text.read_text())
+    rows, answers = list(csv.DictReader(io.StringIO(table.read_text()))), lines(text.read_text())
     assert [row["path"] for row in rows] == [a["path"] for a in answers]
     assert sum(bool(row["error"]) for row in rows) == 1
     for row, answer in zip(rows, answers, strict=True):
