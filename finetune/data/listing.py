@@ -163,6 +163,35 @@ def of_folders(found: Dataset, target: TargetChoice) -> Dataset:
     )
 
 
+def measured_folders(found: Dataset, root: Path, target: Target) -> Dataset:
+    """The images to measure on of a data set of class folders: its test where it has one.
+
+    Raises:
+        DataError: as `targets.measured`.
+    """
+    chosen = found.pool + (found.val or ()) if found.test is None else found.test
+    rows = [
+        Row(
+            s.path,
+            found.classes[s.label],
+            True,
+            f"class '{found.classes[s.label]}' of {found.root}",
+        )
+        for s in chosen
+    ]
+    learned = targets.measured(target, (), rows)
+    pool = tuple(
+        replace(
+            s,
+            label=0,
+            values=learned.values[s.path],
+            digest=s.digest or digest_file(root / s.path),
+        )
+        for s in chosen
+    )
+    return Dataset(*(found.root, learned.strata, "plain", pool, None, None, found.findings), target)
+
+
 def labelled(
     listed: Listed, asked: Path, classes: Sequence[str], target: Target | None = None
 ) -> Dataset:
@@ -174,7 +203,9 @@ def labelled(
         DataError: none, a class that is not among `classes`, or splits without a test.
     """
     notes = defaultdict(list, {key: [*paths] for key, paths in listed.notes.items()})
-    there = _usable(listed, notes, None if target is None else target.kind)
+    kind = None if target is None else target.kind
+    joined = kind == "labels" and len(listed.columns) < 2
+    there = _usable(listed, notes, kind, joined=joined)
     roles = {e.split for e in there if e.split is not None}
     if roles and "test" not in roles:
         raise DataError(
@@ -186,7 +217,7 @@ def labelled(
     if target is None:
         _require_known(listed, chosen, classes, "test")
     else:
-        learned = targets.measured(target, _rows(listed, chosen))
+        learned = targets.measured(target, listed.columns, _rows(listed, chosen))
         classes = learned.strata
     pool = _samples(listed.root, chosen, classes, notes, learned, read=True)
     if not pool:

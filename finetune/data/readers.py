@@ -23,7 +23,7 @@ from finetune.data.files import children_of, filled
 from finetune.data.findings import LAYOUT
 from finetune.data.listing import Listed
 from finetune.records.choices import TargetChoice
-from finetune.records.dataset import Dataset
+from finetune.records.dataset import Dataset, Target
 from finetune.records.errors import UsageError, safe_name
 
 METADATA = "metadata"  # what Hugging Face's imagefolder calls the table beside pictures
@@ -94,6 +94,43 @@ def read_labelled(
     _require_none(label_from, listed)
     _require_columns(() if listed.columns else columns, asked)
     return listing.labelled(listed, asked, classes)
+
+
+def read_target(
+    asked: Path,
+    target: Target,
+    label_from: re.Pattern[str] | None = None,
+    columns: Sequence[str] = (),
+) -> tuple[Dataset, Path]:
+    """The pictures to measure on with their labels or numbers, and what their paths are below.
+
+    Args:
+        asked: As for `read`.
+        target: What is known; of numbers its names are columns where these are there.
+        label_from: As for `read`.
+        columns: As for `read`.
+
+    Raises:
+        DataError: as for `read`, and for labels that are not among the target's.
+        UsageError: as there.
+    """
+    named = label_from is not None and asked.is_dir()
+    chosen = tuple(columns) or _columns_like(asked, target)
+    listed = None if named else _listed(asked, chosen)
+    if listed is None:
+        _require_columns(columns, asked)
+        found = _told(scan.scan(_folder(asked), label_from), asked)
+        folder = _folder(asked)
+        return listing.measured_folders(found, folder, target), folder
+    _require_none(label_from, listed)
+    _require_columns(() if listed.columns else columns, asked)
+    return listing.labelled(listed, asked, (), target), listed.root
+
+
+def _columns_like(asked: Path, target: Target) -> tuple[str, ...]:
+    """The target's names where a table has columns of these."""
+    table = asked.is_file() and tables.is_table(asked)
+    return target.names if table and tables.has_columns(asked, target.names) else ()
 
 
 def _require_columns(columns: Sequence[str], place: Path) -> None:

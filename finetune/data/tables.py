@@ -69,6 +69,15 @@ def has_labels(table: Path, asked: Sequence[str] = ()) -> bool:
     return first(header, PATHS) is not None and bool(labels_of(header, asked))
 
 
+def has_columns(table: Path, names: Sequence[str]) -> bool:
+    """Whether a table has all columns of these names."""
+    try:
+        header, _ = _rows(table)
+    except DataError:
+        return False
+    return bool(names) and all(first(header, [name.lower()]) for name in names)
+
+
 def read(table: Path, asked: Sequence[str] = ()) -> Listed:
     """The pictures and labels that a table lists.
 

@@ -125,13 +125,13 @@ def learn(kind: OtherTarget, reason: str, columns: Sequence[str], rows: Sequence
     return (_labels if kind == "labels" else _numbers)(reason, columns, rows)
 
 
-def measured(target: Target, rows: Sequence[Row]) -> Learned:
+def measured(target: Target, columns: Sequence[str], rows: Sequence[Row]) -> Learned:
     """The same for a target that is known, of images that a model is measured on: one stratum.
 
     Raises:
         DataError: a cell that is no number, or a label that the target lacks.
     """
-    values = _known(target, rows)
+    values = _known(target, columns, rows)
     return Learned(
         target=target,
         values=values,
@@ -143,10 +143,12 @@ def measured(target: Target, rows: Sequence[Row]) -> Learned:
     )
 
 
-def _known(target: Target, rows: Sequence[Row]) -> dict[str, tuple[float, ...]]:
+def _known(
+    target: Target, columns: Sequence[str], rows: Sequence[Row]
+) -> dict[str, tuple[float, ...]]:
     if target.kind == "number":
         return _read_numbers(target.names, rows)
-    held = _held(target.names, rows)
+    held = _held(columns, rows)
     unknown = sorted({label for has in held.values() for label in has} - {*target.names})
     if unknown:
         raise DataError(

@@ -24,6 +24,28 @@ class FarAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetEvaluation:
+    """The answer of `finetune evaluate` for a run of labels or numbers.
+
+    `worst` are the images with the largest losses, `better_than_baseline` whether the model is
+    better than one answer for all images, as `verdict` says in words.
+    """
+
+    run: str
+    data: str
+    target: OtherTarget
+    names: tuple[str, ...]
+    metrics: TargetMetrics
+    findings: tuple[Finding, ...]
+    worst: tuple[FarAnswer, ...] = ()
+    better_than_baseline: bool | None = None
+    verdict: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    _repr_html_ = tables.as_html
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetResult:
     """The answer of `finetune train` for labels and numbers; written as `result.json`.
 

@@ -13,18 +13,20 @@ from finetune.backbones import prepared
 from finetune.data import examination, grouping, names, near_duplicates, readers
 from finetune.data.corruptions import CORRUPTIONS
 from finetune.data.findings import SEEN, leaks, unreadable
-from finetune.deploy import doubt, predictor
+from finetune.deploy import doubt, outputs, predictor
 from finetune.metrics import classification, clusters, mistakes, verdict
 from finetune.records.answers import Evaluation
-from finetune.records.dataset import Sample
+from finetune.records.dataset import Dataset, Sample, Splits, Target
 from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
 from finetune.records.options import columns_of
 from finetune.records.robustness import Fall
 from finetune.records.run import RunFacts
+from finetune.records.target import TargetFacts
+from finetune.records.target_result import TargetEvaluation
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import listing, run_folder
-from finetune.workflows import robustness
+from finetune.workflows import evaluate_target, robustness
 
 
 def run_evaluation(  # noqa: PLR0913 - what a person can ask for
@@ -39,7 +41,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     group: str | None = None,
     robust: bool = False,
     doubts: DoubtOptions = NO_DOUBT,
-) -> Evaluation:
+) -> Evaluation | TargetEvaluation:
     """`finetune evaluate DIR`: how a run does on labelled images.
 
     Its interval is by groups where images are copies, near duplicates, or of one `group`. Where it
@@ -52,15 +54,22 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     facts, splits = run_folder.load_facts(path), run_folder.load_splits(path)
     policy = doubt.resolve(facts, doubts)
     columns = columns_of(label_column)
+    if facts.target is not None:
+        if robust:
+            outputs.require_classes(facts, "--robustness", "it counts right answers")
+        whole, place = readers.read_target(root, _target(facts, facts.target), pattern, columns)
+        return evaluate_target.measured(
+            evaluate_target.Run(path=path, facts=facts, splits=splits, target=facts.target),
+            whole,
+            _unseen(whole, splits, path, unseen=unseen),
+            place,
+            device=device,
+            listener=listener,
+            groups=lambda some: _groups(place, some, together, listener),
+        )
     dataset = readers.read_labelled(root, facts.classes, pattern, columns)
     place = readers.root_of(root, columns)
-    known = {s.digest for s in splits.fitting}
-    samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
-    if not samples:
-        raise DataError(
-            f"every image in {root} was used to train {path}",
-            hint="Give images that the run was not trained on, or leave out --unseen.",
-        )
+    samples = _unseen(dataset, splits, path, unseen=unseen)
     listener.step(f"classifying {len(samples)} images")
     found = predictor.run_logits(
         path,
@@ -108,6 +117,26 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
         robustness=falls,
         selected=selected,
     )
+
+
+def _unseen(dataset: Dataset, splits: Splits, run: Path, *, unseen: bool) -> tuple[Sample, ...]:
+    """All images, or those that the run was not trained on.
+
+    Raises:
+        DataError: there is none.
+    """
+    known = {s.digest for s in splits.fitting}
+    samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
+    if not samples:
+        raise DataError(
+            f"every image in {dataset.root} was used to train {run}",
+            hint="Give images that the run was not trained on, or leave out --unseen.",
+        )
+    return samples
+
+
+def _target(facts: RunFacts, target: TargetFacts) -> Target:
+    return Target(kind=target.kind, names=facts.classes, reason="what the run has learned")
 
 
 def _shares(facts: RunFacts) -> npt.NDArray[np.float64] | None:
