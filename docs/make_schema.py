@@ -26,6 +26,7 @@ from finetune.records.backbone import BackboneRow
 from finetune.records.explanation import Explanation
 from finetune.records.labels import Suggestions
 from finetune.records.run import RunResult, RunRow
+from finetune.records.target_result import TargetEvaluation
 
 FOLDER = Path(__file__).with_name("schema")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -37,6 +38,7 @@ ANSWERS: dict[str, Any] = {
     "check": Health,
     "predict": Prediction,
     "evaluate": Evaluation,
+    "evaluate-target": TargetEvaluation,
     "suggest": Suggestions,
     "explain": Explanation,
     "export": Exported,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from finetune.records.explanation import Explanation
     from finetune.records.labels import Suggestions
     from finetune.records.run import RunResult
+    from finetune.records.target_result import TargetEvaluation
 
 Place = str | os.PathLike[str]
 # Options of the command line that say what it shows, or where it writes beside its answer.
@@ -119,7 +120,7 @@ def evaluate(  # noqa: PLR0913 - what a person can ask for
     group: str | None = None,
     listener: Listener | None = None,
     **doubts: Unpack[DoubtKeywords],
-) -> Evaluation:
+) -> Evaluation | TargetEvaluation:
     """Measure a run on labelled images.
 
     Args:

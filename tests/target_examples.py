@@ -14,7 +14,7 @@ from finetune.records.target import (
     TargetMetrics,
     TargetStage,
 )
-from finetune.records.target_result import FarAnswer, TargetResult
+from finetune.records.target_result import FarAnswer, TargetEvaluation, TargetResult
 
 TARGET = Target(kind="labels", names=("cat", "dög"), reason="cells of 'labels' hold ;")
 LABEL_SCORE = LabelScore(
@@ -61,6 +61,17 @@ TARGET_FLOOR = TargetFloor(
 LABEL_ANSWER = LabelAnswer(label="cat", probability=0.75, on=True)
 TARGET_FACTS = TargetFacts(kind="labels", loss="bce", thresholds=(0.4, 0.5))
 FAR_ANSWER = FarAnswer(path="a/1.png", truth="cat", answer="dög", loss=2.5)
+TARGET_EVALUATION = TargetEvaluation(
+    run="runs/labels",
+    data="/data/new",
+    target="labels",
+    names=TARGET.names,
+    metrics=LABEL_METRICS,
+    findings=(),
+    worst=(FAR_ANSWER,),
+    better_than_baseline=True,
+    verdict="better",
+)
 
 
 def target_result(plan: Plan) -> TargetResult:

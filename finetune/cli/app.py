@@ -208,6 +208,7 @@ def predict(asked: Asked) -> None:
 def evaluate(asked: Asked) -> None:
     """Measure a run on labelled images. Accuracy, by class, confusion, calibration."""
     from finetune.cli import csv_files, progress, render  # noqa: PLC0415
+    from finetune.records.answers import Evaluation  # noqa: PLC0415
     from finetune.workflows.evaluate import run_evaluation  # noqa: PLC0415
 
     root = Path(asked.options.data.root)
@@ -229,7 +230,10 @@ def evaluate(asked: Asked) -> None:
     show = partial(render.show_evaluation, verbose=asked.verbose)
     after.answer(found, show, json=asked.json)
     if asked.errors is not None:
-        csv_files.write_errors(asked.errors, found.errors)
+        if isinstance(found, Evaluation):
+            csv_files.write_errors(asked.errors, found.errors)
+        else:
+            csv_files.write_worst(asked.errors, found.worst)
 
 
 @add(app, RUN, PATHS)

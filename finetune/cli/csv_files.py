@@ -15,6 +15,7 @@ from finetune.records.errors import UsageError, cause, refusals
 from finetune.records.explanation import Explanation
 from finetune.records.labels import Suggestion, SuspectLabel
 from finetune.records.metrics import WrongAnswer
+from finetune.records.target_result import FarAnswer
 from finetune.storage import atomic_files
 
 _OTHER = "Give a file that you may write, in a folder that is there."
@@ -96,6 +97,16 @@ def write_errors(path: Path, errors: Iterable[WrongAnswer]) -> None:
         (*(no_formula(text) for text in (e.path, e.truth, e.answer)), e.probability) for e in errors
     ]
     _write("--errors", path, ["path", "truth", "answer", "probability"], rows)
+
+
+def write_worst(path: Path, worst: Iterable[FarAnswer]) -> None:
+    """`--errors` of labels and numbers: one row per answer, that with the largest loss first.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    rows = [(*(no_formula(text) for text in (w.path, w.truth, w.answer)), w.loss) for w in worst]
+    _write("--errors", path, ["path", "truth", "answer", "loss"], rows)
 
 
 def write_suspects(path: Path, suspects: Iterable[SuspectLabel]) -> None:

@@ -22,6 +22,7 @@ from finetune.records.errors import printable
 from finetune.records.metrics import Metrics
 from finetune.records.robustness import Fall
 from finetune.records.run import RunRow
+from finetune.records.target_result import TargetEvaluation
 from finetune.report import summary
 
 _FILES_SHOWN = 5
@@ -109,13 +110,16 @@ def show_sorted(folder: Path, counts: Mapping[str, int]) -> None:
     out.print(table)
 
 
-def show_evaluation(evaluation: Evaluation, *, verbose: bool = False) -> None:
+def show_evaluation(evaluation: Evaluation | TargetEvaluation, *, verbose: bool = False) -> None:
     """The answer of `evaluate`: the verdict, what is confused, the worst finding.
 
     Args:
         evaluation: What was measured.
         verbose: Show the classes, the confusion matrix, wrong answers and every finding, too.
     """
+    if isinstance(evaluation, TargetEvaluation):
+        render_targets.show_evaluation(evaluation, verbose=verbose)
+        return
     out = style.out()
     metrics = evaluation.metrics
     on = f"images of {evaluation.data}"

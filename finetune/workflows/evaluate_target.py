@@ -10,7 +10,7 @@ import numpy as np
 
 from finetune.data.findings import SEEN, leaks, unreadable
 from finetune.deploy import outputs, predictor
-from finetune.metrics import labels, numbers, target_words
+from finetune.metrics import labels, numbers, one_answer
 from finetune.metrics.clusters import Clusters
 from finetune.records.dataset import Dataset, Sample, Splits
 from finetune.records.errors import DataError, RunError, safe_name
@@ -77,7 +77,7 @@ def measured(
     answers = np.concatenate([some for _, some in found.probabilities()])
     truth = np.array([s.values for s in good], np.float64)
     metrics = _metrics(run, answers, truth, groups(good))
-    better, verdict = target_words.standing(run.target.kind, metrics)
+    better, verdict = one_answer.standing(run.target.kind, metrics)
     findings = dataset.findings + leaks(run.splits.fitting, good, SEEN)
     return TargetEvaluation(
         run=safe_name(str(run.path)),
@@ -130,8 +130,8 @@ def _worst(run: Run, answers: Array, truth: Array, paths: Sequence[str]) -> tupl
     return tuple(
         FarAnswer(
             path=paths[i],
-            truth=target_words.in_words(kind, names, truth[i]),
-            answer=target_words.in_words(kind, names, said[i]),
+            truth=one_answer.in_words(kind, names, truth[i]),
+            answer=one_answer.in_words(kind, names, said[i]),
             loss=float(losses[i]),
         )
         for i in np.argsort(-losses, kind="stable")[:WORST].tolist()
