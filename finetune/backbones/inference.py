@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ SCORES, FEATURES = "scores", "features"
 # Largest difference allowed between two runtimes, relative to the features' own size; of a whole
 # network: to the scores' and to the probabilities'.
 PARITY = 1e-3
-_TELEMETRY = "openvino_telemetry"
+_TELEMETRY, _CONVERTER = "openvino_telemetry", "openvino.tools.ovc"
 _PROBE_BYTES = 1 << 20  # more than what is left of a disk that a network did not fit on
 # One image at a time with all cores on it was the fastest of ten settings, needs no warm-up,
 # and gives an image the same features whatever its neighbours (docs/log.md, 2026-11-23).
@@ -60,26 +61,46 @@ class Engine:
 
 
 def openvino() -> Any:
-    """The OpenVINO package: a quarter of a second to import, so only where it is used."""
+    """The OpenVINO package, imported where it is used first.
+
+    Its converter is half of the time, and comes when it is called.
+    """
     if "openvino" in sys.modules:
         import openvino as package  # noqa: PLC0415
 
         return package
-    # OpenVINO's converter reports its use over the network through this module, and waits for it;
-    # without the module it takes its own empty stand-in, and keeps it. Its other ways out are a
-    # file in the user's home and an environment variable, which are not ours.
-    modules: dict[str, Any] = sys.modules
-    absent = object()
-    before = modules.get(_TELEMETRY, absent)
-    modules[_TELEMETRY] = None
-    try:
+    with _absent(_TELEMETRY, _CONVERTER):
         import openvino as package  # noqa: PLC0415
-    finally:
-        if before is absent:
-            del modules[_TELEMETRY]
-        else:
-            modules[_TELEMETRY] = before
+    package.convert_model = _convert_model
     return package
+
+
+def _convert_model(*args: Any, **options: Any) -> Any:
+    """OpenVINO's own function of that name, which takes its place.
+
+    It reports its use over the network through a module, and waits for it; without that module it
+    takes its own empty stand-in, and keeps it. Its other ways out are a file in the user's home and
+    an environment variable, which are not ours.
+    """
+    with _absent(_TELEMETRY):
+        from openvino.tools.ovc import convert_model  # noqa: PLC0415
+    package: Any = sys.modules["openvino"]
+    package.convert_model = convert_model
+    return convert_model(*args, **options)
+
+
+@contextlib.contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Modules of these names cannot be imported inside."""
+    modules: dict[str, Any] = sys.modules
+    before = {name: modules[name] for name in names if name in modules}
+    modules.update(dict.fromkeys(names))
+    try:
+        yield
+    finally:
+        for name in names:
+            del modules[name]
+        modules.update(before)
 
 
 def surely_cpu(device: str) -> bool:

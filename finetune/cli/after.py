@@ -25,6 +25,13 @@ def answer(found: Any, show: Callable[[Any], None], *, json: bool) -> None:
     style.show_line(to_json(found))
 
 
+def require_errors(path: Path, folder: Path) -> None:
+    """`--errors` of a training can be written, which is found out before the work."""
+    from finetune.cli import csv_files  # noqa: PLC0415 - most trainings write none
+
+    csv_files.require("--errors", path, [], folder=folder)
+
+
 def write_errors(path: Path, result: RunResult) -> None:
     """`--errors` of a training; what is not in the file is told."""
     from finetune.cli import csv_files, style  # noqa: PLC0415

@@ -88,7 +88,7 @@ def _main(
 def train(asked: Asked) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
     from finetune.backbones import ranks  # noqa: PLC0415
-    from finetune.cli import csv_files, progress, render_training, style  # noqa: PLC0415
+    from finetune.cli import progress, render_training, style  # noqa: PLC0415
     from finetune.workflows.tracked import run_tracked  # noqa: PLC0415
     from finetune.workflows.train import help_training, repetition  # noqa: PLC0415
 
@@ -100,7 +100,7 @@ def train(asked: Asked) -> None:
             "no folder of images, nor --from-run", hint="Give one: finetune train ./images."
         )
     if asked.errors is not None:
-        csv_files.require("--errors", asked.errors, [], folder=Path(options.data.root))
+        after.require_errors(asked.errors, Path(options.data.root))
     if ranks.is_helper():
         help_training(options, asked.from_run)
         return

@@ -111,6 +111,8 @@ def safe_name(name: str) -> str:
 
 def printable(text: str) -> str:
     """Control characters, line breaks and stray bytes as escapes, so that a name cannot draw."""
+    if text.isprintable():  # as nearly all is, and a page asks for thousands
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

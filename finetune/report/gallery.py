@@ -61,7 +61,7 @@ class Pictures:
     """Thumbnails, each in the page once however often it is shown.
 
     Args:
-        found: WebP by path.
+        found: JPEG by path.
         letter: What their names in the page begin with.
     """
 
@@ -94,7 +94,7 @@ class Pictures:
             return Html("")
         stored = "".join(
             f'<symbol id="{self._letter}{number}" viewBox="0 0 112 112">'
-            '<image width="112" height="112" href="data:image/webp;base64,'
+            '<image width="112" height="112" href="data:image/jpeg;base64,'
             f'{base64.b64encode(self._found[path]).decode()}"/>'
             "</symbol>"
             for path, number in self._used.items()

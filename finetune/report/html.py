@@ -62,7 +62,7 @@ def to_html(
         material: What is shown beside it.
         history: One record per epoch.
         actions: The decision table, a text for each of its cells.
-        pictures: Thumbnails by path, WebP; what has none is named.
+        pictures: Thumbnails by path, JPEG; what has none is named.
         overlays: Heat maps over pictures, likewise.
     """
     page = ""

@@ -113,7 +113,7 @@ def affordable(seconds: float, seconds_per_image: float) -> int:
 
 
 def drawn(facts: RunFacts, material: Material, root: Path) -> dict[str, bytes]:
-    """The heat maps over their pictures, WebP by path; without those that cannot be read."""
+    """The heat maps over their pictures, JPEG by path; without those that cannot be read."""
     if not material.heat_maps:
         return {}
     from finetune.deploy import overlay  # noqa: PLC0415 - as above

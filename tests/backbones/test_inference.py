@@ -31,7 +31,7 @@ from finetune.workflows import evaluate, predict
 
 CPU = torch.device("cpu")
 PICTURES = sorted(SAMPLE.rglob("*.jpg"))[::60]
-HEAVY = ("torch", "torchvision", "timm", "scipy", "openvino_telemetry")
+HEAVY = ("torch", "torchvision", "timm", "scipy", "openvino_telemetry", "openvino.tools.ovc")
 
 
 def answers(run: Path, device: str = "auto") -> tuple[list[Prediction], list[str]]:

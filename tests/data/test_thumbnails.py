@@ -14,13 +14,13 @@ from finetune.data import decoding, thumbnails
 PATHS = [f"oak/{i:03d}.jpg" for i in range(6)]
 
 
-def test_a_thumbnail_is_a_small_webp_of_the_picture() -> None:
+def test_a_thumbnail_is_a_small_jpeg_of_the_picture() -> None:
     """Some kilobytes, at most so large, and much like what the network sees."""
     made = thumbnails.of_files(SAMPLE, PATHS, None, 10**6)
 
     assert list(made) == PATHS
     image = Image.open(io.BytesIO(made[PATHS[0]]))
-    assert (image.format, image.size) == ("WEBP", (thumbnails.SIDE_PX,) * 2)
+    assert (image.format, image.size) == ("JPEG", (thumbnails.SIDE_PX,) * 2)
     assert max(map(len, made.values())) < 8000
     seen = decoding.decode(SAMPLE / PATHS[0], thumbnails.SIDE_PX).astype(float)
     assert np.abs(np.asarray(image.convert("RGB"), float) - seen).mean() < 8
