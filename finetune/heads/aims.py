@@ -7,6 +7,7 @@ numbers both in standard deviations from the mean of the images that are not tes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from finetune.heads import platt, ridge
 from finetune.metrics import ranking
-from finetune.records.choices import OtherLoss, OtherTarget
+from finetune.records.choices import Metric, OtherLoss, OtherTarget
+from finetune.records.errors import UsageError
 from finetune.storage.arrays import Array
 
 HUBER_DELTA = 1.0  # in standard deviations: beyond, an error counts by its size and not its square
@@ -36,6 +38,14 @@ class Aim(Protocol):
 
     def score(self, outputs: Array, truth: Array) -> float:
         """The target's own metric, more is better: mAP of labels, R² of numbers."""
+        ...
+
+    def metric(self, name: Metric | None) -> tuple[Metric, Callable[[Array, Array], float]]:
+        """What models are compared by, of outputs and truth, more is better; None for the usual.
+
+        Raises:
+            UsageError: it is none of this target.
+        """
         ...
 
     def calibration(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
@@ -62,6 +72,14 @@ class LabelsAim:
     def score(self, outputs: Array, truth: Array) -> float:
         """The mean average precision."""
         return ranking.mean_average_precision(outputs, truth)
+
+    def metric(self, name: Metric | None) -> tuple[Metric, Callable[[Array, Array], float]]:
+        """The mAP, or the log loss of a label."""
+        known: dict[Metric, Callable[[Array, Array], float]] = {
+            "map": self.score,
+            "log-loss": lambda outputs, truth: -float(self.losses(outputs, truth).mean()),
+        }
+        return _named(name or "map", known, self.kind)
 
     def calibration(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
         """Platt's slope and intercept of each label."""
@@ -98,6 +116,15 @@ class NumbersAim:
         spread = truth.var(axis=0)
         return float(np.where(spread > 0, 1 - rest / np.maximum(spread, 1e-12), 0.0).mean())
 
+    def metric(self, name: Metric | None) -> tuple[Metric, Callable[[Array, Array], float]]:
+        """The root mean square error, with `--loss mae` the mean absolute error; or R²."""
+        known: dict[Metric, Callable[[Array, Array], float]] = {
+            "rmse": lambda o, t: -float(np.sqrt(np.square(o - t).mean(axis=0)).mean()),
+            "mae": lambda o, t: -float(np.abs(o - t).mean()),
+            "r2": self.score,
+        }
+        return _named(name or ("mae" if self.loss == "mae" else "rmse"), known, self.kind)
+
     def calibration(self, outputs: Array, truth: Array) -> tuple[Array, Array]:
         """None: a number that is learned by its error needs none."""
         del truth
@@ -107,6 +134,16 @@ class NumbersAim:
         """Deviations from the mean → the numbers themselves."""
         weight = head.weight * self.deviation[:, None]
         return ridge.Head(weight, head.bias * self.deviation + self.mean, head.temperature)
+
+
+def _named(
+    name: Metric, known: dict[Metric, Callable[[Array, Array], float]], kind: OtherTarget
+) -> tuple[Metric, Callable[[Array, Array], float]]:
+    if name not in known:
+        raise UsageError(
+            f"--metric {name} is none of --target {kind}", hint=f"Use {' or '.join(known)}."
+        )
+    return name, known[name]
 
 
 def scaled(outputs: Array, by: tuple[Array, Array]) -> Array:

@@ -25,7 +25,10 @@ NearCopies = Literal["together", "ignore"]
 OtherTarget = Literal["labels", "number"]
 TargetChoice = Literal["auto", "classes", "labels", "number"]
 OtherLoss = Literal["bce", "mse", "mae", "huber"]
-Metric = Literal["accuracy", "balanced-accuracy", "macro-f1", "log-loss"]
+Loss = Literal["cross-entropy", "bce", "mse", "mae", "huber"]
+Metric = Literal[
+    "accuracy", "balanced-accuracy", "macro-f1", "log-loss", "map", "rmse", "mae", "r2"
+]
 Family = Literal["batchnorm-convnet", "layernorm-convnet", "plain-convnet", "vit", "hybrid"]
 # Each of these is one network, with a plan of its own.
 SINGLE: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
@@ -54,6 +57,9 @@ def spoken(strategy: Strategy) -> str:
     return SPOKEN[strategy]
 
 
+_SPOKEN_METRICS = {"macro-f1": "macro F1", "map": "mAP", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+
+
 def spoken_metric(metric: Metric) -> str:
     """A metric as it is called in a sentence."""
-    return "macro F1" if metric == "macro-f1" else metric.replace("-", " ")
+    return _SPOKEN_METRICS.get(metric, metric.replace("-", " "))

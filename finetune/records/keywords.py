@@ -12,6 +12,7 @@ from typing import Literal, TypedDict
 from finetune.records.choices import (
     Fit,
     Interpolation,
+    Loss,
     Metric,
     NearCopies,
     Policy,
@@ -95,6 +96,7 @@ class TrainKeywords(RecommendKeywords, total=False):
     """What `train` takes; what a rule of the plan finds is left to it unless given."""
 
     strategy: Asked
+    loss: Loss | None
     single: bool
     norm: Literal["batch", "instance", "group", "layer"] | None
     epochs: int

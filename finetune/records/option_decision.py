@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from finetune.records.option import Option
 
+METRICS = (
+    *("accuracy", "balanced-accuracy", "macro-f1", "log-loss"),
+    *("map", "rmse", "mae", "r2"),
+)
 DECISION = (
     Option(
         name="strategy",
@@ -60,8 +64,17 @@ DECISION = (
     Option(
         name="metric",
         commands="train recommend compare",
-        choices=("accuracy", "balanced-accuracy", "macro-f1", "log-loss"),
-        unset="accuracy; balanced-accuracy with --prior uniform",
-        help="What models are compared by.",
+        choices=METRICS,
+        unset="accuracy; balanced-accuracy with --prior uniform; map of labels; rmse of numbers",
+        help="What models are compared by: of classes the first three, of labels map, of numbers "
+        "rmse, mae or r2; log-loss of both classes and labels.",
+    ),
+    Option(
+        name="loss",
+        commands="train",
+        choices=("cross-entropy", "bce", "mse", "mae", "huber"),
+        unset="cross-entropy of classes, bce of labels, mse of numbers",
+        help="What training makes small: numbers may have the absolute error, which outliers move "
+        "less, or Huber's.",
     ),
 )

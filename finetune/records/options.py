@@ -9,6 +9,7 @@ from finetune.records import option_table
 from finetune.records.choices import (
     Fit,
     Interpolation,
+    Loss,
     Metric,
     NearCopies,
     Norm,
@@ -81,7 +82,7 @@ class DecisionOptions:
 
     `single` forbids that two networks answer together.
     `prior` says what the classes' shares will be where the model is used: `train`, `uniform`, or a
-    file of them; `metric` what models are compared by.
+    file of them; `metric` what models are compared by, `loss` what training makes small.
     """
 
     strategy: str = _D["strategy"]
@@ -92,6 +93,7 @@ class DecisionOptions:
     single: bool = _D["single"]
     prior: str = _D["prior"]
     metric: Metric | None = _D["metric"]
+    loss: Loss | None = _D["loss"]
 
     @property
     def judged_by(self) -> Metric:
@@ -149,6 +151,7 @@ class Request:
     single: bool = _D["single"]
     prior: str = _D["prior"]
     metric: Metric | None = _D["metric"]
+    loss: Loss | None = _D["loss"]
     backbone: str = BackboneOptions.name
     weights: str | None = _D["weights"]
     max_latency_s: float | None = _D["max_latency_s"]

@@ -1,0 +1,199 @@
+"""Tuning for labels and numbers, and the floor under it: never worse than the best probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from finetune.analysis.analyze import Analysis
+from finetune.analysis.clock import Clock
+from finetune.analysis.target_probes import TargetProbes
+from finetune.backbones import engine
+from finetune.backbones.inference import TOP
+from finetune.decision import refit, target_model, trials
+from finetune.decision.target_model import TargetModel
+from finetune.heads import aims, outputs, ridge
+from finetune.metrics import clusters, paired, resampled
+from finetune.records.choices import Metric, spoken_metric
+from finetune.records.decision import Plan
+from finetune.records.target import TargetFloor
+from finetune.storage.arrays import Array, Labels
+from finetune.training import holdout, loop, recipe
+
+SURE = 2.0  # standard errors: by so much behind in the first fold, tuning is given up
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """Both models on the same held-out images, calibrated there: outputs and truth float64[M, K].
+
+    `groups` int64[M] are images that go together.
+    """
+
+    tuned: Array
+    probed: Array
+    truth: Array
+    groups: clusters.Clusters | None
+
+    def floor(self, probes: TargetProbes, metric: Metric | None, how: str) -> TargetFloor:
+        """Keep the tuned model only if it beats the probe by more than noise.
+
+        That is one standard error of the metric; or, where that is no worse, of the loss of an
+        image, which tells more on few images.
+        """
+        aim = probes.aim
+        name, worth = aim.metric(metric)
+        known = (self.tuned, self.probed, self.truth)
+        gain, noise = resampled.difference(worth, *known, self.groups)
+        losses = [aim.losses(o, self.truth) for o in known[:2]]
+        less, less_noise = paired.paired(losses[1] - losses[0], self.groups)
+        kept = gain > noise or (gain >= 0 and less > less_noise)
+        scores = [worth(o, self.truth) for o in known[:2]]
+        said = [_told(name, score) for score in scores]
+        reason = (
+            f"The {'tuned model' if kept else 'probe'} is kept: on {how}, the tuned model has "
+            f"{said[0]}, the best probe ({probes.best.score.name}) {said[1]}, a difference of "
+            f"{gain:+.3f} ± {noise:.3f} (loss {-less:+.3f} ± {less_noise:.3f})"
+        )
+        return TargetFloor(
+            kept="tuned" if kept else "probe",
+            n=len(self.truth),
+            tuned_score=scores[0],
+            probe_score=scores[1],
+            difference=gain,
+            noise=noise,
+            reason=reason,
+        )
+
+
+def _told(name: Metric, score: float) -> str:
+    """`mAP 0.812`; of an error, which is less than nothing here, in deviations of the number."""
+    if name in ("map", "r2"):
+        return f"{spoken_metric(name)} {score:.3f}"
+    return f"{spoken_metric(name)} {-score:.3f}" + ("" if name == "log-loss" else " deviations")
+
+
+def tuned(analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock) -> TargetModel:
+    """Tune as planned; where the result does not beat the best probe, that is returned instead.
+
+    Args:
+        analysis: The data.
+        probes: What has to be beaten, unless training starts from scratch.
+        plan: How to tune.
+        clock: Times the steps.
+    """
+    images = replace(
+        trials.material(analysis, plan, clock), aim=probes.aim, truth=probes.truth
+    )
+    trial = _prove(analysis, probes, images, plan, clock)
+    floor = None
+    if plan.strategy != "scratch":
+        floor = _compared(analysis, probes, trial).floor(
+            probes, analysis.options.decision.metric, trial.how
+        )
+        analysis.listener.detail(floor.reason)
+        if floor.kept == "probe":
+            kept = replace(target_model.probed(analysis, probes, probes.name), floor=floor)
+            if trial.tuned is None:
+                return kept
+            return replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
+    outcome = refit.outcome(analysis, images, plan, trial, clock)
+    return _model(analysis, probes, plan, trial, outcome, floor)
+
+
+def _prove(
+    analysis: Analysis, probes: TargetProbes, images: holdout.Material, plan: Plan, clock: Clock
+) -> holdout.Trial:
+    """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
+    split = trials.judged_on_split(analysis, plan.strategy)
+    halves = "" if split else " in two-fold cross-validation"
+    if not split:
+        analysis.listener.detail(
+            f"fewer than {recipe.TELLING_IMAGES} validation images cannot tell a better model "
+            "from a luckier one: two-fold cross-validation is used, without early stopping"
+        )
+    with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
+        if split:
+            inside = analysis.in_train
+            return holdout.on_split(images, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
+        return holdout.on_two_folds(images, plan, lambda trial: _settled(analysis, probes, trial))
+
+
+def _settled(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> bool:
+    """Whether one half tells the tuned model from the probe, so that the other need not."""
+    if len(trial.held) < recipe.TELLING_IMAGES // 2:
+        return False
+    found = _compared(analysis, probes, trial)
+    one, two = (probes.aim.losses(o, found.truth) for o in (found.probed, found.tuned))
+    less, noise = paired.paired(one - two, found.groups)
+    return abs(less) > SURE * noise
+
+
+def _compared(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> _Compared:
+    """Both on what the trial held out, each with the calibration that is best there."""
+    truth = probes.truth[trial.held]
+    mine, other = (
+        aims.scaled(o, probes.aim.calibration(o, truth))
+        for o in (trial.logits, _rival(analysis, probes, trial))
+    )
+    groups = clusters.renumbered(analysis.groups, trial.held)
+    return _Compared(tuned=mine, probed=other, truth=truth, groups=groups)
+
+
+def _rival(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> Array:
+    """Outputs float64[M, K] of the best probe, fitted on what the trial's models learnt from.
+
+    Where the trial's model is the one to keep the probe learns from the held-out images, too, all
+    but the fold that is judged: so it would be kept in its place.
+    """
+    best, found = probes.best, np.empty_like(trial.logits)
+    start = 0
+    for rows, held in trial.parts:
+        fold = analysis.fold[held] if trial.tuned is not None else np.zeros(len(held), np.int64)
+        for f in np.unique(fold):
+            some = np.flatnonzero(fold == f)
+            learnt: Labels = np.concatenate([rows, held[fold != f]])
+            head = outputs.fit(
+                analysis.blocks(best.score.taps, learnt), probes.truth[learnt], best
+            )
+            blocks = analysis.blocks(best.score.taps, held[some])
+            found[start + some] = ridge.score(head, blocks.rows)
+        start += len(held)
+    return found
+
+
+def _model(
+    analysis: Analysis,
+    probes: TargetProbes,
+    plan: Plan,
+    trial: holdout.Trial,
+    outcome: loop.Tuned,
+    floor: TargetFloor | None,
+) -> TargetModel:
+    """Calibrate on the held-out outputs; they are also the estimate before the test."""
+    aim = probes.aim
+    by = aim.calibration(trial.logits, probes.truth[trial.held])
+    facts, estimate = target_model.judged(
+        analysis, probes, aims.scaled(trial.logits, by), trial.held
+    )
+    images = None if outcome.stopped is None else 0
+    backbone, device = outcome.backbone, torch.device(analysis.body.device)
+    runtime = engine.make(backbone, device, plan.side_px, images)
+    return TargetModel(
+        strategy=plan.strategy,
+        runtime=runtime,
+        tensors=backbone.arrays,
+        graph=lambda: runtime.graph or engine.convert(backbone, plan.side_px),
+        head=aim.in_units(aims.scaled_head(outcome.head, by)),
+        taps=(TOP,),
+        side_px=plan.side_px,
+        facts=facts,
+        estimate=estimate,
+        estimate_source=trial.how.partition(" ")[2],
+        history=outcome.history,
+        floor=floor,
+        plan=outcome.plan,
+        stopped=outcome.stopped,
+    )
