@@ -83,9 +83,7 @@ def probe_plan(
     return replace(plan, taps=probes.of(name).score.taps)
 
 
-def _wanted(
-    analysis: Analysis, rule: table.Rule, probes: TargetProbes
-) -> tuple[Strategy, Reason]:
+def _wanted(analysis: Analysis, rule: table.Rule, probes: TargetProbes) -> tuple[Strategy, Reason]:
     """What to try: the user's word, the table's letter, or the way of tuning that may win."""
     asked = analysis.options.decision
     if asked.strategy == "blend":

@@ -121,3 +121,11 @@ def in_units(aim: Aim, outputs: Array) -> Array:
     width = outputs.shape[1]
     same = aim.in_units(ridge.Head(np.eye(width), np.zeros(width), 1.0))
     return outputs @ same.weight.T + same.bias
+
+
+def in_deviations(aim: Aim, values: Array) -> Array:
+    """Numbers float64[M, K] as deviations from their mean, which losses are of."""
+    width = values.shape[1]
+    same = aim.in_units(ridge.Head(np.eye(width), np.zeros(width), 1.0))
+    found: Array = (values - same.bias) / same.weight.diagonal()
+    return found

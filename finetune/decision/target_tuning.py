@@ -84,9 +84,7 @@ def tuned(analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock) ->
         plan: How to tune.
         clock: Times the steps.
     """
-    images = replace(
-        trials.material(analysis, plan, clock), aim=probes.aim, truth=probes.truth
-    )
+    images = replace(trials.material(analysis, plan, clock), aim=probes.aim, truth=probes.truth)
     trial = _prove(analysis, probes, images, plan, clock)
     floor = None
     if plan.strategy != "scratch":
@@ -155,9 +153,7 @@ def _rival(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> Ar
         for f in np.unique(fold):
             some = np.flatnonzero(fold == f)
             learnt: Labels = np.concatenate([rows, held[fold != f]])
-            head = outputs.fit(
-                analysis.blocks(best.score.taps, learnt), probes.truth[learnt], best
-            )
+            head = outputs.fit(analysis.blocks(best.score.taps, learnt), probes.truth[learnt], best)
             blocks = analysis.blocks(best.score.taps, held[some])
             found[start + some] = ridge.score(head, blocks.rows)
         start += len(held)

@@ -25,7 +25,7 @@ HUBER_DELTA = 1.0  # in standard deviations: beyond, an error counts by its size
 class Aim(Protocol):
     """What is asked of outputs."""
 
-    kind: OtherTarget
+    kind: ClassVar[OtherTarget]
 
     @property
     def loss(self) -> OtherLoss:

@@ -28,6 +28,7 @@ from finetune.records.errors import (
 from finetune.records.file_names import BEGUN, OF_A_RUN, RESULT
 from finetune.records.options import Options, OutputOptions, Request, flat
 from finetune.records.run import RunResult
+from finetune.records.target_result import TargetResult
 from finetune.records.training import Begun
 from finetune.storage import atomic_files
 
@@ -241,9 +242,12 @@ def empty(folder: Path, but: str = "") -> None:
             path.unlink()
 
 
-def written_run(begun: Begun) -> RunResult | None:
+def written_run(begun: Begun) -> RunResult | TargetResult | None:
     """The run in the place where this training has put its own, if it is one."""
-    return None if begun.run is None else stored(Path(begun.run) / RESULT, RunResult)
+    if begun.run is None:
+        return None
+    file = Path(begun.run) / RESULT
+    return stored(file, RunResult) or stored(file, TargetResult)
 
 
 def fits(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from finetune.records.codec import to_builtins
 from finetune.records.metrics import Metrics
 from finetune.records.run import RunResult
+from finetune.records.target_result import TargetResult
 
 # The most that is read of a file: ten thousand classes with long names take 3 MB, one and a half
 # million images 250 MB.
@@ -19,13 +20,19 @@ CELLS_PER_ENTRY = 100
 PRETTY_CHARS = 1_000_000
 
 
-def fitting(result: RunResult) -> str:
+def fitting(result: RunResult | TargetResult) -> str:
     """`result.json`, in as many bytes as are read of it.
 
     Lists that grow with the images are cut where they would be too long: wrong answers, the files
     of a finding, and at last the rarest cells of the confusion matrices. Their numbers stand in the
     figures and titles.
     """
+    if isinstance(result, TargetResult):
+        few = tuple(replace(f, paths=f.paths[: MOST_LISTED[-1]]) for f in result.findings)
+        text = pretty(result)
+        if len(text.encode(errors="backslashreplace")) <= MOST_FACTS_BYTES:
+            return text
+        return pretty(replace(result, findings=few))
     longest = max(map(len, (result.errors, *(f.paths for f in result.findings))))
     for most in (*([None] if longest <= MOST_LISTED[0] else []), *MOST_LISTED):
         text = pretty(_cut(result, most))

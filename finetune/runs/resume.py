@@ -19,6 +19,7 @@ from finetune.records.events import Listener
 from finetune.records.file_names import BEGUN, FACTS
 from finetune.records.options import Options, Request
 from finetune.records.run import RunFacts, RunResult
+from finetune.records.target_result import TargetResult
 from finetune.records.training import Begun
 from finetune.runs import same
 from finetune.runs.fit_slot import Slot
@@ -76,7 +77,7 @@ class Progress:
         return not self.over and (bool(self.fits) or self.earlier is not None)
 
     @property
-    def earlier(self) -> RunResult | None:
+    def earlier(self) -> RunResult | TargetResult | None:
         """The run that this training has written already: interrupted, or all of it."""
         return written_run(self.begun)
 
@@ -230,8 +231,10 @@ def _taken(out: str, new: Begun) -> Begun | None:
     )
 
 
-def summary(result: RunResult) -> str:
+def summary(result: RunResult | TargetResult) -> str:
     """What a run is, in a few words."""
+    if isinstance(result, TargetResult):
+        return f"{result.strategy}, {result.verdict}"
     known = result.test or result.estimate
     images = "test images" if result.test else result.estimate_source
     return f"{result.strategy}, {known.accuracy:.1%} accuracy on {known.n} {images}"

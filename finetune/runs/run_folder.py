@@ -43,6 +43,7 @@ from finetune.records.file_names import (
 )
 from finetune.records.material import Material
 from finetune.records.run import RunFacts, RunResult
+from finetune.records.target_result import TargetResult
 from finetune.records.training import EpochRecord
 from finetune.runs import result_file
 from finetune.runs.result_file import MOST_FACTS_BYTES, MOST_SPLITS_BYTES
@@ -120,7 +121,7 @@ def beside(path: Path) -> Path:
 def save(  # noqa: PLR0913 - one parameter per file of a run
     path: Path,
     facts: RunFacts,
-    result: RunResult,
+    result: RunResult | TargetResult,
     *,
     tensors: Mapping[str, npt.NDArray[Any]],
     history: Sequence[EpochRecord],
@@ -305,8 +306,13 @@ def _has_facts(folder: Path) -> bool:
 
 
 def load_result(path: Path) -> RunResult:
-    """Read `result.json`; raises `RunError`."""
+    """Read `result.json` of a run of classes; raises `RunError`."""
     return _record(path / RESULT, RunResult, MOST_FACTS_BYTES)
+
+
+def load_target_result(path: Path) -> TargetResult:
+    """Read `result.json` of a run of labels or numbers; raises `RunError`."""
+    return _record(path / RESULT, TargetResult, MOST_FACTS_BYTES)
 
 
 def load_material(path: Path) -> Material:

@@ -17,7 +17,11 @@ LABELS_CROP = 0.8
 _STILL: dict[OtherTarget, dict[str, float]] = {
     "labels": {"crop": LABELS_CROP},
     "number": {
-        **{"crop": 1.0, "flip": 0.0, "vflip": 0.0, "rotation_deg": 0.0, "stretch": 0.0},
+        "crop": 1.0,
+        "flip": 0.0,
+        "vflip": 0.0,
+        "rotation_deg": 0.0,
+        "stretch": 0.0,
         "zoom_out": 0.0,
     },
 }

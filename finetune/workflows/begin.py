@@ -85,6 +85,25 @@ def _check_choice(options: Options) -> None:
         )
 
 
+def require_classes(options: Options) -> None:
+    """Refuse options that are of labels or numbers where one class is learned.
+
+    Raises:
+        UsageError: names the option.
+    """
+    asked = options.decision
+    if asked.loss not in (None, "cross-entropy"):
+        raise UsageError(
+            f"--loss {asked.loss} is for --target labels or number, and the target is classes",
+            hint="Leave it out, or give --target.",
+        )
+    if asked.metric in ("map", "rmse", "mae", "r2"):
+        raise UsageError(
+            f"--metric {asked.metric} is for --target labels or number, and the target is classes",
+            hint="Use accuracy, balanced-accuracy, macro-f1 or log-loss.",
+        )
+
+
 def analyzed(
     options: Options,
     listener: Listener,

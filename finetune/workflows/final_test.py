@@ -17,7 +17,7 @@ from finetune.decision.fitted import FittedModel
 from finetune.heads import calibration
 from finetune.metrics import classification, clusters, mistakes
 from finetune.records.dataset import Finding, Sample
-from finetune.records.errors import DataError
+from finetune.records.errors import DataError, FinetuneError
 from finetune.records.metrics import Metrics, WrongAnswer
 
 
@@ -39,13 +39,12 @@ def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
     """Classify the test images; empty where there are none or none decoded."""
     root = analysis.root
     with clock.step("test", f"testing on {len(analysis.splits.test)} images"):
-        samples, closed = _digested(root, analysis.splits.test)
+        samples, closed = digested(root, analysis.splits.test)
         paths, digests = [root / s.path for s in samples], [s.digest for s in samples]
         found = model.predictor(analysis.scales, analysis.box).of_files(
             paths, analysis.listener, digests
         )
-        bad = [*closed, *((samples[i], fault) for i, fault in found.faults)]
-        findings = unreadable([s for s, _ in bad], [fault.message for _, fault in bad])
+        findings = unread(samples, closed, found.faults)
         findings += leaks(analysis.splits.fitting, samples)
         labels = np.array([samples[i].label for i in found.kept], np.int64)
         logits = np.asarray(found.rows[:], np.float64)
@@ -56,7 +55,7 @@ def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
     return Test(likely, labels, findings, tuple(s.path for s in kept), groups)
 
 
-def _digested(
+def digested(
     root: Path, samples: Sequence[Sample]
 ) -> tuple[list[Sample], list[tuple[Sample, DataError]]]:
     """The samples with their digests, and those whose files cannot be read, with the reason."""
@@ -69,6 +68,16 @@ def _digested(
         else:
             known.append(replace(sample, digest=digest))
     return known, closed
+
+
+def unread(
+    samples: Sequence[Sample],
+    closed: Sequence[tuple[Sample, FinetuneError]],
+    faults: Sequence[tuple[int, FinetuneError]],
+) -> tuple[Finding, ...]:
+    """Test images that cannot be read: files that may not, and those that do not decode."""
+    bad = [*closed, *((samples[i], fault) for i, fault in faults)]
+    return unreadable([s for s, _ in bad], [fault.message for _, fault in bad])
 
 
 def measured(analysis: Analysis, test: Test) -> Metrics:

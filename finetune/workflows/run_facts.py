@@ -11,6 +11,8 @@ from finetune.backbones import ranks
 from finetune.data import files
 from finetune.decision import doubt, fitted, imbalance
 from finetune.metrics import verdict
+from finetune.records.backbone import Preprocess
+from finetune.records.choices import Strategy
 from finetune.records.errors import (
     INTERRUPTED,
     FinetuneError,
@@ -36,11 +38,11 @@ def why(error: Exception) -> str | None:
     return None
 
 
-def stop(fault: BaseException | None, model: fitted.FittedModel, *, decided: bool) -> Stop | None:
+def stop(fault: BaseException | None, strategy: Strategy, *, decided: bool) -> Stop | None:
     """What ended the training, what was kept and what to do."""
-    kept = f"kept is {model.strategy}, the best that was proved by then"
+    kept = f"kept is {strategy}, the best that was proved by then"
     if not decided:
-        kept = f"nothing was decided yet, kept is {model.strategy}, the best probe"
+        kept = f"nothing was decided yet, kept is {strategy}, the best probe"
     if isinstance(fault, TrainingError):
         return Stop(f"{fault.message}; {kept}", fault.hint, fault.exit_code)
     if fault is None:
@@ -57,6 +59,16 @@ def standing(test: Metrics | None, model: fitted.FittedModel) -> Standing:
     return verdict.against_commonest(test, f"{test.n} test images", estimate)
 
 
+def preprocess(analysis: Analysis, side_px: int) -> Preprocess:
+    """How a picture is read for a model of some resolution."""
+    return replace(
+        analysis.facts.preprocess,
+        side_px=side_px,
+        scales=analysis.scales,
+        fit=analysis.options.data.fit,
+    )
+
+
 def facts(
     analysis: Analysis, model: fitted.FittedModel, result: RunResult, now: datetime
 ) -> RunFacts:
@@ -69,12 +81,7 @@ def facts(
         strategy=model.strategy,
         classes=analysis.dataset.classes,
         backbone=analysis.facts,
-        preprocess=replace(
-            analysis.facts.preprocess,
-            side_px=model.side_px,
-            scales=analysis.scales,
-            fit=analysis.options.data.fit,
-        ),
+        preprocess=preprocess(analysis, model.side_px),
         head=HeadFacts(model.taps, model.head.temperature),
         plan=result.recommendation.plan,
         seed=analysis.options.training.seed,

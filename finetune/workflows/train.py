@@ -25,11 +25,13 @@ from finetune.records.events import Listener, Silent
 from finetune.records.file_names import MODEL
 from finetune.records.options import Options, Request, flat, resolved
 from finetune.records.run import RunResult
+from finetune.records.target_result import TargetResult
 from finetune.runs import resume, run_folder
 from finetune.runs.resume import Progress
 from finetune.runs.same import differences
 from finetune.storage import atomic_files
-from finetune.workflows import begin, final_test, keep
+from finetune.workflows import begin, final_test, keep, writing
+from finetune.workflows.train_target import TargetTraining
 
 # Options with which a repetition has other images or weights anyway.
 _OTHER_IMAGES = tuple(
@@ -41,7 +43,9 @@ _OTHER_IMAGES = tuple(
 )
 
 
-def run_training(options: Options, listener: Listener, like: Path | None = None) -> RunResult:
+def run_training(
+    options: Options, listener: Listener, like: Path | None = None
+) -> RunResult | TargetResult:
     """`finetune train`: look, decide, do it, prove it, keep it.
 
     Args:
@@ -152,14 +156,14 @@ def _carried_out(
 
 def _trained(
     options: Options, listener: Listener, progress: Progress, like: Path | None
-) -> RunResult:
+) -> RunResult | TargetResult:
     """The training itself, with its progress in hand."""
     training, repeated = _begun(options, listener, progress, like)
     resumable = False
     try:
         training.work()
         ranks.left()
-        result = training.keep(None)
+        result: RunResult | TargetResult = training.keep(None)
     except (KeyboardInterrupt, TrainingError) as fault:
         ranks.left()
         # the same steps would lead to the same loss that is no number: that is nothing to resume
@@ -176,13 +180,13 @@ def _trained(
 
 def _begun(
     options: Options, listener: Listener, progress: Progress, like: Path | None
-) -> tuple[_Training, bool]:
+) -> tuple[_Training | TargetTraining, bool]:
     """The data analyzed, so that it can be decided; and whether a run is repeated as it was."""
     clock = Clock(listener)
     now = datetime.now(UTC)
     # a place that is taken is told before the work, not after it
     strategy = options.decision.strategy
-    keep.place(options, progress, strategy, now)
+    writing.place_of(options, progress, strategy, now)
     try:
         analysis, probes, measured = begin.analyzed(
             options,
@@ -199,6 +203,10 @@ def _begun(
     progress.settle(analysis.splits, analysis.facts.digest, begin.versions())
     repeated = like is not None and _follow(like, analysis, progress)
     analysis = replace(analysis, progress=progress)
+    if analysis.dataset.target is not None:
+        known = (analysis, probes, measured, progress, clock, now)
+        return TargetTraining(*known), repeated
+    begin.require_classes(options)
     labels = label_issues.of_training(analysis, probes, clock)
     keeper = keep.Keeper(analysis, probes, measured, progress, clock, now, labels)
     return _Training(analysis, probes, measured, keeper), repeated
