@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from finetune.records.explanation import Explanation
     from finetune.records.labels import Suggestions
     from finetune.records.run import RunResult
-    from finetune.records.target_result import TargetEvaluation
+    from finetune.records.target_result import TargetEvaluation, TargetResult
 
 Place = str | os.PathLike[str]
 # Options of the command line that say what it shows, or where it writes beside its answer.
@@ -44,7 +44,7 @@ def train(
     *,
     listener: Listener | None = None,
     **options: Unpack[TrainKeywords],
-) -> RunResult:
+) -> RunResult | TargetResult:
     """Train a classifier on a folder of images and prove it on images it never saw.
 
     Args:
@@ -54,7 +54,7 @@ def train(
 
     Returns:
         What was kept: `run` is its folder, `strategy` what was done, `test` its metrics. Ctrl-C
-        ends a training early, and `stopped` says so.
+        ends a training early, and `stopped` says so. A TargetResult of labels or numbers.
 
     Raises:
         FinetuneError: a fault that can be mended; its message and hint say how.

@@ -38,7 +38,7 @@ HEAVY = {
         "training.holdout",
     ),
     *("training.loop", "training.setup", "training.state", "training.losses"),
-    "training.objective",
+    *("training.objective", "decision.target_tuning"),
     *("decision.baseline", "decision.blend", "decision.refit"),
     *("decision.timing", "decision.trials", "deploy.whole_network", "deploy.hub"),
 }

@@ -12,6 +12,7 @@ from finetune.records.errors import DataError
 if TYPE_CHECKING:
     from finetune.records.dataset import Finding
     from finetune.records.run import RunResult
+    from finetune.records.target_result import TargetResult
 
 
 def answer(found: Any, show: Callable[[Any], None], *, json: bool) -> None:
@@ -32,11 +33,15 @@ def require_errors(path: Path, folder: Path) -> None:
     csv_files.require("--errors", path, [], folder=folder)
 
 
-def write_errors(path: Path, result: RunResult) -> None:
+def write_errors(path: Path, result: RunResult | TargetResult) -> None:
     """`--errors` of a training; what is not in the file is told."""
     from finetune.cli import csv_files, style  # noqa: PLC0415
     from finetune.metrics import mistakes  # noqa: PLC0415
+    from finetune.records.target_result import TargetResult  # noqa: PLC0415
 
+    if isinstance(result, TargetResult):
+        csv_files.write_worst(path, result.worst)
+        return
     csv_files.write_errors(path, result.errors)
     if result.test is None:
         style.show_line(f"no test images: {path} lists no wrong answer", error=True)

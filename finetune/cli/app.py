@@ -88,7 +88,13 @@ def _main(
 def train(asked: Asked) -> None:
     """Train a classifier on DIR and prove it on images it never saw."""
     from finetune.backbones import ranks  # noqa: PLC0415
-    from finetune.cli import progress, render_training, style  # noqa: PLC0415
+    from finetune.cli import (  # noqa: PLC0415
+        progress,
+        render_target,
+        render_training,
+        style,
+    )
+    from finetune.records.target_result import TargetResult  # noqa: PLC0415
     from finetune.workflows.tracked import run_tracked  # noqa: PLC0415
     from finetune.workflows.train import help_training, repetition  # noqa: PLC0415
 
@@ -106,8 +112,12 @@ def train(asked: Asked) -> None:
         return
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         result = run_tracked(options, listener, asked.from_run, track=asked.track)
-    show = partial(render_training.show_result, verbose=asked.verbose)
-    after.answer(result, show, json=asked.json)
+    if isinstance(result, TargetResult):
+        render = render_target.show_target_result
+        after.answer(result, partial(render, verbose=asked.verbose), json=asked.json)
+    else:
+        show = partial(render_training.show_result, verbose=asked.verbose)
+        after.answer(result, show, json=asked.json)
     if asked.errors is not None:
         after.write_errors(asked.errors, result)
     if result.stopped is not None:

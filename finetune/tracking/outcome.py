@@ -14,6 +14,7 @@ from finetune.records.decision import Plan
 from finetune.records.file_names import REPORT, RESULT
 from finetune.records.options import Options, flat
 from finetune.records.run import RunResult
+from finetune.records.target_result import TargetResult
 from finetune.records.training import EpochRecord
 
 Value = str | int | float | bool
@@ -21,6 +22,7 @@ Parameters = dict[str, Value]
 _MOST_CLASSES = 200
 _MOST_TEXT = 500  # of one parameter; MLflow takes 6,000, W&B any
 _RATES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error")
+_TARGET_RATES = ("map", "micro_f1", "macro_f1", "log_loss", "r2", "mae", "rmse", "baseline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,10 @@ def asked(options: Options) -> Parameters:
     } | {"data": _value(request["root"]), "command": _value(request["command"])}
 
 
-def of(result: RunResult) -> Outcome:
+def of(result: RunResult | TargetResult) -> Outcome:
     """What a training has come to."""
+    if isinstance(result, TargetResult):
+        return _of_target(result)
     measured = result.test or result.estimate
     run = Path(result.run)
     metrics = {
@@ -79,6 +83,33 @@ def of(result: RunResult) -> Outcome:
         confusion=_confusion(result),
         files=files,
         summary=f"{result.strategy}: {measured.accuracy:.1%} accuracy on {measured.n} {where}",
+    )
+
+
+def _of_target(result: TargetResult) -> Outcome:
+    """What a training of labels or numbers has come to; there is no confusion."""
+    run = Path(result.run)
+    metrics = {
+        f"{name}.{key}": float(value)
+        for name, found in (("test", result.test), ("estimate", result.estimate))
+        if found is not None
+        for key in _TARGET_RATES
+        if (value := getattr(found, key)) is not None
+    }
+    metrics |= {f"seconds.{name}": float(s) for name, s in result.seconds.items()}
+    metrics |= {f"images.{name}": float(count) for name, count in result.counts.items()}
+    return Outcome(
+        run=run,
+        parameters={
+            "strategy": result.strategy,
+            "backbone": result.backbone,
+            **_plan(result.plan),
+        },
+        metrics=metrics,
+        classes=result.names,
+        confusion="",
+        files=tuple(path for name in (REPORT, RESULT) if (path := run / name).is_file()),
+        summary=f"{result.strategy}: {result.verdict}",
     )
 
 

@@ -85,7 +85,7 @@ def _check_choice(options: Options) -> None:
         )
 
 
-def require_classes(options: Options) -> None:
+def require_class_options(options: Options) -> None:
     """Refuse options that are of labels or numbers where one class is learned.
 
     Raises:
@@ -112,16 +112,19 @@ def analyzed(
     all_stages: bool,
     most: int | None = None,
     known: BackboneChoice | None = None,
+    any_target: bool = False,
 ) -> tuple[Analysis, Probes, DatasetProfile]:
     """Analyze the data: features, probes of each stage, size and similarity.
 
-    Where the program is to choose the backbone, `known` is a choice that is taken over.
+    Where the program is to choose the backbone, `known` is a choice that is taken over. Probes of
+    labels and numbers are those of the strata by which images are divided.
 
     Raises:
-        UsageError: labels or numbers are to be learned, and not classes.
+        UsageError: labels or numbers are to be learned, where that is not for `any_target`.
     """
     seen, choice = look.look(options, listener, clock, kept=most is None), None
-    require_classes(seen.examined.dataset, "this")
+    if not any_target:
+        require_classes(seen.examined.dataset, "this")
     if options.backbone.name == AUTO:
         choice = ranks.of_one(
             lambda: known or choose_backbone.choose(seen, options, listener, clock)

@@ -222,7 +222,9 @@ class Keeper:
                 *self.writer.faults.values(),
             ),
             seconds=self.clock.total(),
-            stopped=run_facts.stop(draft.fault, model.strategy, decided=draft.advice.policy != "undecided"),
+            stopped=run_facts.stop(
+                draft.fault, model.strategy, decided=draft.advice.policy != "undecided"
+            ),
             failed=self.writer.failed(safe_name(run)),
             errors=errors or (),
             better_than_commonest=standing.better,

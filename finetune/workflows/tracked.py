@@ -10,6 +10,7 @@ from pathlib import Path
 from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.records.run import RunResult
+from finetune.records.target_result import TargetResult
 from finetune.tracking import outcome, tracker
 from finetune.tracking.tracker import TrackedListener
 from finetune.workflows import begin, train
@@ -17,7 +18,7 @@ from finetune.workflows import begin, train
 
 def run_tracked(
     options: Options, listener: Listener, like: Path | None = None, *, track: Sequence[str] = ()
-) -> RunResult:
+) -> RunResult | TargetResult:
     """`run_training`, told to the trackers that `track` names; without any it is that alone.
 
     Raises:

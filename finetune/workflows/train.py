@@ -193,6 +193,7 @@ def _begun(
             listener,
             clock,
             all_stages=strategy not in ("linear-probe", "scratch"),
+            any_target=True,
             known=ranks.agreed(progress.begun.backbone_choice or _choice_of(like, options)),
         )
     except KeyboardInterrupt:
@@ -206,7 +207,7 @@ def _begun(
     if analysis.dataset.target is not None:
         known = (analysis, probes, measured, progress, clock, now)
         return TargetTraining(*known), repeated
-    begin.require_classes(options)
+    begin.require_class_options(options)
     labels = label_issues.of_training(analysis, probes, clock)
     keeper = keep.Keeper(analysis, probes, measured, progress, clock, now, labels)
     return _Training(analysis, probes, measured, keeper), repeated
@@ -236,7 +237,7 @@ class _Training:
         if analysis.splits.test:
             self.test = self.keeper.test(self.model)
 
-    def keep(self, fault: BaseException | None) -> RunResult:
+    def keep(self, fault: BaseException | None) -> RunResult | TargetResult:
         """Write the run: the model that was made, or the best probe where none was made yet."""
         analysis, probes = self.analysis, self.probes
         earlier = self.keeper.progress.earlier

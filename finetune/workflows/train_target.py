@@ -17,6 +17,7 @@ from finetune.analysis.probes import Probes
 from finetune.analysis.target_probes import TargetProbes
 from finetune.backbones import ranks
 from finetune.data import files, names
+from finetune.data.findings import leaks
 from finetune.data.grouping import units
 from finetune.decision import target_choice, target_model
 from finetune.decision.target_model import TargetModel
@@ -124,7 +125,7 @@ class TargetTraining:
             predictor = model.predictor(analysis.scales, analysis.box)
             found = predictor.of_files(paths, analysis.listener, digests)
             findings = final_test.unread(samples, closed, found.faults)
-            findings += final_test.leaks(analysis.splits.fitting, samples)
+            findings += leaks(analysis.splits.fitting, samples)
             kept = [samples[i] for i in found.kept]
             if not kept:
                 self.writer.add(UNTESTED, f"none of the {len(wanted)} test images can be read")
@@ -173,12 +174,12 @@ class TargetTraining:
         facts = self._facts(model, result)
         with contextlib.suppress(RunError):  # on a full disk; a run of the same request is ours
             self.progress.keep_place(place.path)
-        head = [part.astype(np.float32) for part in (model.head.weight, model.head.bias)]
+        weight, bias = (part.astype(np.float32) for part in (model.head.weight, model.head.bias))
         run_folder.save(
             place.path,
             facts,
             result,
-            tensors=run_tensors.pack(dict(model.tensors()), *head),
+            tensors=run_tensors.pack(dict(model.tensors()), weight, bias),
             history=model.history,
             splits=self.analysis.splits,
             report=None,
@@ -270,7 +271,9 @@ def require(options: Options, target: Target) -> OtherLoss | None:
             f"--prior {asked.prior} is for classes, and --target is {target.kind}",
             hint="Leave it out.",
         )
-    found: OtherLoss | None = next((x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None)
+    found: OtherLoss | None = next(
+        (x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None
+    )
     return found
 
 
@@ -282,11 +285,13 @@ def standing(kind: str, metrics: TargetMetrics) -> tuple[bool | None, str]:
     if kind == "labels":
         low = (metrics.map_interval or (0.0, 0.0))[0]
         better = low > metrics.baseline
-        told = f"mAP {metrics.map or 0:.3f}, where the same answer for all has {metrics.baseline:.3f}"
+        told = (
+            f"mAP {metrics.map or 0:.3f}, where the same answer for all has {metrics.baseline:.3f}"
+        )
     else:
         low = (metrics.r2_interval or (0.0, 0.0))[0]
         better = low > 0
-        told = f"MAE {metrics.mae or 0:.4g}, where always answering the mean has {metrics.baseline:.4g}"
+        told = f"MAE {metrics.mae or 0:.4g}, where answering the mean has {metrics.baseline:.4g}"
     return better, f"{'better' if better else 'not surely better'} than one answer for all: {told}"
 
 
