@@ -257,7 +257,7 @@ def require(options: Options, target: Target) -> OtherLoss | None:
     """The loss that the user named for a target; None for the usual one.
 
     Raises:
-        UsageError: it is none of this target, or another option is for classes only.
+        UsageError: it is none of this target.
     """
     asked = options.decision
     known = {"labels": ("bce",), "number": ("mse", "mae", "huber")}[target.kind]
@@ -265,11 +265,6 @@ def require(options: Options, target: Target) -> OtherLoss | None:
         raise UsageError(
             f"--loss {asked.loss} is none of --target {target.kind}",
             hint=f"Use {' or '.join(known)}, or leave it out.",
-        )
-    if asked.prior != "train":
-        raise UsageError(
-            f"--prior {asked.prior} is for classes, and --target is {target.kind}",
-            hint="Leave it out.",
         )
     found: OtherLoss | None = next(
         (x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None

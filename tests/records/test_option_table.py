@@ -39,6 +39,7 @@ KEPT = [
         "single",
         "prior",
         "metric",
+        "loss",
         "backbone",
     ),
     *(
