@@ -15,6 +15,14 @@ def show_export(found: Exported) -> None:
         _show_int8(found, found.int8, where)
         return
     ties = f" ({found.ties} of them too close to call)" if found.ties else ""
+    if found.target == "number":
+        out.print(
+            f"[bold]{style.shown(found.path)}[/]: {found.format}, {size:.1f} MB. Its numbers are "
+            f"those of predict on {found.checked} pictures, but for {found.max_difference:.4f} of "
+            "their standard deviation at most."
+        )
+        out.print(f"Checked on {where}.")
+        return
     out.print(
         f"[bold]{style.shown(found.path)}[/]: {found.format}, {size:.1f} MB. Its labels are those "
         f"of predict on {found.checked} pictures{ties}; probabilities differ by at most "

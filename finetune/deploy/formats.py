@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from finetune.deploy import int8_file, openvino_file, readmes
+from finetune.deploy import int8_file, openvino_file, outputs, readmes
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
 from finetune.records.errors import ExportError, FinetuneError, first_line
 from finetune.records.run import RunFacts
+from finetune.records.target import TargetFacts
 from finetune.runs.run_folder import LoadedRun
 from finetune.storage.arrays import Array
 
@@ -163,7 +164,7 @@ def _onnx(run: LoadedRun) -> bytes:
     from finetune.deploy import onnx_file, whole_network  # noqa: PLC0415 - torch
 
     program = whole_network.program(whole_network.of_run(run))
-    return onnx_file.content(program, OPSET, _facts(run.facts))
+    return onnx_file.content(program, OPSET, _facts(run.facts), outputs.called(run.facts))
 
 
 def _write_onnx(run: LoadedRun, folder: Path, name: str, network: bytes | None = None) -> Export:
@@ -178,7 +179,7 @@ def _write_triton(run: LoadedRun, folder: Path, name: str, network: bytes | None
     made = _write_onnx(run, place, "model", network)
     classes = run.facts.classes
     (folder / name / "config.pbtxt").write_text(
-        readmes.triton_config(name, len(classes)), encoding="utf-8"
+        readmes.triton_config(name, len(classes), outputs.called(run.facts)), encoding="utf-8"
     )
     labels = "".join(f"{label}\n" for label in classes)
     (folder / name / "labels.txt").write_text(labels, encoding="utf-8")
@@ -246,4 +247,13 @@ def _facts(facts: RunFacts) -> dict[str, str]:
         "accuracy_source": facts.accuracy_source,
         "fit": facts.preprocess.fit,
         "side_px": str(facts.preprocess.side_px),
+        **({} if facts.target is None else _target(facts, facts.target)),
     }
+
+
+def _target(facts: RunFacts, target: TargetFacts) -> dict[str, str]:
+    """What a program has to know of labels, or of numbers; their names are in `classes`."""
+    if target.kind == "labels":
+        least = outputs.thresholds(target, facts.classes)
+        return {"target": target.kind, "thresholds": json.dumps(list(least))}
+    return {"target": target.kind, "within": json.dumps(list(target.within))}

@@ -12,17 +12,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-IMAGE, PROBABILITIES = "image", "probabilities"
+IMAGE = "image"
 _SIZES = ("N", "H", "W")
 
 
-def content(program: torch.export.ExportedProgram, opset: int, facts: Mapping[str, str]) -> bytes:
+def content(
+    program: torch.export.ExportedProgram,
+    opset: int,
+    facts: Mapping[str, str],
+    output: str = "probabilities",
+) -> bytes:
     """The bytes of the file: `image` uint8[N,H,W,3] → `probabilities` float32[N,C].
 
     Args:
         program: From `whole_network.program`.
         opset: Version of the operators.
         facts: Written as its metadata.
+        output: What the output is called, where it is another.
 
     Raises:
         ValueError: it is too large for one file (2 GB).
@@ -40,7 +46,7 @@ def content(program: torch.export.ExportedProgram, opset: int, facts: Mapping[st
                 program,
                 (torch.zeros(2, 301, 203, 3, dtype=torch.uint8),),
                 input_names=[IMAGE],
-                output_names=[PROBABILITIES],
+                output_names=[output],
                 opset_version=opset,
                 dynamo=True,
                 verbose=False,

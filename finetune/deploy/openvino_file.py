@@ -28,7 +28,8 @@ def write(onnx: bytes, file: Path, facts: RunFacts, about: Mapping[str, str]) ->
     package = inference.openvino()
     graph = package.Core().read_model(onnx)
     graph.reshape([1, -1, -1, 3])
-    for key, value in _model_info(facts).items():
+    # of several labels ModelAPI would take our probabilities for logits, numbers it has none
+    for key, value in _model_info(facts).items() if facts.target is None else ():
         graph.set_rt_info(value, ["model_info", key])
     for key, value in about.items():
         graph.set_rt_info(value, ["finetune", key])

@@ -66,6 +66,12 @@ def prediction(name: str, outputs: Array, target: TargetFacts, names: Sequence[s
     )
 
 
+def called(facts: RunFacts) -> str:
+    """What the output of an export is called."""
+    number = facts.target is not None and facts.target.kind == "number"
+    return "values" if number else "probabilities"
+
+
 def require_classes(facts: RunFacts, what: str, why: str) -> None:
     """Refuse what only a run of classes can do.
 

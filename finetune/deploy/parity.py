@@ -22,10 +22,34 @@ ALLOWED = 0.05
 
 @dataclass(frozen=True)
 class Expected:
-    """What `predict` says: `likely` float64[M,C] of the files `paths`."""
+    """What `predict` says: `likely` float64[M,C] of the files `paths`.
+
+    Of labels `thresholds` are the probabilities from which they are on; of numbers `scale`
+    float64[C] is the standard deviation in which differences are told.
+    """
 
     paths: tuple[Path, ...]
     likely: Array
+    thresholds: tuple[float, ...] = ()
+    scale: Array | None = None
+
+    def others(self, likely: Array) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which of an export's answers are others, and which are too close to call, bool[M] each.
+
+        Args:
+            likely: The export's, float64[M,C].
+        """
+        if self.scale is not None:  # numbers are near or not, as the gaps say
+            return np.zeros(len(likely), np.bool_), np.zeros(len(likely), np.bool_)
+        if self.thresholds:
+            least = np.array(self.thresholds)
+            near = np.abs(self.likely - least) < ALLOWED
+            differ = (likely >= least) != (self.likely >= least)
+            return (differ & ~near).any(axis=1), near.any(axis=1)
+        ranked = np.sort(self.likely, axis=1)
+        lead = ranked[:, -1] - ranked[:, -2:-1].sum(axis=1)
+        tie: npt.NDArray[np.bool_] = lead < ALLOWED  # of one class there is none
+        return (likely.argmax(axis=1) != self.likely.argmax(axis=1)) & ~tie, tie
 
 
 def fair(path: Path) -> bool:
@@ -79,16 +103,15 @@ def compare(
         found.append(answer(path))
         told(number, len(expected.paths))
     likely = np.stack(found)
-    gaps = np.abs(likely - expected.likely).max(axis=1)
+    scale = 1.0 if expected.scale is None else expected.scale
+    gaps = (np.abs(likely - expected.likely) / scale).max(axis=1)
     if not np.isfinite(gaps).all():
         path = expected.paths[int(np.argmin(np.isfinite(gaps)))]
         raise ExportError(
             f"the export's answer for {safe_name(str(path))} is not a number",
             hint="Use another --format.",
         )
-    ranked = np.sort(expected.likely, axis=1)
-    tie = (ranked[:, -1] - ranked[:, -2:-1].sum(axis=1)) < ALLOWED  # of one class there is none
-    other = (likely.argmax(axis=1) != expected.likely.argmax(axis=1)) & ~tie
+    other, tie = expected.others(likely)
     agreement = Agreement(
         checked=len(gaps),
         labels_equal=not other.any(),
@@ -122,14 +145,17 @@ def check(
     if other.any() or gaps[worst] > ALLOWED:
         raise ExportError(
             f"the export does not answer as predict does: {safe_name(str(expected.paths[worst]))} "
-            f"is {_said(found.likely[worst], classes)}, predict says "
-            f"{_said(expected.likely[worst], classes)}; {int(other.sum())} of {len(gaps)} labels "
-            f"differ, probabilities by up to {gaps.max():.3f} (at most {ALLOWED} is allowed)",
+            f"is {_said(found.likely[worst], expected, classes)}, predict says "
+            f"{_said(expected.likely[worst], expected, classes)}; {int(other.sum())} of "
+            f"{len(gaps)} labels differ, probabilities by up to {gaps.max():.3f} (at most "
+            f"{ALLOWED} is allowed)",
             hint="Nothing was written. Use another --format, or tell us: it should agree.",
         )
     return found.agreement
 
 
-def _said(likely: Array, classes: Sequence[str]) -> str:
+def _said(likely: Array, expected: Expected, classes: Sequence[str]) -> str:
+    if expected.scale is not None:
+        return ", ".join(f"{value:.4g}" for value in likely.tolist())
     best = int(likely.argmax())
     return f"'{classes[best]}' {likely[best]:.3f}"

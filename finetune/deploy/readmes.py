@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from finetune.deploy import outputs
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
 from finetune.records.run import RunFacts
+from finetune.records.target import TargetFacts
 
 # Only what has transparency is laid on white: the detour through RGBA takes half of the reading.
 _READ = """\
@@ -70,6 +72,14 @@ for path in sys.argv[1:]:
     print(path, labels[found.argmax()], f"{{found.max():.6f}}", sep="\\t")
 """
 )
+_SHOW = """    print(path, classes[found.argmax()], f"{{found.max():.6f}}", sep="\\t")
+"""
+_SHOWN = {
+    "labels": """    print(path, *(f"{{n}} {{p:.6f}}" for n, p in zip(classes, found)), sep="\\t")
+""",
+    "number": """    print(path, *(f"{{n}} {{v:.6g}}" for n, v in zip(classes, found)), sep="\\t")
+""",
+}
 PROGRAMS: dict[Format, tuple[str, str]] = {
     "onnx": ("numpy, onnxruntime and pillow", ONNX),
     "openvino": ("numpy, openvino and pillow", OPENVINO),
@@ -95,11 +105,16 @@ def text(kind: Format, facts: RunFacts, main: Path, int8: Int8 | None = None) ->
     """The README of an export; `main` is its first file as seen from there."""
     about, where = facts.backbone, facts.preprocess
     needs, program = PROGRAMS[kind]
+    what = "classes"
     accuracy = (
         "not tested"
         if facts.accuracy is None
         else f"{facts.accuracy:.1%} ({facts.accuracy_source})"
     )
+    if facts.target is not None:
+        what = "labels" if facts.target.kind == "labels" else "numbers"
+        program = program.replace(_SHOW, _SHOWN[facts.target.kind])
+        accuracy = "of one class: does not apply; `result.json` of the run has the figures"
     if int8 is not None:
         accuracy += f"; in 8 bits {loss(int8)}"
     inside = (
@@ -110,9 +125,9 @@ def text(kind: Format, facts: RunFacts, main: Path, int8: Int8 | None = None) ->
         "network, its classifier and the temperature of its probabilities."
     )
     head = _card(facts) if kind == "hub" else ""
-    return f"""{head}# {len(facts.classes)} classes of images, {kind}
-{_contract(kind)}{inside}
-Classes, in the order of the answer: {", ".join(facts.classes[:50])}{_more(facts)}
+    return f"""{head}# {len(facts.classes)} {what} of images, {kind}
+{_contract(kind, facts)}{inside}
+{what.capitalize()}, in the order of the answer: {", ".join(facts.classes[:50])}{_more(facts)}
 
 * accuracy: {accuracy}
 * backbone: {about.name}, weights: {about.weights}, license of the weights: {about.licence}
@@ -135,7 +150,7 @@ def loss(int8: Int8) -> str:
     return f"the loss of accuracy is {points} on {int8.source}"
 
 
-def triton_config(name: str, classes: int) -> str:
+def triton_config(name: str, classes: int, output: str = "probabilities") -> str:
     """Triton's `config.pbtxt`: one call has pictures of one size."""
     return f"""name: "{name}"
 platform: "onnxruntime_onnx"
@@ -143,21 +158,30 @@ max_batch_size: 0
 input [ {{ name: "image", data_type: TYPE_UINT8, dims: [ -1, -1, -1, 3 ] }} ]
 output [
   {{
-    name: "probabilities", data_type: TYPE_FP32, dims: [ -1, {classes} ]
+    name: "{output}", data_type: TYPE_FP32, dims: [ -1, {classes} ]
     label_filename: "labels.txt"
   }}
 ]
 """
 
 
-def _contract(kind: Format) -> str:
+def _contract(kind: Format, facts: RunFacts) -> str:
     if kind == "hub":
         return ""
     first = "1" if kind == "openvino" else "N"
     return (
         f"Input `image` uint8 [{first},H,W,3]: RGB of any size, as decoded, turned as EXIF says, "
-        f"on white where it is transparent.\nOutput `probabilities` float32 [{first},C].\n"
+        f"on white where it is transparent.\nOutput `{outputs.called(facts)}` float32 [{first},C]"
+        f"{_meaning(facts.target)}.\n"
     )
+
+
+def _meaning(target: TargetFacts | None) -> str:
+    if target is None:
+        return ""
+    if target.kind == "labels":
+        return ", of each label by itself; it is on from its threshold (`thresholds` in the file)"
+    return ": numbers in their own unit"
 
 
 def _more(facts: RunFacts) -> str:

@@ -15,7 +15,7 @@ from finetune.backbones.inference import ROOT, TOP
 from finetune.backbones.stages import Backbone
 from finetune.heads.ridge import Head
 from finetune.records.backbone import Box
-from finetune.records.choices import Interpolation
+from finetune.records.choices import Interpolation, OtherTarget
 from finetune.runs.run_folder import LoadedRun
 
 # Half the width of each kernel of Pillow's, in old pixels, rounded up.
@@ -35,10 +35,19 @@ class WholeNetwork(nn.Module):
 
     The square box, resizing as Pillow has it, normalising, network, head and temperature are
     inside. Pictures of one call have one size; those of the network's own side pass as they are.
+    Labels have a probability each by itself (`target`); numbers are float32[N,C] in their own unit.
     """
 
-    def __init__(self, parts: Sequence[Part], head: Head, side_px: int, box: Box) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        head: Head,
+        side_px: int,
+        box: Box,
+        target: OtherTarget | None = None,
+    ) -> None:
         super().__init__()
+        self.target = target
         self.parts = nn.ModuleList(parts)
         self.square = Square(side_px, box)
         # the temperature is part of the classifier, so that no division is left
@@ -46,8 +55,11 @@ class WholeNetwork(nn.Module):
         self.bias = nn.Parameter(torch.from_numpy(head.bias / head.temperature).float(), False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Probabilities of pictures."""
-        return torch.softmax(self.logits(self.square(image)), dim=1)
+        """Probabilities of pictures, or numbers."""
+        logits = self.logits(self.square(image))
+        if self.target == "labels":
+            return torch.sigmoid(logits)
+        return torch.softmax(logits, dim=1) if self.target is None else logits
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Logits float32[N,C], divided by the temperature, of float32[N,3,S,S] in 0 to 255."""
@@ -214,7 +226,8 @@ def of_run(run: LoadedRun) -> WholeNetwork:
     for network, (taps, side_px) in zip(run.networks, wanted, strict=True):
         tensors = {name: torch.from_numpy(t) for name, t in network.items()}
         parts.append(Part(load.rebuild(facts.backbone, tensors), taps, side, side_px))
-    return WholeNetwork(parts, head, side, facts.preprocess.box).eval()
+    target = None if facts.target is None else facts.target.kind
+    return WholeNetwork(parts, head, side, facts.preprocess.box, target).eval()
 
 
 def program(network: WholeNetwork) -> torch.export.ExportedProgram:

@@ -8,7 +8,7 @@ from typing import Literal
 from finetune.records import tables
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.backbone_choice import BackboneChoice
-from finetune.records.choices import SCHEMA_VERSION, Format, Metric, Strategy
+from finetune.records.choices import SCHEMA_VERSION, Format, Metric, OtherTarget, Strategy
 from finetune.records.dataset import Check, Finding, Target
 from finetune.records.decision import Recommendation
 from finetune.records.labels import LabelIssues
@@ -232,7 +232,9 @@ class Exported:
 
     `files` has their bytes by name. `checked` pictures went through both, from the files' bytes;
     `labels_equal` leaves out `ties`, pictures whose two likeliest classes are nearer to each other
-    than `allowed_difference`, the most that any probability may differ. `worst` is the file with
+    than `allowed_difference`, the most that any probability may differ; of several labels those
+    near a threshold, and of numbers differences are in standard deviations of what was learned.
+    `worst` is the file with
     the largest difference; `pictures` says where they are from. With `int8` these are told and not
     judged (`allowed_difference` is 1): the same export in fp32 has passed, and the loss is judged.
     """
@@ -249,6 +251,7 @@ class Exported:
     worst: str
     pictures: str
     int8: Int8 | None = None
+    target: OtherTarget | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data import files, readers
-from finetune.deploy import drawn_pictures, formats, parity, predictor
+from finetune.deploy import drawn_pictures, formats, outputs, parity, predictor
 from finetune.records.answers import Exported, Int8
 from finetune.records.choices import Format
 from finetune.records.errors import DataError, ExportError, TakenError, refusals, safe_name
 from finetune.records.events import Listener
+from finetune.records.options import columns_of
 from finetune.records.run import RunFacts
 from finetune.runs import places, run_folder
 from finetune.storage import atomic_files
+from finetune.storage.arrays import Array
 from finetune.workflows import export_int8
 
 OWN_PICTURES = 40  # of the run's data, or --images
@@ -59,6 +61,7 @@ def run_export(
     if int8:
         export_int8.require(kind)
     loaded = run_folder.load(run)
+    _require_target(loaded.facts, kind, int8=int8)
     end, single = formats.ENDS[kind]
     place = out or run.resolve().with_name(f"{run.resolve().name}{'-int8' * int8}{end}")
     name = _require_place(loaded.facts, place, kind, run)
@@ -87,6 +90,7 @@ def run_export(
         worst=found.worst.replace(f"{scratch}/", "drawn "),
         pictures=expected[1],
         int8=cost,
+        target=None if loaded.facts.target is None else loaded.facts.target.kind,
     )
 
 
@@ -221,7 +225,32 @@ def _expected(
     found = predictor.run_logits(run, facts, paths, device="cpu", listener=listener)
     likely = np.concatenate([some for _, some in found.probabilities()])
     kept = tuple(paths[i] for i in found.kept.tolist())
-    return parity.Expected(kept, likely), where
+    target = facts.target
+    if target is None:
+        return parity.Expected(kept, likely), where
+    if target.kind == "labels":
+        least = outputs.thresholds(target, facts.classes)
+        return parity.Expected(kept, likely, thresholds=least), where
+    return parity.Expected(kept, likely, scale=_deviation(run, facts)), where
+
+
+def _deviation(run: Path, facts: RunFacts) -> Array:
+    """Of the numbers that the run learned from, float64[K]; 1 where it keeps none."""
+    kept = [s.values for s in run_folder.load_splits(run).fitting if s.values]
+    found = np.array(kept, np.float64).reshape(-1, len(facts.classes)).std(axis=0)
+    return np.where(found > 0, found, 1.0)
+
+
+def _require_target(facts: RunFacts, kind: Format, *, int8: bool) -> None:
+    """Refuse what has no place for labels or numbers.
+
+    Raises:
+        UsageError: names it, and why.
+    """
+    if int8:
+        outputs.require_classes(facts, "--int8", "what it loses is measured in accuracy")
+    if kind == "hub":
+        outputs.require_classes(facts, "hub", "timm's programs read one class from a softmax")
 
 
 def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], str]:
@@ -237,7 +266,12 @@ def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], s
                 hint=f"Give another folder: --images {shlex.quote('DIR')}",
             )
         return chosen, f"of {images}"
-    splits, root = run_folder.load_splits(run), readers.root_of(facts.data_root)
+    splits, root = (
+        run_folder.load_splits(run),
+        readers.root_of(
+            facts.data_root, columns_of(facts.request.label_column if facts.request else None)
+        ),
+    )
     turn: dict[int, int] = {}
     ranked: list[tuple[int, int, Path]] = []
     for sample in (*splits.test, *splits.val, *splits.train):
