@@ -188,7 +188,7 @@ def show_runs(rows: Sequence[RunRow]) -> None:
         "strategy": [style.shown(r.strategy) for r in whole],
         "backbone": [style.shown(r.backbone) for r in whole],
         "classes": [str(r.classes) for r in whole],
-        "accuracy": ["" if r.accuracy is None else f"{r.accuracy:.1%}" for r in whole],
+        "accuracy": [_score(r) for r in whole],
         "measured on": [style.shown(r.accuracy_source) for r in whole],
     }
     out = style.out()
@@ -207,6 +207,13 @@ def show_runs(rows: Sequence[RunRow]) -> None:
     for r in rows:
         if r.error is not None:
             out.print(f"{style.shown(r.run)}  [red]{style.shown(r.error)}[/]", soft_wrap=True)
+
+
+def _score(row: RunRow) -> str:
+    """The accuracy; of labels and numbers what they are measured by instead."""
+    if row.score is not None:
+        return f"{'mAP' if row.target == 'labels' else 'R²'} {row.score:.3f}"
+    return "" if row.accuracy is None else f"{row.accuracy:.1%}"
 
 
 def _width(columns: Mapping[str, Sequence[str]]) -> int:

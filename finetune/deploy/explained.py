@@ -10,10 +10,9 @@ from PIL import Image
 from finetune.data import decoding, whole_picture
 from finetune.data.archives import Found
 from finetune.data.whole_picture import Spot
-from finetune.deploy import evidence_box, overlay
+from finetune.deploy import evidence_box, outputs, overlay
 from finetune.deploy.explaining import Explainer
 from finetune.deploy.stream import Shown
-from finetune.heads import calibration
 from finetune.records.backbone import Box, Preprocess
 from finetune.records.errors import ImageError, UsageError, safe_name
 from finetune.records.explanation import EvidenceBox, Explanation
@@ -48,7 +47,8 @@ def picture(
     except ImageError as fault:
         return Explanation(path=name, error=safe_name(fault.message))
     found = explain(pixels, label)
-    likely = calibration.probabilities(found.logits[None], 1.0)[0]
+    kind = None if facts.target is None else facts.target.kind
+    likely = outputs.meant(found.logits[None], kind, 1.0)[0]
     return Explanation(
         path=name,
         answer=facts.classes[int(found.logits.argmax())],

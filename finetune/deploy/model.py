@@ -19,7 +19,7 @@ from PIL import Image
 from finetune.backbones.features import BATCH
 from finetune.data import decoding, sources
 from finetune.data.archives import Found
-from finetune.deploy import doubt, explained, explaining, predictor, stream
+from finetune.deploy import doubt, explained, explaining, outputs, predictor, stream
 from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.deploy.stream import Answer, Shown
@@ -156,6 +156,7 @@ class Model:
         Raises:
             UsageError: no such class, or something that is no picture.
         """
+        outputs.require_evidence(self.facts)
         number = None if label is None else explained.number(label, self.facts)
         rows, items = [], []
         for item in _items(images):

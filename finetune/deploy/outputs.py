@@ -14,6 +14,7 @@ from finetune.records.run import RunFacts
 from finetune.records.target import TargetFacts
 from finetune.storage.arrays import Array
 
+NO_EVIDENCE = "a heat map shows what speaks for a class or a label, and a number is neither"
 THRESHOLD = 0.5  # of a label where the run keeps none
 
 
@@ -70,6 +71,19 @@ def called(facts: RunFacts) -> str:
     """What the output of an export is called."""
     number = facts.target is not None and facts.target.kind == "number"
     return "values" if number else "probabilities"
+
+
+def require_evidence(facts: RunFacts) -> None:
+    """Refuse heat maps of a run whose answers are numbers.
+
+    Raises:
+        UsageError: they are.
+    """
+    if facts.target is not None and facts.target.kind == "number":
+        raise UsageError(
+            f"no heat maps of a run of {facts.classes[0]}: {NO_EVIDENCE}",
+            hint="Use a run of classes or labels.",
+        )
 
 
 def require_classes(facts: RunFacts, what: str, why: str) -> None:

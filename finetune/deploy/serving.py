@@ -125,6 +125,8 @@ class Heat:
 
         Or an `error` alone: of a run that cannot be explained without torch.
         """
+        if self._facts.target is not None and self._facts.target.kind == "number":
+            return {"error": outputs.NO_EVIDENCE}
         item = Found(name, Member(name, lambda: content))
 
         def explain(pixels: decoding.Pixels, wanted: int | None) -> Any:
@@ -253,15 +255,13 @@ class Server:
         policy = self.policy
         if policy.target is not None:
             told = outputs.prediction("", logits, policy.target, policy.classes)
-        else:
-            likely = calibration.probabilities(logits[None], self.model.temperature)[0]
-            told = policy.prediction("", likely, distance, self.limits.top)
-        other = ("labels", "value", "within", "values")
-        return {
-            name: value
-            for name, value in to_builtins(told).items()
-            if name not in ("path", "error") and not (name in other and value is None)
-        }
+            found = to_builtins(told)
+            wanted = ("labels", "value", "within", "values")
+            return {name: found[name] for name in wanted if found[name] is not None}
+        likely = calibration.probabilities(logits[None], self.model.temperature)[0]
+        told = policy.prediction("", likely, distance, self.limits.top)
+        unused = ("path", "error", "labels", "value", "within", "values")
+        return {n: v for n, v in to_builtins(told).items() if n not in unused}
 
 
 def _settle(found: Sequence[tuple[_Asked, _Row | Exception]]) -> None:

@@ -11,7 +11,13 @@ from finetune.records import tables
 from finetune.records.analysis import StageScore
 from finetune.records.backbone import BackboneFacts, Preprocess
 from finetune.records.backbone_choice import BackboneChoice
-from finetune.records.choices import MOST_CLASSES, MOST_SIDE_PX, SCHEMA_VERSION, Strategy
+from finetune.records.choices import (
+    MOST_CLASSES,
+    MOST_SIDE_PX,
+    SCHEMA_VERSION,
+    OtherTarget,
+    Strategy,
+)
 from finetune.records.dataset import Finding
 from finetune.records.decision import Plan, Recommendation
 from finetune.records.labels import LabelIssues
@@ -151,7 +157,11 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One line of `finetune runs`; `error` says why a folder could not be read."""
+    """One line of `finetune runs`; `error` says why a folder could not be read.
+
+    Of a run of labels or numbers (`target`) `score` is the mAP or the R², `classes` how many there
+    are of them, and `accuracy` is None.
+    """
 
     run: str
     created: str = ""
@@ -161,3 +171,5 @@ class RunRow:
     accuracy: float | None = None
     accuracy_source: str = ""
     error: str | None = None
+    target: OtherTarget | None = None
+    score: float | None = None

@@ -29,6 +29,7 @@ def rows(home: Path = HOME) -> list[RunRow]:
         try:
             begun = places.unfinished(path)
             facts = run_folder.load_facts(path)
+            score = None if facts.target is None else _score(path)
         except RunError as error:
             text = error.message if begun is None else f"unfinished: {begun.request.command}"
             found.append(RunRow(run=safe_name(str(path)), error=safe_name(text)))
@@ -42,9 +43,18 @@ def rows(home: Path = HOME) -> list[RunRow]:
                 classes=len(facts.classes),
                 accuracy=facts.accuracy,
                 accuracy_source=facts.accuracy_source,
+                target=None if facts.target is None else facts.target.kind,
+                score=score,
             )
         )
     return sorted(found, key=lambda r: (r.created, r.run), reverse=True)
+
+
+def _score(path: Path) -> float | None:
+    """The mAP or R² of a run of labels or numbers, of its test or of the estimate before it."""
+    result = run_folder.load_target_result(path)
+    metrics = result.test or result.estimate
+    return metrics.r2 if metrics.map is None else metrics.map
 
 
 def latest(home: Path = HOME) -> Path:

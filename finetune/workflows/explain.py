@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune.backbones import prepared
 from finetune.data import sources
-from finetune.deploy import explained, explaining, sorting
+from finetune.deploy import explained, explaining, outputs, sorting
 from finetune.records.errors import UsageError, cause, refusals, safe_name
 from finetune.records.events import Listener
 from finetune.records.explanation import Explanation
@@ -42,6 +42,7 @@ def run_explanation(
     """
     prepared.require_device(device)
     facts = run_folder.load_facts(run)
+    outputs.require_evidence(facts)
     number = None if label is None else explained.number(label, facts)
     folder = out or run.resolve().with_name(f"{run.resolve().name}{END}")
     data = Path(facts.data_root) if facts.data_root else None

@@ -13,7 +13,7 @@ from finetune.analysis.label_next import Candidates, Group
 from finetune.backbones import prepared
 from finetune.backbones.features import BATCH
 from finetune.data import decoding, files, near_duplicates, scales
-from finetune.deploy import predictor
+from finetune.deploy import outputs, predictor
 from finetune.heads import calibration
 from finetune.records import option_table
 from finetune.records.errors import DataError, ImageError, UsageError, safe_name
@@ -48,6 +48,7 @@ def run_suggestion(
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", hint="Give a folder of images.")
     facts, splits = run_folder.load_facts(run), run_folder.load_splits(run)
+    outputs.require_classes(facts, "suggest", "it looks for doubt between classes")
     listener.step(f"listing the images of {folder}")
     known = {s.digest for s in (*splits.fitting, *splits.test) if s.digest}
     fresh = _fresh(folder, known, listener)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import browser as chromium
 import httpx
 import uvicorn
 from helpers import SAMPLE, Recorder
@@ -18,6 +20,14 @@ from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
 from finetune.workflows import serve as workflow
 
+# Drops files on an element, as from a file manager.
+DROP = """([element, files]) => {
+  const data = new DataTransfer();
+  for (const [name, type, bytes] of files)
+    data.items.add(new File([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))], name, { type }));
+  document.querySelector(element).dispatchEvent(
+    new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
 LEAVES = sorted(SAMPLE.rglob("*.jpg"))[::30]
 
 
@@ -52,3 +62,9 @@ def served(
 def fields(*paths: Path) -> list[tuple[str, tuple[str, bytes]]]:
     """Multipart fields named `image`."""
     return [("image", (path.name, path.read_bytes())) for path in paths]
+
+
+def dropped(visit: chromium.Visit, *files: tuple[str, str, bytes]) -> None:
+    """Files of a name, a type and bytes, let go over the page."""
+    told = [[name, kind, base64.b64encode(content).decode()] for name, kind, content in files]
+    visit.page.evaluate(DROP, ["#drop", told])

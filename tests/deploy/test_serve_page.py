@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import zlib
 from collections.abc import Iterator
@@ -15,20 +14,12 @@ import numpy as np
 import pytest
 from helpers import small_run
 from PIL import Image
-from served import LEAVES, fields, served
+from served import LEAVES, dropped, fields, served
 
 import finetune
 from finetune.records.run import RunResult
 
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "TGA", "ICO")
-# Drops files on an element, as from a file manager.
-DROP = """([element, files]) => {
-  const data = new DataTransfer();
-  for (const [name, type, bytes] of files)
-    data.items.add(new File([Uint8Array.from(atob(bytes), c => c.charCodeAt(0))], name, { type }));
-  document.querySelector(element).dispatchEvent(
-    new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +33,6 @@ def client(run: Path) -> Iterator[httpx.Client]:
     """A client of a server that all tests share."""
     with served(run) as (found, _):
         yield found
-
-
-def dropped(visit: chromium.Visit, *files: tuple[str, str, bytes]) -> None:
-    """Files of a name, a type and bytes, let go over the page."""
-    told = [[name, kind, base64.b64encode(content).decode()] for name, kind, content in files]
-    visit.page.evaluate(DROP, ["#drop", told])
 
 
 @pytest.mark.parametrize("width", chromium.WIDTHS)
