@@ -309,7 +309,7 @@ def _asked(
     option_table.check(values)
     plain = {f.name for f in fields(Request)}
     if values.get("backbone") is None:
-        origin = as_start(values.get("weights"))
+        origin = as_start(values.get("start_from") or values.get("weights"))
         values["backbone"] = DEFAULT if origin is None else origin.backbone
     asked = Request(
         root="" if data is None else os.fspath(data),

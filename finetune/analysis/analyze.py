@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import bodies, look, similarity, size, upright
+from finetune.analysis import bodies, look, similarity, size, taught, upright
 from finetune.analysis.clock import Clock
 from finetune.backbones import features, ranks
 from finetune.backbones.inference import TOP
@@ -173,6 +173,16 @@ class Analysis:
         temperature = calibration.fit_temperature(logits, labels, shift, weights)
         return temperature, calibration.probabilities(logits, temperature, shift)
 
+    @cached_property
+    def learnt(self) -> npt.NDArray[np.bool_]:
+        """Which rows have taught the network before, so that they judge nothing, bool[N]."""
+        return taught.barred(self.samples, self.splits.learnt)
+
+    @cached_property
+    def ranked(self) -> npt.NDArray[np.int64]:
+        """Rows on which probes are ranked; those of `learnt` are not judged."""
+        return taught.ranked(self.labels, self.learnt)
+
     @property
     def in_train(self) -> npt.NDArray[np.bool_]:
         """Which rows are not kept from tuning for validation, bool[N]."""
@@ -192,7 +202,11 @@ class Analysis:
         self, taps: Sequence[str], rows: npt.NDArray[np.int64] | None = None
     ) -> ridge.Blocks:
         """The features of some rows (None: all), grouped by stage."""
-        return blocks_of(self.table, taps, rows)
+        spans, start = [], 0
+        for first, stop in (self.table.layout[tap] for tap in taps):
+            spans.append((start, start + stop - first))
+            start += stop - first
+        return ridge.Blocks(self.table.columns(taps, rows), tuple(spans))
 
 
 def analyze(
@@ -246,6 +260,8 @@ def analyze(
     labels = np.array([s.label for s in samples], np.int64)
     _require_every_class(dataset, labels, len({s.unit for s in samples}))
     lost = {s.path for s in bad}
+    if not body.facts.backbone.weights.startswith("run "):
+        splits = replace(splits, learnt=())
     return Analysis(
         options=options,
         dataset=dataset,
@@ -260,7 +276,10 @@ def analyze(
         labels=labels,
         class_counts=np.bincount([s.label for s in splits.fitting if s.path not in lost]),
         fold=cross_validation.folds(labels, [s.unit for s in samples]),
-        findings=examined.findings + scales.findings(scaled) + findings.unreadable(bad, messages),
+        findings=examined.findings
+        + scales.findings(scaled)
+        + findings.unreadable(bad, messages)
+        + taught.unjudged(splits, samples),
         seconds_per_image=ranks.agreed(_seconds_per_image(table, body, paths, scaled)),
         listener=listener,
         examined=examined,
@@ -294,18 +313,6 @@ def _chosen(samples: tuple[Sample, ...], most: int | None, seed: int) -> tuple[S
     rng, labels = np.random.default_rng(seed), np.array([s.label for s in samples])
     rows = cross_validation.draw(rng, labels, most / len(samples), size.LARGE_RAREST)
     return tuple(samples[i] for i in rows.tolist())
-
-
-def blocks_of(
-    table: features.Table, taps: Sequence[str], rows: npt.NDArray[np.int64] | None = None
-) -> ridge.Blocks:
-    """The features of some rows of a table (None: all), grouped by stage."""
-    spans, start = [], 0
-    for tap in taps:
-        width = table.layout[tap][1] - table.layout[tap][0]
-        spans.append((start, start + width))
-        start += width
-    return ridge.Blocks(table.columns(taps, rows), tuple(spans))
 
 
 def _appearance(analysis: Analysis) -> Part:

@@ -22,9 +22,9 @@ def image_map(analysis: Analysis, found: cross_validation.LeftOut) -> ImageMap |
 
     Args:
         analysis: The images.
-        found: The probe, with a row for each of `cross_validation.ranking_sample`.
+        found: The probe, with a row for each of `analysis.ranked` that the network does not know.
     """
-    rows = cross_validation.ranking_sample(analysis.labels)
+    rows = analysis.ranked[~analysis.learnt[analysis.ranked]]
     if len(rows) < 3 or found.logits.shape[1] < 2:
         return None
     some = np.arange(len(rows))

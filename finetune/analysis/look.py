@@ -16,7 +16,7 @@ from finetune.records.dataset import Sample, Scale, Splits
 from finetune.records.errors import DataError, UsageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
-from finetune.runs import run_folder
+from finetune.runs import run_folder, start
 from finetune.training import recipe
 
 
@@ -25,11 +25,13 @@ class Seen:
     """A data set before any network has seen it: its parts, and how deep pictures are scaled.
 
     `wanted` are the classes' shares where the model will be used; None for those of the images.
+    `learnt` are digests of the images that have taught the run to start from.
     """
 
     examined: examination.Examination
     scaled: tuple[Scale, ...]
     wanted: Wanted | None = None
+    learnt: frozenset[str] = frozenset()
 
     @property
     def fitting(self) -> tuple[Sample, ...]:
@@ -51,7 +53,10 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
     """
     root = readers.root_of(options.data.root, options.data.columns)
     with clock.step("scan", f"reading and checking {options.data.root}"):
-        examined = examination.examine(options.data, options.training.seed, listener.progress)
+        learnt = start.learnt(start.named(options.backbone))
+        examined = examination.examine(
+            options.data, options.training.seed, listener.progress, learnt=learnt
+        )
         splits = examined.splits
         _require_readable(examined, options.data.root)
         _require_validation(options, splits)
@@ -74,7 +79,7 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
             listener.note(f"{finding.code} {finding.title}")
     for scale in scaled:
         listener.detail(scale.reason)
-    return Seen(examined=examined, scaled=scaled, wanted=wanted)
+    return Seen(examined=examined, scaled=scaled, wanted=wanted, learnt=learnt)
 
 
 def _wanted(prior: str, classes: Sequence[str]) -> Wanted | None:

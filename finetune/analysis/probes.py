@@ -96,7 +96,7 @@ class Ranked:
     """Labelled features on which linear classifiers are ranked, and the kernel of each stage.
 
     `wanted` are the classes' shares where the model will be used (None: those of the labels),
-    `metric` is what models are compared by.
+    `metric` is what models are compared by, `judged` which rows they are judged on (None: all).
     """
 
     known: dict[str, Array]
@@ -105,6 +105,7 @@ class Ranked:
     groups: Sequence[str]
     wanted: Wanted | None = None
     metric: Metric = "accuracy"
+    judged: Labels | None = None
 
     def probes(
         self,
@@ -116,9 +117,8 @@ class Ranked:
         for i, (name, taps) in enumerate(candidates.items()):
             kernel = kernels.combined(self.known, taps)
             width = sum(self.layout[tap][1] - self.layout[tap][0] for tap in taps)
-            one = cross_validation.leave_out(
-                name, taps, kernel, self.labels, width, self.groups, wanted=self.wanted
-            )
+            about = (name, taps, kernel, self.labels, width, self.groups)
+            one = cross_validation.leave_out(*about, wanted=self.wanted, judged=self.judged)
             found.append(one)
             progress(i + 1, len(candidates))
         return Probes(found[0], tuple(found[1:]), (), self.metric)
@@ -150,16 +150,22 @@ def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
     first = analysis.body.facts.probed_top
     candidates = stage_sets(analysis.facts.stages, first) if all_stages else {TOP: (first,)}
     with clock.step("probes", "cross-validating linear classifiers"):
-        rows = cross_validation.ranking_sample(analysis.labels)
+        rows, known = analysis.ranked, analysis.learnt[analysis.ranked]
         groups = [analysis.samples[i].unit for i in rows]
         layout, labels = analysis.table.layout, analysis.labels[rows]
-        known = ranked(analysis.table.rows[rows], layout, labels, groups, candidates)
-        known = replace(known, wanted=analysis.wanted, metric=analysis.options.decision.judged_by)
-        probes = known.probes(candidates, analysis.listener.progress)
+        material = replace(
+            ranked(analysis.table.rows[rows], layout, labels, groups, candidates),
+            wanted=analysis.wanted,
+            metric=analysis.options.decision.judged_by,
+            judged=np.flatnonzero(~known) if known.any() else None,
+        )
+        probes = material.probes(candidates, analysis.listener.progress)
         best = probes.best
-        if len(best.labels) < size.CURVE_PER_CLASS * len(analysis.dataset.classes):
+        # of images that the network knows, fewer would hardly make more errors
+        few = len(best.labels) < size.CURVE_PER_CLASS * len(analysis.dataset.classes)
+        if few or known.any():
             return probes
         curve = cross_validation.learning_curve(
-            kernels.combined(known.known, best.score.taps), best.labels, groups
+            kernels.combined(material.known, best.score.taps), best.labels, groups
         )
     return replace(probes, curve=curve)

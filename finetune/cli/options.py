@@ -181,7 +181,9 @@ def _request(values: Mapping[str, Any]) -> Request:
     known = {f.name for f in fields(Request)} & values.keys()
     plain = {name: values[name] for name in known}
     if "backbone" in plain:
-        plain["backbone"] = _backbone(plain["backbone"], plain.get("weights"))
+        plain["backbone"] = _backbone(
+            plain["backbone"], plain.get("start_from") or plain.get("weights")
+        )
     out, root = values.get("out"), values.get("directory")
     options = {n: v for n, v in values.items() if n in option_table.OVERRIDES and v is not None}
     return Request(

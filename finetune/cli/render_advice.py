@@ -125,7 +125,10 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
         if c.untried is not None:
             out.print(f"{c.strategy} has no figures: {escape(c.untried)}")
     render_findings.print_findings(out, found.findings, verbose=verbose)
-    named = "" if found.backbone_choice is None else f" --backbone {found.backbone}"
+    choice = found.backbone_choice
+    named = "" if choice is None else f" --backbone {found.backbone}"
+    if choice is not None and choice.start is not None:
+        named = f" --start-from {shlex.quote(choice.start.run)}"
     print_next(out, f"finetune train {shlex.quote(found.data)} --strategy {found.best}{named}")
 
 

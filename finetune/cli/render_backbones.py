@@ -44,7 +44,8 @@ def print_backbones(out: Console, choice: BackboneChoice | None) -> None:
     """What the backbone was chosen of; nothing where the user has named it."""
     if choice is None:
         return
-    style.row(out, "Backbone:", style.shown(choice.reason.removeprefix("Backbone: ")))
+    word = "Backbone:" if choice.start is None else "Start:"
+    style.row(out, word, style.shown(choice.reason.removeprefix(f"{word} ")))
     table = Table(box=None, pad_edge=False)
     table.add_column("backbone", overflow="fold")
     table.add_column("license", overflow="fold")

@@ -35,6 +35,8 @@ def show_result(result: RunResult, *, verbose: bool = False) -> None:
     render_findings.print_standing(out, result)
     print_choice(out, summary.reasons(result))
     render_backbones.print_backbones(out, result.backbone_choice)
+    if result.start is not None and result.start.old is not None:
+        style.row(out, "Before:", style.shown(result.start.old.text))
     render_findings.print_mistakes(out, metrics)
     render_findings.print_findings(out, result.findings, verbose=verbose)
     render_labels.print_remark(out, result.labels)

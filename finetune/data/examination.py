@@ -9,7 +9,7 @@ import contextlib
 import os
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,7 +61,12 @@ class Examination:
 
 
 def examine(
-    asked: DataOptions, seed: int, progress: Callable[[int, int], None], *, with_test: bool = False
+    asked: DataOptions,
+    seed: int,
+    progress: Callable[[int, int], None],
+    *,
+    with_test: bool = False,
+    learnt: Set[str] = frozenset(),
 ) -> Examination:
     """Scan, look at every image, group, split, check.
 
@@ -71,6 +76,7 @@ def examine(
         progress: Called with (done, total) images looked at.
         with_test: Look at a ready-made test too, whose images are else left alone to the end; so
             does `strict`, since a leak can only be found there.
+        learnt: As for `split.split`.
 
     Raises:
         DataError: no data set; unreadable images where these are an error; with `strict`, any
@@ -98,6 +104,7 @@ def examine(
         val_fraction=asked.val_fraction,
         test_fraction=asked.test_fraction,
         max_per_class=asked.max_per_class,
+        learnt=learnt,
     )
     subject = Subject(
         dataset=whole,

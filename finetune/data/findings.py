@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from finetune.data.targets import Learned
@@ -233,10 +233,33 @@ def unreadable(samples: Sequence[Sample], messages: Sequence[str]) -> tuple[Find
     return (UNREADABLE.finding(text, [s.path for s in samples]),)
 
 
+KNOWN_HELD = FindingKind(
+    "FT161",
+    "warning",
+    "image(s) of the ready-made validation or test have taught the run that was started from: what "
+    "is measured there is too good",
+    "Move them to train, or hold out images that no run has learnt from.",
+)
+KNOWN_ALL = FindingKind(
+    "FT162",
+    "warning",
+    "images have taught the run that was started from, and the others are too few to judge by: "
+    "estimates are too good",
+    "Add images that it has not seen, or leave out --weights.",
+)
+
+
 def leaks(
     fitting: Sequence[Sample], test: Sequence[Sample], kind: FindingKind = LEAKED
 ) -> tuple[Finding, ...]:
     """A finding when exact copies of fitted images stand among those that are measured."""
-    known = {s.digest for s in fitting}
-    leaked = [s.path for s in test if s.digest in known]
-    return (kind.finding(f"{len(leaked)} {kind.title}", leaked),) if leaked else ()
+    return known({s.digest for s in fitting}, test, kind)
+
+
+def known(
+    digests: Collection[str], held: Sequence[Sample], kind: FindingKind = KNOWN_HELD
+) -> tuple[Finding, ...]:
+    """A finding where some of the images that are measured have these digests."""
+    seen = set(digests)
+    found = [s.path for s in held if s.digest in seen]
+    return (kind.finding(f"{len(found)} {kind.title}", found),) if found else ()

@@ -26,6 +26,7 @@ def split(
     val_fraction: float,
     test_fraction: float,
     max_per_class: int | None = None,
+    learnt: Set[str] = frozenset(),
 ) -> Splits:
     """Divide a data set into train, validation and test.
 
@@ -43,6 +44,8 @@ def split(
         val_fraction: Share of the images that are not test, in [0, 0.9].
         test_fraction: Share of all images, in [0, 0.9].
         max_per_class: Cap on the images per class that are not test; validation comes out of them.
+        learnt: Digests of images that a network has learnt from before: they and what goes with
+            them stay in train, and the shares are of the others.
 
     Raises:
         UsageError: a fraction or the cap out of range.
@@ -55,15 +58,16 @@ def split(
         }
     )
     rest, test = dataset.pool, dataset.test
+    taught = {s.unit for s in dataset.pool if s.digest in learnt}
     if test is None:
-        known = {s.unit for s in dataset.val or ()}
+        known = {s.unit for s in dataset.val or ()} | taught
         rest, test = _cut(rest, test_fraction, f"test:{seed}", leave=2, stay=known)
     if max_per_class is not None:
         rest = _cap(rest, max_per_class, f"cap:{seed}")
     val = dataset.val
     if val is None:
-        rest, val = _cut(rest, val_fraction, f"val:{seed}", leave=1)
-    return Splits(train=rest, val=val, test=test)
+        rest, val = _cut(rest, val_fraction, f"val:{seed}", leave=1, stay=taught)
+    return Splits(train=rest, val=val, test=test, learnt=tuple(sorted(learnt)))
 
 
 def _number(unit: str, salt: str) -> float:

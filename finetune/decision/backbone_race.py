@@ -126,7 +126,7 @@ class Race:
             listener=self.listener,
             scales=self.seen.scaled,
         )
-        latency, image = _timed(body)
+        latency, image = timed(body)
         racer = Racer(
             source=source,
             about=body.facts,
@@ -227,7 +227,7 @@ def in_turn(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.argsort(place, kind="stable")
 
 
-def _timed(body: Prepared) -> tuple[float, float]:
+def timed(body: Prepared) -> tuple[float, float]:
     """Seconds of one image alone, the median of some; and of an image of two batches."""
     side = body.facts.backbone.preprocess.side_px
     batch = inference.noise(side, BATCH)

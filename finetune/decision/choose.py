@@ -216,7 +216,8 @@ def _by_evidence(
         together=None if together is None else together.text,
     )
     advice = transfer.told(replace(advice, forecasts=forecasts), analysis.facts)
-    advice = full_size.told(advice, probes, setting)
+    if not analysis.learnt.any():
+        advice = full_size.told(advice, probes, setting)
     if attempt is None or chosen != tuning:
         return Decision(advice)
     return _with_what_was_made(advice, attempt, analysis)

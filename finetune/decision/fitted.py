@@ -129,12 +129,15 @@ def probe_near(analysis: Analysis, taps: Sequence[str], before: int = 0) -> Near
         taps: What the probe reads.
         before: How many other columns stand before these in the rows that the head reads.
     """
-    rows = cross_validation.ranking_sample(analysis.labels)
+    rows = analysis.ranked
+    new = ~analysis.learnt[rows]
     features = analysis.blocks(taps[-1:], rows).rows[:]
     groups = clusters.renumbered(analysis.groups, rows)
     widths = [stop - start for start, stop in (analysis.table.layout[tap] for tap in taps[:-1])]
     return Near(
         detector=unknown.fit(features, before + sum(widths)),
-        distances=unknown.left_out(features, groups),
-        weights=None if analysis.wanted is None else analysis.wanted.weights(analysis.labels[rows]),
+        distances=unknown.left_out(features, groups)[new],
+        weights=None
+        if analysis.wanted is None
+        else analysis.wanted.weights(analysis.labels[rows[new]]),
     )

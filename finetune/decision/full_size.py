@@ -31,8 +31,8 @@ def probe_error(analysis: Analysis, probes: Probes) -> float:
     once more for that.
     """
     ranked = len(probes.best.labels)
-    if analysis.images <= ranked:
-        return probes.error
+    if analysis.images <= ranked or analysis.learnt.any():
+        return probes.error  # what the network knows already cannot say what it will miss
     held = np.flatnonzero(analysis.fold == 0)
     learn = np.flatnonzero(analysis.fold != 0)
     if len(learn) <= ranked:

@@ -60,6 +60,7 @@ def material(
             box=analysis.box,
             wanted=analysis.wanted,
             counting=analysis.counting,
+            learnt=analysis.learnt[some],
         )
 
 
@@ -197,13 +198,14 @@ def halves(
     Once more the other way round, but where a part judges: its standard error is below the standard
     deviation of what such trials tell, and a second one would cost as much and tell little.
     """
-    labels = analysis.labels
-    half = cross_validation.folds(labels, [s.unit for s in analysis.samples], 2)
+    labels, learnt = analysis.labels, analysis.learnt
+    groups = [s.unit for s in analysis.samples]
+    half = holdout.halved(labels, groups, learnt)
     whole = len(labels) // 2
     learning, judging = sizes(plan, len(labels))
     found = []
     for h in (0, 1):
-        learn, held = np.flatnonzero(half != h), np.flatnonzero(half == h)
+        learn, held = np.flatnonzero(half != h), np.flatnonzero((half == h) & ~learnt)
         learn = learn if learning == whole else _part(labels, learn, learning)
         found.append((learn, held if judging == whole else _part(labels, held, judging)))
     return tuple(found if judging == whole else found[:1])

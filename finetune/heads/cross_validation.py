@@ -72,7 +72,7 @@ def ranking_sample(labels: Labels) -> Labels:
     return draw(np.random.default_rng(0), labels, RANKING_IMAGES / len(labels), FEWEST)
 
 
-def leave_out(
+def leave_out(  # noqa: PLR0913 - what is left out, and how it is judged
     name: str,
     taps: tuple[str, ...],
     kernel: Array,
@@ -81,6 +81,7 @@ def leave_out(
     groups: Sequence[str] = (),
     *,
     wanted: Wanted | None = None,
+    judged: Labels | None = None,
 ) -> LeftOut:
     """Leave-one-out scores at the penalty with the least calibrated log loss.
 
@@ -93,12 +94,17 @@ def leave_out(
         groups: Images with equal ones (copies, the same patient) are left out together: one would
             answer for the other. Without groups each is left out alone.
         wanted: The classes' shares where the model will be used; None for those of the labels.
+        judged: Rows int64[M] that the result is of (None: all); the others are only learnt from.
     """
     shift = None if wanted is None else wanted.shift(labels)
+    hot = np.eye(int(labels.max()) + 1)[labels]
+    paths = path(kernel, hot, ridge.together(groups))
+    if judged is not None:
+        labels, groups = labels[judged], [groups[i] for i in judged] if groups else ()
+        paths = ((penalty, logits[judged]) for penalty, logits in paths)
     weights = None if wanted is None else wanted.weights(labels)
     tried = []
-    hot = np.eye(int(labels.max()) + 1)[labels]
-    for penalty, logits in path(kernel, hot, ridge.together(groups)):
+    for penalty, logits in paths:
         temperature = calibration.fit_temperature(logits, labels, shift, weights)
         moved = logits if shift is None else logits + temperature * shift
         loss = calibration.log_loss(moved / temperature, labels, weights)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from finetune.records.start import StartFacts
+
 # What a user gives for a network that is to be chosen.
 AUTO = "auto"
 # The options that mean nothing where a network is named.
@@ -42,10 +44,14 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneChoice:
-    """Which network was chosen, in words, and what of; `weights` as for `BackboneOptions`."""
+    """Which network was chosen, in words, and what of; `weights` as for `BackboneOptions`.
+
+    `start` is there where it was a run's network against the pretrained one.
+    """
 
     name: str
     weights: str | None = None
     reason: str
     candidates: tuple[Candidate, ...]
     seconds: float
+    start: StartFacts | None = None

@@ -34,6 +34,7 @@ Family = Literal["batchnorm-convnet", "layernorm-convnet", "plain-convnet", "vit
 SINGLE: tuple[Strategy, ...] = ("linear-probe", "stage-probe", "partial", "deep", "scratch")
 STRATEGIES: tuple[Strategy, ...] = (*SINGLE, "blend")
 TRANSFERS = SINGLE[:4]  # those of the table; `scratch` is for comparison only
+PROBES = SINGLE[:2]  # which leave the network as it was
 TUNED: tuple[Strategy, ...] = ("partial", "deep", "scratch")
 SPOKEN: dict[Strategy, str] = {
     "linear-probe": "the linear probe",

@@ -99,11 +99,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint lists of samples; `val` is kept from tuning, `test` from everything."""
+    """Disjoint lists of samples; `val` is kept from tuning, `test` from everything.
+
+    `learnt` are digests of images, of this data or not, that have taught the network in the run
+    that it comes from, and in those before; empty where it comes from no run.
+    """
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    learnt: tuple[str, ...] = ()
 
     @property
     def fitting(self) -> tuple[Sample, ...]:

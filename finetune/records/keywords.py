@@ -66,6 +66,7 @@ class DecidingKeywords(DataKeywords, total=False):
     licence: Literal["permissive", "any"]
     fetch: bool
     weights: str | PathLike[str] | None
+    start_from: str | PathLike[str] | None
     device: str
     seed: int
 

@@ -1,4 +1,4 @@
-"""The options of `--backbone auto`."""
+"""The options of where a backbone comes from: a run of one's own, or the choice of `auto`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from finetune.records.option import Option
 
 _DECIDING = "train recommend compare"
 BACKBONE_OPTIONS = (
+    Option(
+        name="start_from",
+        commands=_DECIDING,
+        metavar="RUN",
+        help="Go on from this run: its network against the pretrained one on images new to it; "
+        "the better stays.",
+    ),
     Option(
         name="max_latency_s",
         typed="--max-latency",

@@ -134,7 +134,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             name="backbone",
             commands=f"{DECIDING} check",
             metavar="NAME",
-            unset="tf_efficientnet_lite0, or the run's that --weights names",
+            unset="tf_efficientnet_lite0, or that of the run to start from",
             help="Any timm model, alexnet or lenet5; auto chooses among those on this machine.",
         ),
         *BACKBONE_OPTIONS,
@@ -143,7 +143,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             commands=DECIDING,
             metavar="PATH",
             unset="the backbone's pretrained ones",
-            help="A local checkpoint, a run to start from, or `random`.",
+            help="A local checkpoint, a run whose network is taken in any case, or `random`.",
         ),
         *BACKBONE,
         Option(

@@ -58,6 +58,8 @@ class DataOptions:
 class BackboneOptions:
     """Which network, with which weights, on which device.
 
+    `start_from` is a run of one's own, whose network is compared with the pretrained one.
+
     `mean`, `std` (three numbers with commas) and `interpolation` are what a file of weights was
     trained with, `norm` the normalization of a LeNet-5.
     The rest is of the choice of a network: seconds that one image may take, licences (`permissive`
@@ -66,6 +68,7 @@ class BackboneOptions:
 
     name: str = "tf_efficientnet_lite0"
     weights: str | None = _D["weights"]
+    start_from: str | None = _D["start_from"]
     mean: str | None = _D["mean"]
     std: str | None = _D["std"]
     interpolation: Interpolation | None = _D["interpolation"]
@@ -154,6 +157,7 @@ class Request:
     loss: Loss | None = _D["loss"]
     backbone: str = BackboneOptions.name
     weights: str | None = _D["weights"]
+    start_from: str | None = _D["start_from"]
     max_latency_s: float | None = _D["max_latency_s"]
     licence: Literal["permissive", "any"] = _D["licence"]
     fetch: bool = _D["fetch"]

@@ -23,6 +23,7 @@ from finetune.records.decision import Plan, Recommendation
 from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Baseline, Metrics, WrongAnswer
 from finetune.records.options import Request
+from finetune.records.start import StartFacts
 from finetune.records.target import TargetFacts
 from finetune.records.unsure import Doubt
 
@@ -63,6 +64,7 @@ class RunResult:
     versions; `backbone_choice` what it was chosen of, where the program was to choose. `parts` are
     the two networks of a blend, empty for one network. `labels` are those that look wrong among the
     images that are not test; None in runs of older versions, and with random weights.
+    `start` is there where the training was to go on from a run.
     """
 
     run: str
@@ -87,6 +89,7 @@ class RunResult:
     backbone_choice: BackboneChoice | None = None
     parts: tuple[BlendPart, ...] = ()
     labels: LabelIssues | None = None
+    start: StartFacts | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

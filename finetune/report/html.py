@@ -130,6 +130,7 @@ def _verdict(facts: RunFacts, result: RunResult, material: Material) -> Html:
     told = [text(f"{reason}.") for reason in summary.reasons(result)]
     if result.parts:
         told.insert(0, text(f"{summary.together(result.parts)}."))
+    told += [text(f"{one}.") for one in summary.started(result)]
     confused, weakest = summary.most_confused(metrics), summary.weakest(metrics)
     told += [text(f"{said[0].upper()}{said[1:]}.") for said in (confused, weakest) if said]
     if not confused:

@@ -226,10 +226,12 @@ def backbones(result: RunResult) -> Html:
     ]
     head = ["backbone", "license", "parameters", "one image", "images", "accuracy", "log loss"]
     return joined(
-        tag("h3", "Which backbone"),
+        tag("h3", "Which backbone" if choice.start is None else "Where to start"),
         paragraph(f"{choice.reason}."),
         table([*head, "why"], rows, "Backbones that were compared"),
         paragraph(
-            "accuracy and log loss of the best linear classifier, each image left out once", "soft"
+            "accuracy and log loss of the best linear classifier, each image left out once"
+            f"{'' if choice.start is None else '; only images new to the run judge'}",
+            "soft",
         ),
     )

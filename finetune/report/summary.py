@@ -48,6 +48,16 @@ def reasons(result: RunResult) -> list[str]:
     return told if result.floor is None else [*told, against_probe(result.floor)]
 
 
+def started(result: RunResult) -> list[str]:
+    """Where the training started, and how the old run and the new model answer the same images."""
+    if result.start is None:
+        return []
+    told = [result.start.text]
+    if result.start.old is not None:
+        told.append(result.start.old.text)
+    return told
+
+
 def together(parts: Sequence[BlendPart]) -> str:
     """The parts of a blend with their weights."""
     shares = " and ".join(f"{part.strategy} ({part.weight:.0%})" for part in parts)

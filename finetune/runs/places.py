@@ -125,6 +125,7 @@ def place(options: Options, home: Path) -> Path:
 def recorded(options: Options) -> Request:
     """The options as they are kept: to be repeated from another folder, into another place."""
     weights, prior = options.backbone.weights, options.decision.prior
+    run = options.backbone.start_from
     if prior not in ("train", "uniform"):
         prior = absolute(prior)
     if weights is not None and os.path.exists(weights):  # noqa: PTH110 - raises for no name
@@ -136,6 +137,7 @@ def recorded(options: Options) -> Request:
         resume=False,
         prior=prior,
         weights=None if weights is None else safe_name(weights),
+        start_from=None if run is None else absolute(run),
         command=safe_name(options.output.command),
     )
 

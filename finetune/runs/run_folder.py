@@ -203,9 +203,10 @@ def require_room(splits: Splits) -> None:
     samples = (*splits.fitting, *splits.test)
     # a JSON escape has six bytes for one character, UTF-8 at most four
     size = sum(SAMPLE_BYTES + 6 * len(s.path + s.group) + len(s.digest) for s in samples)
+    size += len(to_json(splits.learnt))
     if size <= MOST_SPLITS_BYTES:
         return
-    size = sum(len(to_json(some)) for some in (splits.train, splits.val, splits.test))
+    size = sum(len(to_json(some)) for some in vars(splits).values())
     if size > MOST_SPLITS_BYTES:
         raise DataError(
             f"{len(samples):,} images are too many: their list would have {size:,} bytes, and no "

@@ -41,7 +41,8 @@ class Material:
     equal `groups` are copies. `progress` is where fits are kept; None where they are not. `wanted`
     are the classes' shares where the model will be used, `counting` those by which its epochs are
     compared; None for those of the images. Where there is an `aim`, `truth` float64[N,K] is what
-    outputs are to be, and `labels` are strata.
+    outputs are to be, and `labels` are strata. `learnt` bool[N] says what has
+    taught the network before it came here, and so cannot judge it; None where nothing has.
     """
 
     backbone: Backbone
@@ -59,6 +60,7 @@ class Material:
     counting: Wanted | None = None
     aim: Aim | None = None
     truth: arrays.Array | None = None
+    learnt: npt.NDArray[np.bool_] | None = None
 
     def aimed_at(self, rows: Rows) -> npt.NDArray[Any]:
         """What some images are to be taken for: their labels int64[M], or float32[M,K]."""
@@ -103,6 +105,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     box: Box = HALF,
     wanted: Wanted | None = None,
     counting: Wanted | None = None,
+    learnt: npt.NDArray[np.bool_] | None = None,
 ) -> Material:
     """Decode the images at the plan's resolution; take the top features there unless given."""
     run, last, why = setup.frozen(plan, backbone, device, plan.side_px)
@@ -115,7 +118,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     elif top is None:
         top = top_features(backbone, device, plain)
     sources = (backbone, device, large, plain, top, labels, groups, classes, seed, listener)
-    return Material(*sources, progress, wanted, counting)
+    return Material(*sources, progress, wanted, counting, learnt)
 
 
 def _decoded(
@@ -172,8 +175,17 @@ def on_two_folds(
 
 def halves(material: Material) -> tuple[tuple[Rows, Rows], ...]:
     """The images in two stratified halves, copies together: each to learn from, then to judge."""
-    half = cross_validation.folds(material.labels, material.groups, 2)
-    return tuple((np.flatnonzero(half != h), np.flatnonzero(half == h)) for h in (0, 1))
+    learnt = material.learnt
+    if learnt is None:
+        learnt = np.zeros(len(material.labels), np.bool_)
+    half = halved(material.labels, material.groups, learnt)
+    judged = [np.flatnonzero((half == h) & ~learnt) for h in (0, 1)]
+    return tuple((np.flatnonzero(half != h), judged[h]) for h in (0, 1))
+
+
+def halved(labels: Rows, groups: Sequence[str], learnt: npt.NDArray[np.bool_]) -> Rows:
+    """Which half each image is in, int64[N]: stratified by class, and by what may not judge."""
+    return cross_validation.folds(2 * labels + learnt, groups, 2)
 
 
 def on_part(material: Material, plan: Plan, rows: Rows, held: Rows) -> arrays.Array:

@@ -14,7 +14,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import prepared, ranks, registry, weights_input
 from finetune.data import class_shares
-from finetune.decision import choose_backbone
+from finetune.decision import choose_backbone, choose_start
 from finetune.records import option_table
 from finetune.records import options as options_of
 from finetune.records.analysis import DatasetProfile
@@ -31,6 +31,7 @@ def check_options(options: Options) -> None:
 
     Raises:
         UsageError: names the option and what to give instead.
+        RunError: there is no run to start from.
         DataError: a file of class shares cannot be used.
     """
     options_of.check(options)
@@ -40,6 +41,7 @@ def check_options(options: Options) -> None:
     _check_choice(options)
     prepared.require_device(asked.device)
     prepared.require_precision(options.training.overrides.get("precision"), asked.device)
+    start.require(asked, options.decision.strategy)
     if start.as_start(asked.weights, asked.name) is None:
         registry.require(asked.weights)
     scratch = options.decision.strategy == "scratch"
@@ -49,7 +51,7 @@ def check_options(options: Options) -> None:
             hint="Leave out --weights, or choose another --strategy.",
         )
     name = registry.normed(asked.name, asked.norm)
-    if name in registry.LENETS and not scratch and asked.weights is None:
+    if name in registry.LENETS and not scratch and start.named(asked) is None:
         raise UsageError(
             f"{name} has no pretrained weights",
             hint="Use --strategy scratch, or --weights FILE with your own.",
@@ -129,6 +131,9 @@ def analyzed(
         choice = ranks.of_one(
             lambda: known or choose_backbone.choose(seen, options, listener, clock)
         )
+    elif options.backbone.start_from is not None:
+        require_classes(seen.examined.dataset, "--start-from")
+        choice = ranks.of_one(lambda: known or choose_start.choose(seen, options, listener, clock))
     analysis = analyze.analyze(options, listener, clock, most, seen=seen, choice=choice)
     probes = fit_probes(analysis, clock, all_stages=all_stages)
     measured = axes.measure(analysis, probes, clock)

@@ -31,10 +31,16 @@ UNCOMPARED = FindingKind(
     "near duplicates of training images could not be searched for in the test",
     "Fix the cause; finetune check DIR searches for them.",
 )
+OLD_UNKNOWN = FindingKind(
+    "FT206",
+    "warning",
+    "the run that was started from could not be measured on the test images",
+    "Measure it yourself: finetune evaluate DIR --run RUN.",
+)
 BUG = FindingKind(
     "FT209",
     "error",
     "a bug of ours after the training",
     "The model is kept. Please report it with the lines of the traceback.",
 )
-KINDS = (UNTESTED, NO_NETWORK, NO_REPORT, ELSEWHERE, UNCOMPARED, BUG)
+KINDS = (UNTESTED, NO_NETWORK, NO_REPORT, ELSEWHERE, UNCOMPARED, OLD_UNKNOWN, BUG)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.data import files, grouping, names
-from finetune.data.findings import leaks, unreadable
+from finetune.data.findings import known, leaks, unreadable
 from finetune.decision.fitted import FittedModel
 from finetune.heads import calibration
 from finetune.metrics import classification, clusters, mistakes
@@ -46,6 +46,7 @@ def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
         )
         findings = unread(samples, closed, found.faults)
         findings += leaks(analysis.splits.fitting, samples)
+        findings += known(analysis.splits.learnt, samples)
         labels = np.array([samples[i].label for i in found.kept], np.int64)
         logits = np.asarray(found.rows[:], np.float64)
         likely = calibration.probabilities(logits, found.temperature)

@@ -26,6 +26,7 @@ from finetune.records.errors import (
 from finetune.records.labels import LabelIssues
 from finetune.records.material import Material
 from finetune.records.run import RunFacts, RunResult
+from finetune.records.start import StartFacts
 from finetune.runs import run_folder, run_tensors
 from finetune.runs.resume import Progress
 from finetune.workflows import begin, final_test, report_extras, report_material, run_facts
@@ -57,8 +58,9 @@ class _Draft:
 class Keeper:
     """Writes the run of a model, whatever happens.
 
-    `labels` are those that look wrong; `richer` is what the report shows, once that was gathered
-    for the first place tried; the `writer` knows where to write, and what went wrong.
+    `labels` are those that look wrong, `start` the run that was started from; `richer` is what
+    the report shows, once that was gathered for the first place tried; the `writer` knows where to
+    write, and what went wrong.
     """
 
     analysis: Analysis
@@ -68,6 +70,7 @@ class Keeper:
     clock: Clock
     now: datetime
     labels: LabelIssues | None = None
+    start: StartFacts | None = None
     richer: Material | None = None
     writer: Writer = field(init=False)
 
@@ -233,4 +236,5 @@ class Keeper:
             backbone_choice=analysis.choice,
             parts=model.parts,
             labels=self.labels,
+            start=self.start,
         )

@@ -30,7 +30,8 @@ from finetune.runs import resume, run_folder
 from finetune.runs.resume import Progress
 from finetune.runs.same import differences
 from finetune.storage import atomic_files
-from finetune.workflows import begin, final_test, keep, writing
+from finetune.workflows import begin, final_test, keep, old_answers, writing
+from finetune.workflows.faults import OLD_UNKNOWN
 from finetune.workflows.train_target import TargetTraining
 
 # Options with which a repetition has other images or weights anyway.
@@ -38,7 +39,7 @@ _OTHER_IMAGES = tuple(
     f"{option_table.flag(name)} "
     for name in (
         *("seed", "max_per_class", "val_fraction", "test_fraction", "group", "near_copies"),
-        *("backbone", "weights"),
+        *("backbone", "weights", "start_from"),
     )
 )
 
@@ -209,7 +210,8 @@ def _begun(
         return TargetTraining(*known), repeated
     begin.require_class_options(options)
     labels = label_issues.of_training(analysis, probes, clock)
-    keeper = keep.Keeper(analysis, probes, measured, progress, clock, now, labels)
+    began = None if analysis.choice is None else analysis.choice.start
+    keeper = keep.Keeper(analysis, probes, measured, progress, clock, now, labels, began)
     return _Training(analysis, probes, measured, keeper), repeated
 
 
@@ -235,7 +237,11 @@ class _Training:
         if self.model.stopped is not None:
             raise self.model.stopped
         if analysis.splits.test:
-            self.test = self.keeper.test(self.model)
+            self.test = test = self.keeper.test(self.model)
+            old = self.keeper.writer.attempt(
+                OLD_UNKNOWN, lambda: old_answers.measured(analysis, test, clock)
+            )
+            self.keeper.start = old or self.keeper.start
 
     def keep(self, fault: BaseException | None) -> RunResult | TargetResult:
         """Write the run: the model that was made, or the best probe where none was made yet."""
@@ -284,7 +290,7 @@ def _choice_of(like: Path | None, options: Options) -> BackboneChoice | None:
     if facts is None or facts.request is None:
         return None
     asked = flat(options)
-    same = ("backbone", "weights", *OF_A_CHOICE)
+    same = ("backbone", "weights", "start_from", *OF_A_CHOICE)
     if any(getattr(facts.request, name) != getattr(asked, name) for name in same):
         return None
     return facts.backbone_choice

@@ -162,7 +162,7 @@ def test_a_license_that_does_not_allow_every_use_is_opt_in(image_folder, test_on
 def test_a_network_slower_than_the_limit_is_out(image_folder, test_only: Lay, monkeypatch) -> None:
     """--max-latency holds for one image alone, and the reason names both figures."""
     times = iter([(0.005, 0.004), (0.030, 0.002)])
-    monkeypatch.setattr(backbone_race, "_timed", lambda _: next(times))
+    monkeypatch.setattr(backbone_race, "timed", lambda _: next(times))
     sources = [test_only("test_resnet"), test_only("test_efficientnet")]
 
     found = choose(image_folder(), sources, max_latency_s=0.02)
@@ -217,7 +217,7 @@ def test_a_network_whose_features_eat_the_budget_is_out(
 ) -> None:
     """What would take more than half of the budget for the features of all images is left out."""
     times = iter([(0.001, 0.001), (0.001, 3.0)])
-    monkeypatch.setattr(backbone_race, "_timed", lambda _: next(times))
+    monkeypatch.setattr(backbone_race, "timed", lambda _: next(times))
     sources = [test_only("test_resnet"), test_only("test_efficientnet")]
 
     found = choose(image_folder(), sources, budget_s=60.0)
@@ -231,7 +231,7 @@ def test_where_the_budget_is_too_small_for_all_the_fastest_is_taken(
 ) -> None:
     """A budget that nothing keeps ends no training: it leaves no time to compare, and says so."""
     times = iter([(0.001, 4.0), (0.001, 3.0)])
-    monkeypatch.setattr(backbone_race, "_timed", lambda _: next(times))
+    monkeypatch.setattr(backbone_race, "timed", lambda _: next(times))
     sources = [test_only("test_resnet"), test_only("test_efficientnet")]
 
     found = choose(image_folder(), sources, budget_s=60.0)
