@@ -98,6 +98,7 @@ from finetune.records.run import (
     SharesFacts,
     Stop,
 )
+from finetune.records.start import OldAnswers, StartFacts
 from finetune.records.training import Begun, EpochRecord, FitProgress
 from finetune.records.unsure import (
     ConfidenceRow,
@@ -407,6 +408,18 @@ CANDIDATE = Candidate(
     behind=0.0,
     noise=0.001,
 )
+OLD = OldAnswers(n=40, before=0.9, after=0.925, gain=0.025, noise=0.025, text="40 old images")
+START = StartFacts(
+    run="/runs/one",
+    strategy="deep",
+    kept="run",
+    shared=("ash",),
+    added=("bäy & co",),
+    missing=("oak",),
+    learnt=30,
+    text="Start: run one, because it is better",
+    old=OLD,
+)
 CHOICE = BackboneChoice(
     name="tf_efficientnet_lite0",
     reason="Backbone: tf_efficientnet_lite0, the only one",
@@ -495,6 +508,8 @@ EXAMPLES: tuple[Any, ...] = (
     FETCHED,
     CANDIDATE,
     CHOICE,
+    OLD,
+    START,
     SAMPLE,
     FINDING,
     Dataset("/data/trees", CLASSES, "ready", (SAMPLE,), None, (), (FINDING,)),

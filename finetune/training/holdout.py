@@ -118,7 +118,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     elif top is None:
         top = top_features(backbone, device, plain)
     sources = (backbone, device, large, plain, top, labels, groups, classes, seed, listener)
-    return Material(*sources, progress, wanted, counting, learnt)
+    return Material(*sources, progress, wanted, counting, learnt=learnt)
 
 
 def _decoded(

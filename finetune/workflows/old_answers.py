@@ -57,7 +57,7 @@ def measured(analysis: Analysis, test: Test | None, clock: Clock) -> StartFacts 
     before = np.array([facts.classes[a] == t for a, t in zip(answers, truth, strict=True)], float)
     after = (test.probabilities[rows].argmax(axis=1) == test.labels[rows]).astype(float)
     gain, noise = paired.paired(after - before, clusters.renumbered(test.groups, rows))
-    new = f", which also knows {len(told.added)} new," if told.added else ""
+    new = f", which also knows {_classes(len(told.added))}," if told.added else ""
     text = (
         f"On {len(rows)} test images of the {len(told.shared)} classes that it knows, the old run "
         f"has {before.mean():.1%} accuracy, the new model{new} {after.mean():.1%} "
@@ -72,3 +72,7 @@ def measured(analysis: Analysis, test: Test | None, clock: Clock) -> StartFacts 
         text=text,
     )
     return replace(told, old=old)
+
+
+def _classes(count: int) -> str:
+    return "a new class" if count == 1 else f"{count} new classes"
