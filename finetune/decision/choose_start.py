@@ -111,7 +111,7 @@ def choose(seen: Seen, options: Options, listener: Listener, clock: Clock) -> Ba
     else:
         with clock.step("choice", f"comparing run {name} with {IMAGENET}"):
             judged = _judged((mine, rival), samples, known, seen, options, listener)
-        chosen, why = (mine, rival)[judged.less < -judged.noise], _reason(judged)
+        chosen, why = (rival if judged.less < -judged.noise else mine), _reason(judged)
     told = _told(chosen, why, seen, facts, folder, name)
     told = replace(told, learnt=int(np.count_nonzero(known)) if chosen is mine else 0)
     listener.note(told.text)
@@ -189,7 +189,7 @@ def _judged(
         found.append(ranks.probes(sets).best)
     mine, rival = found
     less, noise = paired(rival.losses - mine.losses, mine.groups)
-    return _Judged(run=mine, imagenet=rival, less=less, noise=noise)
+    return _Judged(run=mine, imagenet=rival, less=float(less), noise=float(noise))
 
 
 def _reason(found: _Judged) -> str:

@@ -39,7 +39,7 @@ def measured(analysis: Analysis, test: Test | None, clock: Clock) -> StartFacts 
     classes = analysis.dataset.classes
     known = np.array([c in set(told.shared) for c in classes], np.bool_)
     rows = np.flatnonzero(known[test.labels])
-    if not len(rows):
+    if len(rows) < 2:  # of one alone nothing is told
         return told
     run = Path(told.run)
     facts = run_folder.load_facts(run)
@@ -67,8 +67,8 @@ def measured(analysis: Analysis, test: Test | None, clock: Clock) -> StartFacts 
         n=len(rows),
         before=float(before.mean()),
         after=float(after.mean()),
-        gain=gain,
-        noise=noise,
+        gain=float(gain),
+        noise=float(noise),
         text=text,
     )
     return replace(told, old=old)

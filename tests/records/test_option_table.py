@@ -44,6 +44,7 @@ KEPT = [
     ),
     *(
         "weights",
+        "start_from",
         "max_latency_s",
         "licence",
         "fetch",

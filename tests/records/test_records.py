@@ -42,6 +42,7 @@ from finetune.records import (
     options,
     robustness,
     run,
+    start,
     target,
     target_result,
     training,
@@ -53,7 +54,7 @@ from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
     *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision),
-    *(explanation, labels, material, metrics, options, robustness, run, target),
+    *(explanation, labels, material, metrics, options, robustness, run, start, target),
     *(target_result, training, unsure),
 )
 KINDS = [
