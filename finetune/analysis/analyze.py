@@ -260,16 +260,11 @@ def analyze(
     labels = np.array([s.label for s in samples], np.int64)
     _require_every_class(dataset, labels, len({s.unit for s in samples}))
     lost = {s.path for s in bad}
-    if not body.facts.backbone.weights.startswith("run "):
-        splits = replace(splits, learnt=())
+    splits = taught.remembered(splits, body.facts.backbone, lost)
     return Analysis(
         options=options,
         dataset=dataset,
-        splits=replace(
-            splits,
-            train=tuple(s for s in splits.train if s.path not in lost),
-            val=tuple(s for s in splits.val if s.path not in lost),
-        ),
+        splits=splits,
         body=body,
         table=table,
         samples=samples,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from finetune.data import findings
 from finetune.heads import cross_validation
+from finetune.records.backbone import BackboneFacts
 from finetune.records.dataset import Finding, Sample, Splits
 
 # Images that a network which was tuned before has not seen, to judge it by: with fewer a standard
@@ -65,6 +67,22 @@ def ranked(
             some[cross_validation.draw(rng, labels[some], share, cross_validation.FEWEST)]
         )
     return np.sort(np.concatenate(chosen))
+
+
+def remembered(splits: Splits, about: BackboneFacts, lost: Collection[str]) -> Splits:
+    """The splits less unreadable images, with what has taught the network, if it is a run's.
+
+    Args:
+        splits: As the images were divided.
+        about: The network that was taken.
+        lost: Paths of images that cannot be read.
+    """
+    return replace(
+        splits,
+        train=tuple(s for s in splits.train if s.path not in lost),
+        val=tuple(s for s in splits.val if s.path not in lost),
+        learnt=splits.learnt if about.weights.startswith("run ") else (),
+    )
 
 
 def unjudged(splits: Splits, samples: Sequence[Sample]) -> tuple[Finding, ...]:
