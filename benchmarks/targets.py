@@ -6,7 +6,7 @@ photograph, its diameter as a share of the side is the number. `angle`: a photog
 angle from -45 to 45 degrees and cut to a square inside. `count`: from 0 to 9 dots over a
 photograph.
 
-    python benchmarks/targets.py --data DIR --out rows.csv [--sets labels size] [--images 400]
+    python benchmarks/targets.py --data DIR --out rows.csv [--sets labels size] [--side 96]
 
 Each row is one set, strategy and seed; rows that are there are kept.
 """
@@ -24,8 +24,20 @@ from PIL import Image, ImageDraw
 import finetune
 
 SIDE = 224
+KEY = ("set", "images", "side", "strategy", "seed")
 STRATEGIES = ("auto", "linear-probe", "stage-probe", "partial", "deep")
-FIELDS = ("set", "images", "strategy", "seed", "chosen", "score", "loss", "baseline", "seconds")
+FIELDS = (
+    "set",
+    "images",
+    "side",
+    "strategy",
+    "seed",
+    "chosen",
+    "score",
+    "loss",
+    "baseline",
+    "seconds",
+)
 
 
 def pictures(data: Path, name: str) -> list[tuple[str, Path]]:
@@ -109,13 +121,18 @@ def made(kind: str, data: Path, out: Path, count: int, seed: int = 0) -> Path:
     return table
 
 
-def run(table: Path, kind: str, strategy: str, seed: int, runs: Path) -> dict[str, object]:
+def run(
+    table: Path, kind: str, strategy: str, seed: int, side: int, runs: Path
+) -> dict[str, object]:
     """One training; its row."""
+    shape = {} if strategy.endswith("probe") else {"image_size": side}
     result = finetune.train(
         table,
         target="labels" if kind == "labels" else "number",
         strategy=strategy,
         seed=seed,
+        budget="2h",
+        **shape,
         out=runs / f"{kind}-{strategy}-{seed}",
     )
     test = result.test
@@ -141,6 +158,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=["labels", "size", "angle", "count"])
     parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--side", type=int, default=96, help="pixels at which is tuned")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     known = []
@@ -151,13 +169,14 @@ def main() -> None:
         for kind in asked.sets:
             table = None
             for strategy in asked.strategies:
-                key = (kind, str(asked.images), strategy, str(asked.seed))
-                if any((k["set"], k["images"], k["strategy"], k["seed"]) == key for k in known):
+                key = (kind, str(asked.images), str(asked.side), strategy, str(asked.seed))
+                if any(tuple(str(k[f]) for f in KEY) == key for k in known):
                     continue
                 folder = Path(scratch) / kind
                 table = table or made(kind, asked.data, folder, asked.images, asked.seed)
-                row = run(table, kind, strategy, asked.seed, Path(scratch) / "runs")
-                known.append({**row, "images": str(asked.images)})
+                told = (table, kind, strategy, asked.seed, asked.side, Path(scratch) / "runs")
+                row = run(*told)
+                known.append({**row, "images": str(asked.images), "side": str(asked.side)})
                 print(row, flush=True)
                 with asked.out.open("w", newline="") as file:
                     writer = csv.DictWriter(file, FIELDS)

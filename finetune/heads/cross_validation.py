@@ -179,7 +179,12 @@ def draw(rng: np.random.Generator, labels: Labels, share: float, least: int) -> 
     return np.array(sorted(keep))
 
 
-def path(kernel: Array, wanted: Array, together: Sequence[Labels]) -> Iterator[tuple[float, Array]]:
+def path(
+    kernel: Array,
+    wanted: Array,
+    together: Sequence[Labels],
+    penalties: Sequence[float] = PENALTIES,
+) -> Iterator[tuple[float, Array]]:
     """Leave-one-out scores float64[N, C] at each penalty, the rows of a group left out at once.
 
     With the matrix H that turns what is wanted into fitted scores, a row left out misses by its
@@ -189,12 +194,13 @@ def path(kernel: Array, wanted: Array, together: Sequence[Labels]) -> Iterator[t
         kernel: From `combined`, float64[N, N].
         wanted: What the scores are to be, float64[N, C].
         together: The rows of each group of several.
+        penalties: Those to try.
     """
     mean = wanted.mean(axis=0)
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0.0)
     turned, squares = vectors.T @ (wanted - mean), np.square(vectors)
-    for penalty in PENALTIES:
+    for penalty in penalties:
         kept = values / (values + penalty)
         residual = wanted - mean - vectors @ (kept[:, None] * turned)
         own = 1.0 / len(wanted) + squares @ kept

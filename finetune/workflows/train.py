@@ -19,7 +19,7 @@ from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
 from finetune.records.backbone_choice import AUTO, OF_A_CHOICE, BackboneChoice
 from finetune.records.choices import TUNED
-from finetune.records.decision import Recommendation
+from finetune.records.decision import Forecast, Recommendation
 from finetune.records.errors import LostRankError, RunError, TrainingError, cause
 from finetune.records.events import Listener, Silent
 from finetune.records.file_names import MODEL
@@ -262,7 +262,7 @@ def _follow(like: Path, analysis: Analysis, progress: Progress) -> bool:
     Returns:
         Whether the same was asked for.
     """
-    facts, then = run_folder.load_facts(like), run_folder.load_result(like).recommendation.forecasts
+    facts, then = run_folder.load_facts(like), _forecasts(like)
     other = [] if facts.request is None else differences(facts.request, flat(analysis.options))
     if then and progress.begun.forecasts is None and not other:
         progress.keep_forecasts(then)
@@ -282,6 +282,13 @@ def _follow(like: Path, analysis: Analysis, progress: Progress) -> bool:
             f"not as for {like}, so the numbers may differ: {'; '.join(differing)}"
         )
     return not other
+
+
+def _forecasts(run: Path) -> tuple[Forecast, ...]:
+    """What the decision of a run rested on; of labels and numbers nothing that is kept."""
+    if run_folder.load_facts(run).target is not None:
+        return ()
+    return run_folder.load_result(run).recommendation.forecasts
 
 
 def _choice_of(like: Path | None, options: Options) -> BackboneChoice | None:

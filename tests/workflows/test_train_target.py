@@ -16,7 +16,7 @@ from finetune.records.file_names import MODEL
 from finetune.records.target_result import TargetResult
 from finetune.runs import run_folder
 from finetune.storage import atomic_files
-from finetune.workflows.train import run_training
+from finetune.workflows.train import repetition, run_training
 
 COLORS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
 
@@ -189,3 +189,14 @@ def test_a_loss_of_numbers_is_refused_for_classes(tmp_path: Path) -> None:
         run_training(
             options_for(root=str(SAMPLE), out=str(tmp_path / "run"), loss="mae"), Recorder()
         )
+
+
+def test_a_run_of_numbers_is_repeated_bit_for_bit(number: tuple[Path, TargetResult]) -> None:
+    """`--from-run` asks for the same and tells that the model is the same."""
+    _, result = number
+    like, heard = Path(result.run), Recorder()
+    asked = repetition(like, options_for(root="", out=str(like.with_name("repeated"))))
+
+    run_training(asked, heard, like)
+
+    assert any("the same model, bit for bit" in note for note in heard.notes)
