@@ -39,7 +39,7 @@ HEAVY = {
     ),
     *("training.loop", "training.setup", "training.state", "training.losses"),
     *("training.objective", "decision.target_tuning"),
-    *("decision.baseline", "decision.blend", "decision.refit"),
+    *("decision.baseline", "decision.blend", "decision.refit", "decision.tuned_near"),
     *("decision.timing", "decision.trials", "deploy.whole_network", "deploy.hub"),
 }
 LIGHT = sorted(FILES.keys() - HEAVY)

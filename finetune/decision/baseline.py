@@ -13,7 +13,7 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.backbones import engine
 from finetune.backbones.inference import TOP
-from finetune.decision import blend, fitted, prior, refit, trials
+from finetune.decision import blend, fitted, prior, refit, trials, tuned_near
 from finetune.decision.fitted import FittedModel
 from finetune.heads import logit_adjustment
 from finetune.metrics import paired
@@ -133,7 +133,8 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     model = _model(analysis, plan, trial, outcome, floor)
     if floor is not None and floor.kept == "blend":
         return blend.together(analysis, probes, model, trial, blends)
-    return model
+    near = tuned_near.of_trial(analysis, images, trial, outcome, model.runtime)
+    return replace(model, near=near)
 
 
 def to_the_letter(
@@ -212,9 +213,9 @@ def _model(
     shift = analysis.shift(weighed=trial.weighed)
     # The run keeps the converted network, so it is there for the test, too. A training that was
     # stopped is not tested, and its network not kept.
-    images = None if outcome.stopped is None else 0
+    waiting = None if outcome.stopped is None else 0
     backbone, device = outcome.backbone, torch.device(analysis.body.device)
-    runtime = engine.make(backbone, device, plan.side_px, images)
+    runtime = engine.make(backbone, device, plan.side_px, waiting)
     return FittedModel(
         strategy=plan.strategy,
         runtime=runtime,
@@ -227,7 +228,7 @@ def _model(
         held=held,
         estimate=fitted.measured(analysis, held),
         estimate_source=trial.how.partition(" ")[2],  # their number is told with the estimate
-        near="one tuned network keeps no features of held-out images",
+        near=tuned_near.UNASKED,
         history=outcome.history,
         floor=floor,
         plan=outcome.plan,

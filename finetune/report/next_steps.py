@@ -39,7 +39,26 @@ def advice(facts: RunFacts, result: RunResult, material: Material) -> Html:
                 f"finetune evaluate OTHER_DIR --run {run} --robustness",
             )
         )
+        missing = _missing(material)
+        if missing:
+            steps.append(_with(missing, f"finetune report {run} --full"))
     return tag("ol", joined(*[tag("li", step) for step in steps]))
+
+
+def _missing(material: Material) -> str:
+    """What this page has not got, since the training was too short for it; empty if nothing."""
+    parts = [
+        name
+        for name, made in (
+            ("heat maps of right and wrong answers", material.heat_maps),
+            ("how accuracy falls on poor pictures", material.robustness),
+        )
+        if not made
+    ]
+    if not parts:
+        return ""
+    told = " and ".join(parts)
+    return f"Not in this report, since they take longer than a short training: {told}. Add with:"
 
 
 def _more(data: str, result: RunResult, material: Material) -> list[str]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from finetune.backbones import engine, features, ranks
-from finetune.backbones.inference import TOP
+from finetune.backbones.inference import TOP, Engine
 from finetune.backbones.stages import Backbone
 from finetune.data import decoding
 from finetune.heads import cross_validation, kernels, outputs, ridge
@@ -205,10 +205,16 @@ def on_everything(material: Material, plan: Plan, until: int | None = None) -> l
 
 
 def top_features(
-    backbone: Backbone, device: torch.device, pixels: npt.NDArray[np.uint8]
+    backbone: Backbone,
+    device: torch.device,
+    pixels: npt.NDArray[np.uint8],
+    ready: Engine | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Top features float32[N,F] of decoded pictures uint8[N,S,S,3], of each rank its share."""
-    runtime = engine.make(backbone, device, pixels.shape[1], len(pixels))
+    """Top features float32[N,F] of decoded pictures uint8[N,S,S,3], of each rank its share.
+
+    `ready` is the network's engine, where there is one.
+    """
+    runtime = ready or engine.make(backbone, device, pixels.shape[1], len(pixels))
     own, batch = ranks.share(len(pixels)), features.BATCH
     rows = [np.empty((0, max(stop for _, stop in runtime.layout.values())), np.float32)]
     starts = range(own.start, own.stop, batch)

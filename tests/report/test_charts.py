@@ -108,3 +108,13 @@ def test_more_images_are_advised_where_they_help() -> None:
     assert "images of the same kind" not in next_steps.advice(
         FACTS, RESULT, Material(profile=PROFILE)
     )
+
+
+def test_a_report_says_how_to_add_what_it_has_not() -> None:
+    """A short training's page names the command for heat maps and robustness; a full one none."""
+    bare = next_steps.advice(FACTS, RESULT, Material(profile=PROFILE))
+
+    assert "heat maps of right and wrong answers and how accuracy falls" in bare
+    assert "report" in bare
+    assert "--full" in bare
+    assert "--full" not in next_steps.advice(FACTS, RESULT, MATERIAL)
