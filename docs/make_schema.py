@@ -26,6 +26,7 @@ from finetune.records.backbone import BackboneRow
 from finetune.records.explanation import Explanation
 from finetune.records.labels import Suggestions
 from finetune.records.run import RunResult, RunRow
+from finetune.records.sharding import FeaturesMade
 from finetune.records.target_result import TargetEvaluation
 
 FOLDER = Path(__file__).with_name("schema")
@@ -46,6 +47,7 @@ ANSWERS: dict[str, Any] = {
     "runs": list[RunRow],
     "backbones": list[BackboneRow],
     "cache": CacheUsage,
+    "features": FeaturesMade,
 }
 
 

@@ -98,6 +98,7 @@ from finetune.records.run import (
     SharesFacts,
     Stop,
 )
+from finetune.records.sharding import FeaturesMade, Shard, ShardImages
 from finetune.records.start import OldAnswers, StartFacts
 from finetune.records.training import Begun, EpochRecord, FitProgress
 from finetune.records.unsure import (
@@ -361,6 +362,24 @@ PREPARED = PreparedFacts(
     layers=(LAYER,),
     reason="fastest on a CPU",
 )
+FEATURES_MADE = FeaturesMade(
+    data="/data/trees",
+    backbone="tf_efficientnet_lite0",
+    runtime="openvino",
+    shard=Shard(index=3, count=16),
+    images=ShardImages(
+        total=900,
+        own=56,
+        known=6,
+        computed=49,
+        unreadable=("/data/trees/ash/b.png: truncated",),
+    ),
+    width=4800,
+    folder="/home/me/.cache/finetune",
+    parts=("parts/0123456789abcdef/0123456789abcdef0123456789abcdef.features",),
+    bytes=942_732,
+    seconds=7.5,
+)
 CACHE = CacheUsage("/home/me/.cache/finetune", 2_000_000_000, 240, 9_000_000, 1, 34_000_000)
 
 FETCHED = Fetched(
@@ -502,6 +521,9 @@ EXAMPLES: tuple[Any, ...] = (
     LAYER,
     PREPARED,
     CACHE,
+    FEATURES_MADE,
+    FEATURES_MADE.images,
+    FEATURES_MADE.shard,
     Beyond(of="images", value=20_000, measured=2000, times=10.0, spread=0.02),
     STAGE,
     ANATOMY,

@@ -80,7 +80,7 @@ def extract(
     rows = arrays.new(len(paths), width)
     there = np.zeros(len(paths), np.bool_)
     store = feature_cache.Features(listener.note) if digests is not None and engine.key else None
-    key = f"{engine.key}{_scaled(scales)}{_boxed(box)}"
+    key = kept_by(engine, scales, box)
     own = ranks.share(len(paths))
     if store is not None and digests is not None:
         for i, row in store.find(key, digests[own], width):
@@ -131,6 +131,11 @@ def _exchanged(
     told = [(i, str(paths[i]), fault.reason) for i, fault in faults]
     faults[:] = [(i, ImageError(p, why)) for some in ranks.gathered(told) for i, p, why in some]
     return sum(ranks.gathered(fresh))
+
+
+def kept_by(engine: Engine, scales: Sequence[Scale] | None, box: Box) -> str:
+    """All that a row depends on beside the image's bytes: under it the cache keeps the row."""
+    return f"{engine.key}{_scaled(scales)}{_boxed(box)}"
 
 
 def _scaled(scales: Sequence[Scale] | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,15 @@ import typer
 
 from finetune import __version__
 from finetune.cli import after
+from finetune.cli.arguments import (
+    DIR,
+    FOLDER,
+    OPTIONAL_DIR,
+    PATHS,
+    RUN,
+    UNLABELLED,
+    WORDS,
+)
 from finetune.cli.command import add
 from finetune.cli.options import Asked
 from finetune.records.errors import UsageError
@@ -19,46 +28,6 @@ from finetune.records.errors import UsageError
 if TYPE_CHECKING:
     from finetune.records.decision import Recommendation
 
-DIR_HELP = "One folder per class; or a table of labels, an archive, shards."
-DIR = inspect.Parameter(
-    "directory",
-    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    annotation=Annotated[Path, typer.Argument(metavar="DIR", help=DIR_HELP)],
-)
-OPTIONAL_DIR = DIR.replace(
-    default=None,
-    annotation=Annotated[Path | None, typer.Argument(metavar="DIR", help=DIR_HELP)],
-)
-PATHS = DIR.replace(
-    name="paths",
-    annotation=Annotated[
-        list[Path],  # one that may not be read is an answer with an error in it
-        typer.Argument(
-            metavar="PATH…",
-            help="Images, folders, archives (zip, tar), patterns; - for a list on stdin.",
-            readable=False,
-        ),
-    ],
-)
-FOLDER = DIR.replace(
-    default=Path("runs"),
-    annotation=Annotated[Path, typer.Argument(metavar="FOLDER", help="Where runs lie.")],
-)
-WORDS = DIR.replace(
-    name="words",
-    default=None,
-    annotation=Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[[fetch] NAME]", help="A network: its stages, or its weights."),
-    ],
-)
-RUN = DIR.replace(
-    name="run",
-    annotation=Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-)
-UNLABELLED = DIR.replace(
-    annotation=Annotated[Path, typer.Argument(metavar="FOLDER", help="Images without labels.")],
-)
 app = typer.Typer(
     name="finetune",
     help="Transfer learning on a folder of images: one folder per class in, a classifier you can "
@@ -203,6 +172,19 @@ def compare(asked: Asked) -> None:
         found = run_comparison(asked.options, listener)
     show = partial(render_advice.show_comparison, verbose=asked.verbose)
     after.answer(found, show, json=asked.json)
+
+
+@add(app, DIR)
+def features(asked: Asked) -> None:
+    """Compute what train asks the network for, beforehand. In shards, by many processes."""
+    from finetune.cli import progress, render_export  # noqa: PLC0415
+    from finetune.records import sharding  # noqa: PLC0415
+    from finetune.workflows.features import run_features  # noqa: PLC0415
+
+    shard = sharding.read(asked.shard, os.environ)
+    with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
+        found = run_features(asked.options, listener, shard)
+    after.answer(found, render_export.show_features, json=asked.json)
 
 
 @add(app, PATHS)

@@ -70,6 +70,7 @@ class Asked:
     sort_by: SortBy = "copy"
     count: int = 50
     track: tuple[str, ...] = ()
+    shard: str | None = None
     errors: Path | None = None
     clear: bool = False
     verbose: bool = False

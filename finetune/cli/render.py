@@ -235,12 +235,13 @@ def show_cache(found: CacheUsage, *, cleared: bool) -> None:
     if found.folder is None:
         style.show_line("the cache is switched off (FINETUNE_CACHE=off)")
         return
-    size = (found.feature_bytes + found.model_bytes) / 1e6
+    size = (found.feature_bytes + found.model_bytes + found.part_bytes) / 1e6
+    parts = f", {found.parts} part(s) of finetune features ({found.part_bytes / 1e6:.0f} MB)"
     style.show_line(f"{printable(found.folder)}" + (": emptied" if cleared else ""))
     style.show_line(
         f"{'it held ' if cleared else ''}{size:.0f} MB: features of {found.images} images "
         f"({found.feature_bytes / 1e6:.0f} MB of at most {found.limit_bytes / 1e6:.0f}), "
-        f"{found.models} converted network(s)"
+        f"{found.models} converted network(s){parts if found.parts else ''}"
     )
     if not cleared:
         style.show_line(

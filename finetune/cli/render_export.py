@@ -1,9 +1,10 @@
-"""The answers of `export` and `report` on stdout."""
+"""The answers of `export`, `report` and `features` on stdout."""
 
 from __future__ import annotations
 
 from finetune.cli import style
 from finetune.records.answers import Exported, Int8, Reported
+from finetune.records.sharding import FeaturesMade
 
 
 def show_export(found: Exported) -> None:
@@ -57,3 +58,23 @@ def _show_int8(found: Exported, cost: Int8, where: str) -> None:
     )
     some = "all labels equal" if found.labels_equal else "not all labels equal"
     out.print(f"On {where}: {some}, probabilities differ by up to {found.max_difference:.2f}.")
+
+
+def show_features(found: FeaturesMade) -> None:
+    """What was computed, where it lies, and what could not be read."""
+    out = style.out()
+    images = found.images
+    known = f", {images.known} had them already" if images.known else ""
+    out.print(
+        f"[bold]Shard {found.shard}[/]: features of {images.computed} images computed{known}; "
+        f"{images.own} of the {images.total} that are not test are its own."
+    )
+    if found.parts:
+        out.print(
+            f"{len(found.parts)} part(s), {found.bytes / 1e6:.1f} MB, in "
+            f"{style.shown(found.folder)}; finetune train finds them there."
+        )
+    for message in images.unreadable[:5]:
+        out.print(f"left out: {style.shown(message)}")
+    if len(images.unreadable) > 5:
+        out.print(f"and {len(images.unreadable) - 5} more that cannot be read")

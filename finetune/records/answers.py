@@ -19,7 +19,11 @@ from finetune.records.unsure import Selected, Standing
 
 @dataclass(frozen=True)
 class CacheUsage:
-    """What lies in the cache: images with features, converted networks, and their bytes."""
+    """What lies in the cache: images with features, converted networks, and their bytes.
+
+    `parts` are the files of `finetune features`, which no limit holds and nothing but emptying the
+    cache removes.
+    """
 
     folder: str | None
     limit_bytes: int
@@ -27,6 +31,8 @@ class CacheUsage:
     feature_bytes: int = 0
     models: int = 0
     model_bytes: int = 0
+    parts: int = 0
+    part_bytes: int = 0
 
 
 @dataclass(frozen=True)

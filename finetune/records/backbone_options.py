@@ -7,7 +7,7 @@ from typing import get_args
 from finetune.records.choices import Interpolation, Norm
 from finetune.records.option import Option
 
-DECIDING = "train recommend compare"
+DECIDING = "train recommend compare features"
 BESIDE = "a config.json beside --weights, else the backbone's"
 BACKBONE = (
     Option(

@@ -17,11 +17,12 @@ from finetune.records.option import Group, Option
 from finetune.records.option_backbone import BACKBONE_OPTIONS
 from finetune.records.option_decision import DECISION
 from finetune.records.option_doubt import DOUBT
+from finetune.records.option_shard import SHARD
 from finetune.records.option_tracking import TRACKING
 from finetune.records.predict_options import PREDICT
 
-DATA = "train recommend compare check"
-DECIDING = "train recommend compare"
+DATA = "train recommend compare check features"
+DECIDING = "train recommend compare features"
 TRAIN = "train"
 SHARE = (0.0, 0.9)
 OPTIONS: dict[Group, tuple[Option, ...]] = {
@@ -287,6 +288,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             unset="the newest in ./runs",
             help="A run folder.",
         ),
+        *SHARD,
         *PREDICT,
         *TRACKING,
         Option(
@@ -322,7 +324,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
         Option(
             name="verbose",
             kind="flag",
-            commands="train recommend compare check evaluate",
+            commands=f"{DATA} evaluate",
             help="Show every step, epoch, reason and table.",
         ),
         Option(

@@ -7,7 +7,7 @@ import shutil
 
 from finetune.records.answers import CacheUsage
 from finetune.records.errors import CacheError, cause, refusals
-from finetune.storage import cache_place, feature_cache, model_cache
+from finetune.storage import cache_place, feature_cache, feature_parts, model_cache
 from finetune.storage.cache_place import FEATURES, FOLDER_VARIABLE, MODELS
 from finetune.storage.feature_cache import FAULTS
 
@@ -24,6 +24,7 @@ def usage() -> CacheUsage:
     ):
         images = database.execute("SELECT count(DISTINCT image) FROM features").fetchone()[0]
         size = feature_cache.database_bytes(database)
+    parts = feature_parts.files(place)
     models = [p for p in model_cache.model_folders(place / MODELS) if not p.name.startswith(".")]
     return CacheUsage(
         folder=str(place),
@@ -32,6 +33,8 @@ def usage() -> CacheUsage:
         feature_bytes=size,
         models=len(models),
         model_bytes=sum(model_cache.bytes_below(model) for model in models),
+        parts=len(parts),
+        part_bytes=model_cache.bytes_below(place / feature_parts.FOLDER, "*/*"),
     )
 
 
@@ -53,6 +56,7 @@ def clear() -> CacheUsage:
     ):
         for file in place.glob(f"{FEATURES}*"):
             file.unlink(missing_ok=True)
+        feature_parts.clear(place)
         for model in model_cache.model_folders(place / MODELS):
             shutil.rmtree(model)
     return before

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.storage import cache_place
+from finetune.storage import cache_place, feature_parts
 from finetune.storage.cache_place import FEATURES, FOLDER_VARIABLE
 
 # A file system with less room than this is left alone.
@@ -48,6 +48,7 @@ class Features:
         self._most = cache_place.limit_bytes()
         self._database: sqlite3.Connection | None = None
         self._keeps = True
+        self._parts: dict[str, feature_parts.Parts] = {}
         place = cache_place.folder()
         if place is not None:
             with self._guarded():
@@ -69,13 +70,29 @@ class Features:
     def find(
         self, engine: str, images: Sequence[str], width: int
     ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """The position of each image that is known, and its row float32[width]."""
+        """The position of each image that is known, and its row float32[width].
+
+        What the database lacks is looked for among what `finetune features` has computed.
+        """
         for start in range(0, len(images), CHUNK):
             some = images[start : start + CHUNK]
             found: dict[str, npt.NDArray[np.float32]] = {}
             with self._guarded():
                 found = self._some(engine, some, width)
             yield from ((start + i, found[image]) for i, image in enumerate(some) if image in found)
+            rest = [i for i, image in enumerate(some) if image not in found]
+            parts = self._computed(engine)
+            for k, row in () if parts is None else parts.find([some[i] for i in rest], width):
+                yield start + rest[k], row
+
+    def _computed(self, engine: str) -> feature_parts.Parts | None:
+        """The parts of an engine, looked at once; None where the cache is switched off."""
+        place = cache_place.folder()
+        if place is None:
+            return None
+        if engine not in self._parts:
+            self._parts[engine] = feature_parts.Parts(place, engine)
+        return self._parts[engine]
 
     def _some(
         self, engine: str, images: Sequence[str], width: int

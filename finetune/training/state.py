@@ -21,7 +21,7 @@ from finetune.records.errors import TrainingError, out_of_memory
 from finetune.records.events import Listener
 from finetune.records.training import EpochRecord, FitProgress
 from finetune.storage.arrays import Array, Some
-from finetune.training import checkpoint, losses
+from finetune.training import checkpoint, losses, prefetch
 from finetune.training.augment import augment
 
 CLIP = 1.0  # gradient norm; guards the first steps on a head that does not fit yet
@@ -35,7 +35,7 @@ class Split:
     calibrated scores, and images count by `weights` float64[N].
     """
 
-    pixels: npt.NDArray[np.uint8] | Some
+    pixels: npt.NDArray[np.uint8] | Some | prefetch.Ahead
     labels: npt.NDArray[Any]
     shift: Array | None = None
     weights: Array | None = None
@@ -94,6 +94,21 @@ class Loop:
         self.train_mode()
         order = torch.randperm(len(train.labels), generator=self.generator).numpy()
         chunks = np.array_split(order, math.ceil(len(order) / self.plan.batch_size))
+        own = [chunk[ranks.share(len(chunk))] for chunk in chunks]
+        with prefetch.ahead(train.pixels, own, self.device) as pictures:
+            mean = self._steps(replace(train, pixels=pictures), number, chunks, listener)
+        if self.plan.strategy == "scratch":  # each rank's BatchNorm has seen its own images
+            ranks.follow(list(self.backbone.net.buffers()))
+        return mean
+
+    def _steps(
+        self,
+        train: Split,
+        number: int,
+        chunks: Sequence[npt.NDArray[np.int64]],
+        listener: Listener,
+    ) -> float:
+        """A step for each batch of rows; returns the mean loss."""
         total = len(chunks) * self.plan.epochs
         loss_sum = 0.0
         for chunk in chunks:
@@ -117,9 +132,7 @@ class Loop:
             loss_sum += loss * len(chunk)
             self.done += 1
             listener.progress(self.done, total)
-        if self.plan.strategy == "scratch":  # each rank's BatchNorm has seen its own images
-            ranks.follow(list(self.backbone.net.buffers()))
-        return loss_sum / len(order)
+        return loss_sum / sum(map(len, chunks))
 
     def ignorance(self, labels: npt.NDArray[Any]) -> float:
         """The least mean loss of a model that gives every image the same answer."""
@@ -307,7 +320,9 @@ def validated(record: EpochRecord, best: Best, loop: Loop, val: Split) -> EpochR
     return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
 
 
-def forward(loop: Loop, pixels: npt.NDArray[np.uint8] | Some) -> npt.NDArray[np.float64]:
+def forward(
+    loop: Loop, pixels: npt.NDArray[np.uint8] | Some | prefetch.Ahead
+) -> npt.NDArray[np.float64]:
     """Scores float64[N,C] of pictures as they are, each rank computing its share."""
     loop.backbone.eval()
     loop.head.eval()

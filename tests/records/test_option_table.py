@@ -22,7 +22,7 @@ from finetune.records.options import Request, flat, resolved
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = (
     *("train", "recommend", "compare", "check", "predict", "evaluate", "runs", "backbones"),
-    *("cache", "export", "explain", "report", "serve", "suggest"),
+    *("cache", "export", "explain", "report", "serve", "suggest", "features"),
 )
 NUMBERS = [option for option in option_table.ALL if option.ends is not None]
 CHOICES = [option for option in option_table.ALL if option.choices]

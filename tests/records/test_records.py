@@ -42,6 +42,7 @@ from finetune.records import (
     options,
     robustness,
     run,
+    sharding,
     start,
     target,
     target_result,
@@ -54,7 +55,7 @@ from finetune.records.dataset import Finding, FindingKind, Sample
 
 TOPICS = (
     *(analysis, anatomy, answers, backbone, backbone_choice, dataset, decision),
-    *(explanation, labels, material, metrics, options, robustness, run, start, target),
+    *(explanation, labels, material, metrics, options, robustness, run, sharding, start, target),
     *(target_result, training, unsure),
 )
 KINDS = [
