@@ -37,7 +37,7 @@ HEAVY = {
         "training.checkpoint",
         "training.holdout",
     ),
-    *("training.loop", "training.setup", "training.state", "training.losses"),
+    *("training.loop", "training.setup", "training.state", "training.losses", "training.prefetch"),
     *("training.objective", "decision.target_tuning"),
     *("decision.baseline", "decision.blend", "decision.refit", "decision.tuned_near"),
     *("decision.timing", "decision.trials", "deploy.whole_network", "deploy.hub"),
