@@ -81,7 +81,11 @@ class _File:
         with self.lock, _told(self.path):
             cells, at = self._group_of(row)
             value = cells.column(self.image)[at].as_py()
-        content = value.get("bytes") if isinstance(value, dict) else value
+        content = value
+        if isinstance(value, dict):
+            content, named = value.get("bytes"), value.get("path")
+            if content is None and named:  # `datasets` leaves files where they lie unless asked
+                content = (self.path.parent / named).read_bytes()
         if not isinstance(content, bytes):
             raise ValueError("the row holds no picture")  # noqa: TRY004 - the file's fault
         return content

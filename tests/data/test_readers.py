@@ -91,6 +91,16 @@ def as_parquet(root: Path, rows: Rows, place: Path) -> str:
     return str(place / "pictures.parquet")
 
 
+def as_parquet_of_paths(root: Path, rows: Rows, place: Path) -> str:
+    """As `datasets` writes pictures that it was not asked to embed: by their places alone."""
+    pa = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pictures = [{"bytes": None, "path": str((root / p).absolute())} for p, _ in rows]
+    table = pa.table({"image": pa.array(pictures, kind), "label": [c for _, c in rows]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, place / "placed.parquet")
+    return str(place / "placed.parquet")
+
+
 def as_saved(root: Path, rows: Rows, place: Path) -> str:
     pa = pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
     names = sorted({c for _, c in rows})
@@ -139,7 +149,10 @@ def as_label_studio(root: Path, rows: Rows, place: Path) -> str:
     return str(root / "studio.json")
 
 
-WAYS = (as_csv, as_jsonl, as_zip, as_tgz, as_shards, as_parquet, as_saved, as_coco, as_label_studio)
+WAYS = (
+    *(as_csv, as_jsonl, as_zip, as_tgz, as_shards, as_parquet, as_parquet_of_paths),
+    *(as_saved, as_coco, as_label_studio),
+)
 
 
 def essence(found: Dataset) -> list[tuple[int, str]]:
