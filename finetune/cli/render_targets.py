@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
-from finetune.cli import render_findings, style
+from finetune.cli import render_findings, render_target, style
 from finetune.records.answers import Prediction
-from finetune.records.target import TargetMetrics
 from finetune.records.target_result import TargetEvaluation
 from finetune.report import target_words
 
-ROWS, WORST = 20, 10
+WORST = 10
 NEXT = 3  # labels that are not on, the likeliest first
 
 
@@ -44,7 +42,7 @@ def show_evaluation(found: TargetEvaluation, *, verbose: bool = False) -> None:
     score, rest = target_words.headline(found.metrics)
     out.print(f"[bold green4]{score}[/] {style.shown(f'{rest} images of {found.data}')}")
     style.row(out, "Verdict:", style.shown(found.verdict))
-    print_outputs(out, found.metrics)
+    render_target.print_outputs(out, found.metrics)
     if verbose and found.worst:
         out.print("\n[italic]answers furthest from the truth[/]")
         table = Table(box=None, pad_edge=False)
@@ -54,19 +52,6 @@ def show_evaluation(found: TargetEvaluation, *, verbose: bool = False) -> None:
             table.add_row(*map(style.shown, (row.path, row.truth, row.answer)))
         out.print(table)
     render_findings.print_findings(out, found.findings, verbose=verbose)
-
-
-def print_outputs(out: Console, metrics: TargetMetrics) -> None:
-    """Each label, or each number, and how well it is told."""
-    head, rows = target_words.rows(metrics)
-    table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(head):
-        table.add_column(name, justify="right" if i else "left", overflow="fold")
-    for row in rows[:ROWS]:
-        table.add_row(*map(style.shown, row))
-    out.print(table)
-    if len(rows) > ROWS:
-        out.print(f"{ROWS} of {len(rows)} shown; all in --json", style="dim")
 
 
 def _answer(p: Prediction) -> str:

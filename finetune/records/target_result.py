@@ -50,7 +50,8 @@ class TargetResult:
     """The answer of `finetune train` for labels and numbers; written as `result.json`.
 
     `estimate` is of held-out images before the test, `stages` the probes; `worst` the test images
-    with the largest losses. `names` are those of the labels or numbers.
+    with the largest losses. `names` are those of the labels or numbers. `points` are truth and
+    answer of test images, some hundreds at most, where numbers are learned: of the first.
     """
 
     run: str
@@ -73,6 +74,7 @@ class TargetResult:
     verdict: str = ""
     backbone: str = ""
     worst: tuple[FarAnswer, ...] = ()
+    points: tuple[tuple[float, float], ...] = ()
     stopped: Stop | None = None
     failed: Stop | None = None
     schema_version: int = SCHEMA_VERSION

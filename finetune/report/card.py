@@ -8,6 +8,7 @@ from finetune.records import option_table
 from finetune.records.decision import Plan
 from finetune.records.errors import safe_name
 from finetune.records.run import RunFacts, RunResult
+from finetune.records.target_result import TargetResult
 from finetune.report.markup import Html, details, joined, paragraph, table, tag, text
 
 _NAMED = 40  # classes
@@ -22,7 +23,7 @@ def model(facts: RunFacts, result: RunResult) -> Html:
     about, size = facts.backbone, facts.preprocess.side_px
     network = f"{about.name}, {about.parameters / 1e6:.1f} million parameters, {size} px"
     shares = [] if facts.shares is None else [("Class shares", facts.shares.reason)]
-    return _terms(
+    return terms(
         [
             ("Intended use", f"To sort images like those in {facts.data_root} into "
              f"{len(facts.classes)} classes: {classes}."),
@@ -55,7 +56,7 @@ def settings(plan: Plan) -> Html:
     return details("Every setting and where it comes from", tag("div", shown, kind="left"))
 
 
-def repeat(facts: RunFacts, result: RunResult) -> Html:
+def repeat(facts: RunFacts, result: RunResult | TargetResult) -> Html:
     """The commands that make the run, and this page, once more."""
     run = shlex.quote(safe_name(result.run))
     versions = ", ".join(f"{k} {v}" for k, v in facts.versions.items())
@@ -64,7 +65,7 @@ def repeat(facts: RunFacts, result: RunResult) -> Html:
         tag("pre", tag("code", f"finetune train --from-run {run}")),
         paragraph("This page once more, without pictures to mail it:"),
         tag("pre", tag("code", f"finetune report {run} --no-images --out report-to-mail.html")),
-        _terms(
+        terms(
             [
                 ("Made by", tag("code", facts.command)),
                 ("On", facts.created),
@@ -75,13 +76,14 @@ def repeat(facts: RunFacts, result: RunResult) -> Html:
     )
 
 
-def seconds(result: RunResult) -> Html:
+def seconds(result: RunResult | TargetResult) -> Html:
     """Where the time went."""
     rows = [[name, f"{value:.1f}"] for name, value in result.seconds.items()]
     return details("Where the time went", table(["step", "seconds"], rows, "Seconds by step"))
 
 
-def _terms(rows: list[tuple[str, object]] | list[tuple[str, str]]) -> Html:
+def terms(rows: list[tuple[str, object]] | list[tuple[str, str]]) -> Html:
+    """Names, each with what there is to say of it."""
     return tag("dl", joined(*[joined(tag("dt", a), tag("dd", text(b))) for a, b in rows]))
 
 

@@ -12,6 +12,7 @@ from finetune.records.labels import LabelIssues, SuspectLabel
 from finetune.records.material import HeatMap, Material
 from finetune.records.metrics import WrongAnswer
 from finetune.records.run import RunResult
+from finetune.records.target_result import TargetResult
 from finetune.report import summary
 from finetune.report.answers import MATRIX_CLASSES, pair_name
 from finetune.report.markup import Html, cut, joined, paragraph, shown_of, table, tag, text
@@ -34,7 +35,7 @@ def wanted(result: RunResult, material: Material) -> list[str]:
     return found + [e.path for some in by_pair(result).values() for e in some]
 
 
-def findings(result: RunResult) -> list[Finding]:
+def findings(result: RunResult | TargetResult) -> list[Finding]:
     """What is wrong with the data, the worst first; what the verdict tells is left out."""
     return summary.worst_first([f for f in result.findings if f.code not in verdict.CODES])
 
@@ -229,7 +230,7 @@ def listed(result: RunResult) -> Html:
     return joined(table(head, rows, "Wrong answers on the test images"), cut)
 
 
-def of_findings(result: RunResult, pictures: Pictures) -> Html:
+def of_findings(result: RunResult | TargetResult, pictures: Pictures) -> Html:
     """What is wrong with the data, with some of the pictures."""
     return joined(
         *[

@@ -104,7 +104,7 @@ def _page(
     title = tag("h1", f"{name}: {result.strategy} on {facts.backbone.name}")
     body = joined(
         tag("a", "Skip to the verdict", href="#verdict", kind="skip"),
-        tag("header", joined(title, _contents(sections))),
+        tag("header", joined(title, contents(sections))),
         tag("main", joined(*sections, pictures.store(), overlays.store(), between="\n")),
         tag("footer", paragraph("Made by finetune. One file: nothing is fetched.", "soft")),
     )
@@ -116,7 +116,7 @@ def _page(
     )
 
 
-def _contents(sections: Sequence[Html]) -> Html:
+def contents(sections: Sequence[Html]) -> Html:
     """Links to the sections that are there."""
     found = [_HEADING.search(one) for one in sections]
     links = [tag("a", Html(m["title"]), href=f"#{m['name']}") for m in found if m]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.deploy import explaining, predictor
+from finetune.data import readers
+from finetune.deploy import explaining, outputs, predictor
 from finetune.records.answers import Reported
 from finetune.records.codec import to_json
 from finetune.records.errors import DataError, RunError, TakenError, cause, refusals, safe_name
 from finetune.records.events import Listener
 from finetune.records.file_names import MATERIAL, REPORT
 from finetune.records.material import Material
+from finetune.records.options import columns_of
 from finetune.records.run import RunFacts, RunResult
+from finetune.records.training import EpochRecord
 from finetune.runs import places, run_folder
 from finetune.storage import atomic_files
-from finetune.workflows import report_extras, report_material, robustness
+from finetune.workflows import report_extras, report_material, report_target, robustness
 
 _EXPLAINING_S = 60.0  # asked for, so all of them
 
@@ -37,12 +41,39 @@ def run_report(
         DataError: the images that `full` needs do not lie where they lay.
         TakenError: something stands in that place.
     """
-    facts, result = run_folder.load_facts(run), run_folder.load_result(run)
-    material, history = run_folder.load_material(run), run_folder.load_history(run)
+    facts, history = run_folder.load_facts(run), run_folder.load_history(run)
     place = run / REPORT if out is None else out
     places.require_outside(facts.data_root, place)
     if out is not None and os.path.lexists(out):
         raise TakenError(f"{out} exists already", hint="Give another --out, or remove it.")
+    if facts.target is not None:
+        if full:
+            outputs.require_classes(facts, "--full", "it explains and disturbs answers of classes")
+        root = None if no_images else _images_of(facts, listener)
+        listener.step(f"making the report of {run}")
+        page, shown = report_target.page(facts, run_folder.load_target_result(run), history, root)
+    else:
+        page, shown = _of_classes(
+            run, facts, history, full=full, no_images=no_images, listener=listener
+        )
+    content = page.encode(errors="backslashreplace")
+    _put(place, content)
+    return Reported(
+        path=safe_name(str(place)), run=safe_name(str(run)), bytes=len(content), pictures=shown
+    )
+
+
+def _of_classes(
+    run: Path,
+    facts: RunFacts,
+    history: Sequence[EpochRecord],
+    *,
+    full: bool,
+    no_images: bool,
+    listener: Listener,
+) -> tuple[str, int]:
+    """The page of a run of classes, and how many pictures it shows."""
+    result, material = run_folder.load_result(run), run_folder.load_material(run)
     home = Path(facts.data_root)
     if full:
         material = _fuller(run, facts, result, material, listener)
@@ -51,12 +82,22 @@ def run_report(
         listener.note(f"the images do not lie in {home} any more: the report has no pictures")
     root = home if home.is_dir() and not no_images else None
     listener.step(f"making the report of {run}")
-    page, shown = report_material.page(facts, result, material, history, root)
-    content = page.encode(errors="backslashreplace")
-    _put(place, content)
-    return Reported(
-        path=safe_name(str(place)), run=safe_name(str(run)), bytes=len(content), pictures=shown
-    )
+    return report_material.page(facts, result, material, history, root)
+
+
+def _images_of(facts: RunFacts, listener: Listener) -> Path | None:
+    """What the paths of a run's images are below; None, with a note, where they are gone."""
+    columns = columns_of(facts.request.label_column) if facts.request else ()
+    try:
+        root = readers.root_of(facts.data_root, columns)
+        there = Path(facts.data_root).exists()
+    except DataError:
+        there = False
+    if not there:
+        text = f"the images of {facts.data_root} are not there any more"
+        listener.note(f"{text}: the report has no pictures")
+        return None
+    return root
 
 
 def _fuller(

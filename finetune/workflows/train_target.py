@@ -23,6 +23,7 @@ from finetune.decision import target_choice, target_model
 from finetune.decision.target_model import TargetModel
 from finetune.heads import platt, ridge
 from finetune.metrics import clusters
+from finetune.metrics.one_answer import in_words, standing
 from finetune.records.analysis import DatasetProfile, Reason
 from finetune.records.choices import TUNED, OtherLoss
 from finetune.records.dataset import Finding, Target
@@ -35,11 +36,12 @@ from finetune.records.target_result import FarAnswer, TargetResult
 from finetune.runs import places, run_folder, run_tensors
 from finetune.runs.resume import Progress
 from finetune.storage.arrays import Array
-from finetune.workflows import begin, final_test, run_facts
-from finetune.workflows.faults import UNTESTED
+from finetune.workflows import begin, final_test, report_target, run_facts
+from finetune.workflows.faults import NO_REPORT, UNTESTED
 from finetune.workflows.writing import Place, Writer
 
 WORST = 100  # answers that are kept with the result
+POINTS = 500  # of a chart of answers against the truth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class _Test:
     metrics: TargetMetrics
     worst: tuple[FarAnswer, ...]
     findings: tuple[Finding, ...]
+    points: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass
@@ -136,7 +139,9 @@ class TargetTraining:
             truth = target_probes.truth_of(tuple(kept))
             metrics = target_model.measured(analysis, model.facts, known, truth, groups)
         worst = self._worst(model, known, truth, [s.path for s in kept])
-        return _Test(metrics=metrics, worst=worst, findings=findings)
+        pairs = zip(truth[:POINTS, 0].tolist(), known[:POINTS, 0].tolist(), strict=True)
+        points = tuple(pairs) if model.facts.kind == "number" else ()
+        return _Test(metrics=metrics, worst=worst, findings=findings, points=points)
 
     def _worst(
         self, model: TargetModel, known: Array, truth: Array, paths: Sequence[str]
@@ -169,11 +174,17 @@ class TargetTraining:
         place: Place,
     ) -> TargetResult:
         """Write the run at a place; raises `RunError` where that cannot be done."""
+        analysis = self.analysis
         self.writer.begun(place)
         result = self._result(model, str(place.path), fault)
         facts = self._facts(model, result)
         with contextlib.suppress(RunError):  # on a full disk; a run of the same request is ours
             self.progress.keep_place(place.path)
+        root = None if analysis.options.output.no_images else analysis.root
+        made = self.writer.attempt(
+            NO_REPORT, lambda: report_target.page(facts, result, model.history, root)
+        )
+        page = None if made is None else made[0]
         weight, bias = (part.astype(np.float32) for part in (model.head.weight, model.head.bias))
         run_folder.save(
             place.path,
@@ -182,7 +193,7 @@ class TargetTraining:
             tensors=run_tensors.pack(dict(model.tensors()), weight, bias),
             history=model.history,
             splits=self.analysis.splits,
-            report=None,
+            report=page,
             aside=place.aside,
             replaced=place.replaced,
             network=None if place.small else network,
@@ -222,6 +233,7 @@ class TargetTraining:
             verdict=verdict,
             backbone=analysis.facts.name,
             worst=tested.worst if tested else (),
+            points=tested.points if tested else (),
             stopped=run_facts.stop(fault, model.strategy, decided=decided),
             failed=self.writer.failed(safe_name(run)),
         )
@@ -270,30 +282,3 @@ def require(options: Options, target: Target) -> OtherLoss | None:
         (x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None
     )
     return found
-
-
-def standing(kind: str, metrics: TargetMetrics) -> tuple[bool | None, str]:
-    """Whether a model is better than always giving the same answer, and that in words.
-
-    Of labels by the lower end of mAP's interval, of numbers by that of R², which is 0 there.
-    """
-    if kind == "labels":
-        low = (metrics.map_interval or (0.0, 0.0))[0]
-        better = low > metrics.baseline
-        told = (
-            f"mAP {metrics.map or 0:.3f}, where the same answer for all has {metrics.baseline:.3f}"
-        )
-    else:
-        low = (metrics.r2_interval or (0.0, 0.0))[0]
-        better = low > 0
-        told = f"MAE {metrics.mae or 0:.4g}, where answering the mean has {metrics.baseline:.4g}"
-    return better, f"{'better' if better else 'not surely better'} than one answer for all: {told}"
-
-
-def in_words(kind: str, called: Sequence[str], values: Array) -> str:
-    """Labels that are on, or numbers, as text."""
-    if kind == "labels":
-        return ";".join(n for n, v in zip(called, values, strict=True) if v) or "none"
-    if len(called) == 1:
-        return f"{values[0]:.4g}"
-    return ", ".join(f"{n} {v:.4g}" for n, v in zip(called, values, strict=True))
