@@ -97,7 +97,7 @@ def answers(result: TargetResult) -> Html:
     name = result.names[0]
     drawn = [
         charts.frame(x, y, (f"truth: {cut(name)}", "answer"), (_number, _number)),
-        charts.line(x(low), y(low), x(high), y(high), "interval"),
+        charts.line(x(low), y(low), x(high), y(high), "axis"),
         *(
             charts.marker(0, x(truth), y(answer), 2.5, f"truth {truth:.4g}, answer {answer:.4g}")
             for truth, answer in points
