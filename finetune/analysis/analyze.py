@@ -17,7 +17,7 @@ from finetune.analysis.clock import Clock
 from finetune.backbones import features, ranks
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
-from finetune.data import decoding, examination, findings, readers, scales
+from finetune.data import bands, decoding, examination, findings, readers, scales
 from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import clusters, paired
@@ -273,9 +273,10 @@ def analyze(
         fold=cross_validation.folds(labels, [s.unit for s in samples]),
         findings=examined.findings
         + scales.findings(scaled)
+        + bands.findings(box.bands)
         + findings.unreadable(bad, messages)
         + taught.unjudged(splits, samples),
-        seconds_per_image=ranks.agreed(_seconds_per_image(table, body, paths, scaled)),
+        seconds_per_image=ranks.agreed(_seconds_per_image(table, body, paths, scaled, box)),
         listener=listener,
         examined=examined,
         scales=scaled,
@@ -286,18 +287,19 @@ def analyze(
 
 def box_of(options: Options, body: Prepared) -> Box:
     """How a picture becomes a square for a network."""
-    return replace(body.facts.backbone.preprocess, fit=options.data.fit).box
+    taken = bands.parsed(options.data.bands)
+    return replace(body.facts.backbone.preprocess, fit=options.data.fit, bands=taken).box
 
 
 def _seconds_per_image(
-    table: features.Table, body: Prepared, paths: Sequence[Path], scaled: Sequence[Scale]
+    table: features.Table, body: Prepared, paths: Sequence[Path], scaled: Sequence[Scale], box: Box
 ) -> float:
     """Measured on the images that were run; where all were known, on one of them."""
     if table.fresh:
         return table.seconds / table.fresh
     began = time.perf_counter()
     side = body.facts.backbone.preprocess.side_px
-    body.engine.forward(decoding.decode(paths[int(table.kept[0])], side, scaled)[None])
+    body.engine.forward(decoding.decode(paths[int(table.kept[0])], side, scaled, box)[None])
     return time.perf_counter() - began
 
 

@@ -23,7 +23,7 @@ def measure(analysis: Analysis, probes: Probes, clock: Clock) -> DatasetProfile:
         looks, why = symbols.look_like_symbols(classes)
         every = max(1, len(analysis.samples) // SIZE_SAMPLE)
         some = range(0, len(analysis.samples), every)
-        shapes = [decoding.size_of(analysis.path(i)) for i in some]
+        shapes = [decoding.size_of(analysis.path(i), analysis.box.bands) for i in some]
         sides = [min(shape) for shape in shapes if shape is not None]
         return DatasetProfile(
             size=size.measure_size(analysis.class_counts, probes.curve),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.analysis.clock import Clock
-from finetune.data import class_shares, examination, findings, readers, scales
+from finetune.data import bands, class_shares, examination, findings, readers, scales
 from finetune.heads import logit_adjustment
 from finetune.heads.logit_adjustment import Wanted
 from finetune.records.choices import TUNED
@@ -67,7 +67,7 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
                 hint="Leave it out.",
             )
         wanted = _wanted(options.decision.prior, examined.dataset.classes)
-        scaled = scales.decide(root, splits.fitting, examined.looked.glances)
+        scaled = scales.decide(root, splits.fitting, examined.looked.glances, examined.looked.bands)
         if kept:
             run_folder.require_room(splits)
     for finding in examined.findings:
@@ -77,6 +77,8 @@ def look(options: Options, listener: Listener, clock: Clock, *, kept: bool) -> S
             findings.SPLIT_CLASS.code,
         ):
             listener.note(f"{finding.code} {finding.title}")
+    for finding in bands.findings(examined.looked.bands):
+        listener.note(finding.title)
     for scale in scaled:
         listener.detail(scale.reason)
     return Seen(examined=examined, scaled=scaled, wanted=wanted, learnt=learnt)

@@ -148,6 +148,7 @@ def _scaled(scales: Sequence[Scale] | None) -> str:
 def _boxed(box: Box) -> str:
     """The same of the square; nothing for the one that there was alone in older versions."""
     kernel = "" if box.interpolation == HALF.interpolation else f" {box.interpolation}"
+    kernel += "" if box.bands is None else f" bands {box.bands}"
     same = box.fit == HALF.fit and box.fill == HALF.fill
     return kernel if same else f" {box.fit} {box.fill}{kernel}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import struct
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from finetune.data import high_depth, opening, square
+from finetune.data import bands as chosen_bands
+from finetune.data import dicom, high_depth, opening, square
+from finetune.data.bands import Bands
 from finetune.data.high_depth import Wide
 from finetune.data.opening import Content, File, Source
 from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError, cause
 from finetune.storage import arrays
-from finetune.storage.arrays import Index, Rows, View
 
 Pixels = npt.NDArray[np.uint8]
 # Raised with any change that gives a picture other pixels, here or in what reads its file: what was
@@ -33,7 +33,6 @@ Unpacked = tuple[Image.Image, Image.Image, tuple[float, float, float, float] | N
 S = TypeVar("S")
 T = TypeVar("T")
 _AHEAD = 96  # pictures that threads unpack before they are asked for
-HEAD = struct.Struct("<3I16s16s")  # size, frames, mode and format of a packed glance
 WHITE = (255, 255, 255, 255)
 # What the EXIF orientation tag asks for (Exif 2.3, section 4.6.4 A). Read by ourselves: Pillow's
 # exif_transpose also rewrites the other tags, and fails where one of them is damaged.
@@ -102,7 +101,9 @@ def decode_sizes(
         unpacked, out = None, []
         for side_px in sides_px:
             # JPEG can be decoded at 1/2, 1/4, 1/8; twice the side keeps the resize exact enough
-            unpacked = unpack(source, 2 * side_px, lambda wide: span_of(wide, scales), unpacked)
+            unpacked = unpack(
+                source, 2 * side_px, lambda wide: span_of(wide, scales), unpacked, box.bands
+            )
             out.append(_square(unpacked, side_px, box))
         return out
 
@@ -120,7 +121,7 @@ def square_of(image: Image.Image, side_px: int, box: Box = HALF) -> Pixels:
         raise ImageError(name, cause(error)) from error
 
 
-def glance(path: Path | Content, side_px: int | None = None) -> Glance:
+def glance(path: Path | Content, side_px: int | None = None, bands: Bands | None = None) -> Glance:
     """Look at an image quickly: the header alone, or also a small copy of `side_px` pixels.
 
     The copy of a picture of more than 8 bits is stretched to its own range: no scale is known
@@ -131,20 +132,21 @@ def glance(path: Path | Content, side_px: int | None = None) -> Glance:
     """
 
     def work(source: Source) -> Glance:
-        image = begun(source)
+        image = begun(source, bands)
         if isinstance(image, Wide):
             height, width = image.numbers.shape[:2]
-            mode, name, frames = image.mode, "TIFF", False
+            mode, frames = image.mode, False
         else:
-            (width, height), mode, name = image.size, high_depth.mode_of(image), str(image.format)
+            (width, height), mode = image.size, high_depth.mode_of(image)
             frames = _several_frames(image)
-        thumb = None if side_px is None else _thumb(source, side_px)
+        name = getattr(image, "format", None) or ("DICOM" if source.is_dicom() else "TIFF")
+        thumb = None if side_px is None else _thumb(source, side_px, bands)
         return Glance(width, height, mode, name, frames, thumb)
 
     return opening.read(path, work)
 
 
-def values(path: Path) -> Wide | None:
+def values(path: Path, bands: Bands | None = None) -> Wide | None:
     """All bits of a picture that has more than 8 a value; None of any other.
 
     Raises:
@@ -152,9 +154,11 @@ def values(path: Path) -> Wide | None:
     """
 
     def work(source: Source) -> Wide | None:
-        image = begun(source)
+        image = begun(source, bands)
         if isinstance(image, Wide):
             return image
+        if not isinstance(image, ImageFile.ImageFile):
+            return None
         with opening.bounded(image, image.width * image.height):
             return high_depth.values(source, image)
 
@@ -187,46 +191,10 @@ def hidden(path: Path) -> bool:
         return False
 
 
-def packed(seen: Glance) -> npt.NDArray[np.float32]:
-    """A glance with its small copy as bytes, which the cache keeps as a row of numbers."""
-    assert seen.thumb is not None
-    names = (seen.mode.encode(), seen.format.encode())
-    head = HEAD.pack(seen.width_px, seen.height_px, seen.several_frames, *names)
-    return np.frombuffer(head + seen.thumb.tobytes(), np.float32)
-
-
-def unpacked(row: npt.NDArray[np.float32], side_px: int) -> Glance:
-    """What `packed` was given."""
-    content = row.tobytes()
-    width, height, frames, *names = HEAD.unpack_from(content)
-    mode, name = (text.rstrip(b"\0").decode() for text in names)
-    thumb = np.frombuffer(content, np.uint8, offset=HEAD.size).reshape(side_px, side_px, 3)
-    return Glance(width, height, mode, name, bool(frames), thumb)
-
-
-def packed_width(side_px: int) -> int:
-    """Numbers in a row that `packed` makes."""
-    return (HEAD.size + 3 * side_px * side_px) // 4
-
-
-class Small:
-    """Small copies in rows that `packed` made, uint8[N, side, side, 3], read when needed."""
-
-    def __init__(self, rows: Rows, numbers: npt.NDArray[np.int64], side_px: int) -> None:
-        self._pixels = View(rows, ((HEAD.size // 4, packed_width(side_px)),), numbers)
-        self._side_px = side_px
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def __getitem__(self, index: Index, /) -> Pixels:
-        return self._pixels[index].view(np.uint8).reshape(-1, self._side_px, self._side_px, 3)
-
-
-def size_of(path: Path) -> tuple[int, int] | None:
+def size_of(path: Path, bands: Bands | None = None) -> tuple[int, int] | None:
     """Width and height in pixels from the file's header, None where it cannot be read."""
     try:
-        found = glance(path)
+        found = glance(path, bands=bands)
     except ImageError:  # `decode` will tell
         return None
     return found.width_px, found.height_px
@@ -308,8 +276,12 @@ def load(
     return out
 
 
-def begun(source: Source) -> ImageFile.ImageFile | Wide:
-    """The image, its pixels not read yet; or the values of a TIFF that Pillow does not know."""
+def begun(source: Source, bands: Bands | None = None) -> Image.Image | Wide:
+    """The image, its pixels not read yet; or what was read of a file that Pillow does not know."""
+    if bands is not None:
+        return chosen_bands.read(source, bands)
+    if source.is_dicom():
+        return dicom.read(source)
     try:
         image = source.image()
         high_depth.refuse_misread(image, source)
@@ -325,6 +297,7 @@ def unpack(
     side_px: int,
     span: Callable[[Wide], high_depth.Span | None],
     before: Unpacked | None = None,
+    bands: Bands | None = None,
 ) -> Unpacked:
     """The image, its pixels as RGB, and which of them count where a JPEG was reduced.
 
@@ -333,13 +306,16 @@ def unpack(
         side_px: A JPEG may be reduced while it is decoded, to twice that at least.
         span: What is black and white in a picture of more than 8 bits.
         before: What came of this for another side; given back where it would come once more.
+        bands: Which of a TIFF are taken, as `Box` has it.
     """
     if before is not None and before[2] is None:
         return before  # what is not reduced is the same for each side
-    image = begun(source)
+    image = begun(source, bands)
     if isinstance(image, Wide):
         rgb = high_depth.to_8_bits(image, span(image))
         return rgb, rgb, None
+    if not isinstance(image, ImageFile.ImageFile):
+        return image, to_rgb(image), None
     pixels = image.width * image.height
     drafted = image.draft("RGB", (side_px, side_px))
     if before is not None and getattr(before[0], "decoderconfig", None) == image.decoderconfig:
@@ -356,9 +332,9 @@ def _square(unpacked: Unpacked, side_px: int, box: Box) -> Pixels:
     return square.cut(rgb if turn is None else rgb.transpose(turn), side_px, box)
 
 
-def _thumb(source: Source, side_px: int) -> Pixels:
+def _thumb(source: Source, side_px: int, bands: Bands | None) -> Pixels:
     # four times the side, and the exact box: a copy shifted by half a pixel is no copy
-    image, rgb, box = unpack(source, 4 * side_px, high_depth.own)
+    image, rgb, box = unpack(source, 4 * side_px, high_depth.own, bands=bands)
     small, turn = rgb.resize((side_px, side_px), Image.Resampling.BILINEAR, box=box), turn_of(image)
     return np.asarray(small if turn is None else small.transpose(turn))
 

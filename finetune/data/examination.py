@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.data import (
+    bands,
     check_subject,
     checks,
     decoding,
@@ -26,8 +27,10 @@ from finetune.data import (
     names,
     near_duplicates,
     readers,
+    small_copies,
     split,
 )
+from finetune.data.bands import Bands
 from finetune.data.check_subject import Subject
 from finetune.data.decoding import Glance
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
@@ -92,7 +95,8 @@ def examine(
     whole = _digested(whole, root) if with_test else whole
     samples = check_subject.labelled(whole, test=with_test)
     side = None if asked.near_duplicates == "ignore" else near_duplicates.SIDE_PX
-    looked = Looked.nothing(len(check_subject.labelled(whole, test=True)), side)
+    taken = bands.parsed(asked.bands)
+    looked = Looked.nothing(len(check_subject.labelled(whole, test=True)), side, taken)
     looked = look(root, samples, side, progress, looked)
     if asked.on_bad_image == "error":
         _refuse(looked.faults | _closed(whole), root)
@@ -130,19 +134,22 @@ class Looked:
     """What was seen of each image, by path; why the others cannot be read; which have one colour.
 
     `small` has room for a row of each labelled image, those of a ready-made test last: what
-    `decoding.packed` makes of it. None where images are not compared.
+    `small_copies.packed` makes of it. None where images are not compared. `bands`
+    are those of a TIFF that are looked at.
     """
 
     small: npt.NDArray[np.float32] | Filed | None
     glances: dict[str, Glance] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     plain: set[str] = field(default_factory=set)
+    bands: Bands | None = None
 
     @classmethod
-    def nothing(cls, count: int, side_px: int | None) -> Looked:
+    def nothing(cls, count: int, side_px: int | None, taken: Bands | None = None) -> Looked:
         """Room for so many images, with small copies of `side_px` or without."""
-        width = decoding.packed_width(side_px or 0)
-        return cls(None if side_px is None else arrays.new(count, width, SMALL_BYTES))
+        width = small_copies.packed_width(side_px or 0)
+        small = None if side_px is None else arrays.new(count, width, SMALL_BYTES)
+        return cls(small, bands=taken)
 
     def missing(self, samples: Sequence[Sample]) -> list[int]:
         """The numbers of those that were not looked at yet."""
@@ -178,16 +185,17 @@ def look(
     small = looked.small
     # why a cache cannot be used is told when features are taken
     store = None if small is None else feature_cache.Features(lambda _: None)
-    key = cache_place.key("glance", str(side_px), versions=(decoding.PIXELS_VERSION,))
+    of = [] if looked.bands is None else [str(looked.bands)]
+    key = cache_place.key("glance", str(side_px), *of, versions=(decoding.PIXELS_VERSION,))
     if store is not None and small is not None and side_px is not None:
-        new, width = looked.missing(samples), decoding.packed_width(side_px)
+        new, width = looked.missing(samples), small_copies.packed_width(side_px)
         for at, row in store.find(key, [samples[i].digest for i in new], width):
             small[[new[at]]] = row[None]
-            looked.take(samples[new[at]].path, decoding.unpacked(row, side_px))
+            looked.take(samples[new[at]].path, small_copies.unpacked(row, side_px))
 
     def attempt(number: int) -> Glance | str:
         try:
-            return decoding.glance(root / samples[number].path, side_px)
+            return decoding.glance(root / samples[number].path, side_px, looked.bands)
         except ImageError as error:
             return error.reason
 
@@ -201,7 +209,7 @@ def look(
                 looked.faults[samples[i].path] = seen
             else:
                 if small is not None:
-                    small[[i]] = decoding.packed(seen)[None]
+                    small[[i]] = small_copies.packed(seen)[None]
                 looked.take(samples[i].path, seen)
             progress(known + done, total)
     if store is not None and small is not None:
@@ -316,7 +324,7 @@ def near_clusters(samples: Sequence[Sample], looked: Looked) -> tuple[tuple[Samp
     for i, sample in enumerate(samples):
         if sample.path in looked.glances:
             first.setdefault(sample.digest, i)
-    small = decoding.Small(
+    small = small_copies.Small(
         looked.small, np.array([*first.values()], np.int64), near_duplicates.SIDE_PX
     )
     cluster = dict(zip(first, near_duplicates.clusters(small).tolist(), strict=True))

@@ -19,7 +19,20 @@ _PLUGINS = (*("Jpeg", "Mpo", "Png", "Bmp", "Gif", "WebP", "Tiff", "Ppm", "Avif",
 # Pictures too, but of kinds that Pillow alone does not read: leaving them out is no detail.
 FOREIGN_SUFFIXES = frozenset(
     {
-        *(".heic", ".heif", ".hif", ".jxl", ".psd", ".psb", ".svg", ".eps", ".dcm", ".exr", ".hdr"),
+        *(
+            ".heic",
+            ".heif",
+            ".hif",
+            ".jxl",
+            ".psd",
+            ".psb",
+            ".svg",
+            ".eps",
+            ".dcm",
+            ".dicom",
+            ".exr",
+            ".hdr",
+        ),
         *(".xcf", ".tga", ".pcx", ".sgi", ".fits"),
         *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef"),
     }
@@ -47,6 +60,11 @@ _DEVELOP = "develop it to JPEG or to a 16-bit TIFF"
 HEIC = Kind(
     "a HEIC picture", f"install pillow-heif, with which it is read, or {CONVERT}", picture=True
 )
+DICOM = Kind(
+    "a DICOM file",
+    f"install pydicom, with which it is read (pip install 'finetune[dicom]'), or {CONVERT}",
+    picture=True,
+)
 POINTER = Kind("a Git LFS pointer, not the picture", "run `git lfs pull`")
 # (first byte, what stands there, what it is): by magic numbers, as `file` knows them.
 _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
@@ -54,7 +72,7 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"8BPS", Kind("a Photoshop file", CONVERT, picture=True)),
     (0, b"\xff\x0a", Kind("a JPEG XL picture", CONVERT, picture=True)),
     (4, b"JXL \r\n", Kind("a JPEG XL picture", CONVERT, picture=True)),
-    (128, b"DICM", Kind("a DICOM file", f"{CONVERT}, with pydicom for instance", picture=True)),
+    (128, b"DICM", DICOM),
     (0, b"\x76\x2f\x31\x01", Kind("an OpenEXR picture", CONVERT, picture=True)),
     (0, b"#?RADIANCE", Kind("a Radiance HDR picture", CONVERT, picture=True)),
     (0, b"#?RGBE", Kind("a Radiance HDR picture", CONVERT, picture=True)),
@@ -151,7 +169,10 @@ def load() -> tuple[str, ...]:
 def suffixes() -> frozenset[str]:
     """What files of `FORMATS` are called: a first filter, decoding is the proof."""
     formats = {*load(), "MPO"}
-    return frozenset(s for s, name in Image.registered_extensions().items() if name in formats)
+    found = {s for s, name in Image.registered_extensions().items() if name in formats}
+    if importlib.util.find_spec("pydicom") is not None:
+        found |= {".dcm", ".dicom"}
+    return frozenset(found)
 
 
 def is_foreign(path: Path) -> bool:

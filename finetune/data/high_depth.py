@@ -92,7 +92,8 @@ def tiff(source: Source) -> Wide:
         raise UnreadError
     if about.seen is None:
         raise RefusedError(
-            f"{about}: nothing says which of them are to be seen; save one, or three as color"
+            f"{about}: nothing says which of them are to be seen; say it with --bands 3,2,1 (red, "
+            "green, blue), or save one, or three as color"
         )
     pixels = about.width * about.height
     if pixels * about.bands * about.bits > 8 * MOST_BYTES:

@@ -74,6 +74,10 @@ class Source:
         self.file.seek(0)
         return self.file.read(file_kinds.HEAD_BYTES)
 
+    def is_dicom(self) -> bool:
+        """Does it say that it is DICOM?"""
+        return self.head()[128:132] == b"DICM"
+
     def is_tiff(self) -> bool:
         """Does it begin like a TIFF?"""
         return self.head().startswith(_TIFF)

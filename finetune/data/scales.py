@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.data import decoding, file_kinds, high_depth
+from finetune.data.bands import Bands
 from finetune.data.decoding import Glance
 from finetune.data.findings import SCALED
 from finetune.data.opening import Content
@@ -36,7 +37,10 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def decide(
-    root: Path, samples: Sequence[Sample], glances: Mapping[str, Glance]
+    root: Path,
+    samples: Sequence[Sample],
+    glances: Mapping[str, Glance],
+    bands: Bands | None = None,
 ) -> tuple[Scale, ...]:
     """The scale of each kind of picture of more than 8 bits among the training images.
 
@@ -44,6 +48,7 @@ def decide(
         root: Where the images lie.
         samples: Those that are trained on; no test image may be among them.
         glances: What was seen of them, by path.
+        bands: Which of a TIFF are taken.
     """
     found = []
     for kind in high_depth.KINDS:
@@ -55,7 +60,8 @@ def decide(
         # a hash is as good as chance, and the same tomorrow
         some = sorted(of_kind, key=lambda s: (s.digest, s.path))[:MOST_PICTURES]
         with decoding.threads(os.cpu_count()) as pool:
-            parts = [p for p in pool.map(_some, [root / s.path for s in some]) if p is not None]
+            read = pool.map(lambda s: _some(root / s.path, bands), some)
+            parts = [p for p in read if p is not None]
         if parts:
             found.append(_scale(kind, parts))
     return tuple(found)
@@ -106,10 +112,10 @@ def _kind(path: Path | Content) -> high_depth.Kind | None:
         return None
 
 
-def _some(path: Path) -> npt.NDArray[Any] | None:
+def _some(path: Path, bands: Bands | None) -> npt.NDArray[Any] | None:
     """Values of a picture, evenly from all of it; None where it is not read, or of 8 bits."""
     try:
-        picture = decoding.values(path)
+        picture = decoding.values(path, bands)
     except ImageError:  # its features will tell
         return None
     if picture is None:

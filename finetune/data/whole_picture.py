@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from finetune.data import decoding, opening, square
+from finetune.data.bands import Bands
 from finetune.data.high_depth import Wide
 from finetune.data.opening import File, Source
 from finetune.records.backbone import Box
@@ -26,7 +27,7 @@ _ON_ITS_SIDE = frozenset(
 )
 
 
-def size_of(picture: Picture) -> tuple[int, int]:
+def size_of(picture: Picture, bands: Bands | None = None) -> tuple[int, int]:
     """Width and height in pixels of a file or an image, turned as EXIF asks.
 
     Raises:
@@ -36,7 +37,7 @@ def size_of(picture: Picture) -> tuple[int, int]:
         return _turned(picture.size, decoding.turn_of(picture))
 
     def work(source: Source) -> tuple[int, int]:
-        image = decoding.begun(source)
+        image = decoding.begun(source, bands)
         if isinstance(image, Wide):
             height, width = image.numbers.shape[:2]
             return width, height
@@ -45,17 +46,20 @@ def size_of(picture: Picture) -> tuple[int, int]:
     return opening.read(picture, work)
 
 
-def upright(picture: Picture, scales: Sequence[Scale] | None = None) -> Image.Image:
+def upright(
+    picture: Picture, scales: Sequence[Scale] | None = None, bands: Bands | None = None
+) -> Image.Image:
     """A picture in RGB to draw on, turned as EXIF asks: long side `LEAST_PX` to `MOST_PX`.
 
     Args:
         picture: The file, or an image in memory.
         scales: As for `decoding.decode`.
+        bands: Which of a TIFF are taken.
 
     Raises:
         ImageError: it cannot be decoded.
     """
-    size = size_of(picture)
+    size = size_of(picture, bands)
     if isinstance(picture, Image.Image):
         try:
             rgb, turn = decoding.to_rgb(picture), decoding.turn_of(picture)
@@ -65,7 +69,7 @@ def upright(picture: Picture, scales: Sequence[Scale] | None = None) -> Image.Im
 
         def work(source: Source) -> tuple[Image.Image, Image.Transpose | None]:
             image, rgb, _ = decoding.unpack(
-                source, MOST_PX, lambda wide: decoding.span_of(wide, scales)
+                source, MOST_PX, lambda wide: decoding.span_of(wide, scales), bands=bands
             )
             return rgb, decoding.turn_of(image)
 

@@ -43,7 +43,7 @@ def picture(
             pixels = decoding.square_of(source, about.side_px, about.box)
         else:
             pixels = decoding.decode(source, about.side_px, about.scales, about.box)
-        size = whole_picture.size_of(source)
+        size = whole_picture.size_of(source, about.bands)
     except ImageError as fault:
         return Explanation(path=name, error=safe_name(fault.message))
     found = explain(pixels, label)
@@ -75,7 +75,7 @@ def drawn(record: Explanation, item: Found | Shown, about: Preprocess) -> bytes:
         ImageError: the picture cannot be read any more.
     """
     assert record.size is not None  # as there is no fault
-    image = whole_picture.upright(_source(item), about.scales)
+    image = whole_picture.upright(_source(item), about.scales, about.bands)
     part, inside = whole_picture.seen(*image.size, about.box)
     x, y = image.width / record.size[0], image.height / record.size[1]
     box = record.box

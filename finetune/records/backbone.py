@@ -10,14 +10,21 @@ import msgspec
 from finetune.records.choices import MOST_SIDE_PX, Family, Fit, Interpolation
 from finetune.records.dataset import Scale
 
+Band = Annotated[int, msgspec.Meta(ge=1)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """How a picture becomes a small square: `fill` is the color beside a letterbox."""
+    """How a picture becomes a small square: `fill` is the color beside a letterbox.
+
+    `bands` are those of a TIFF that are taken as red, green and blue, or one as grey, from 1; None
+    where pictures are taken as they are.
+    """
 
     fit: Fit = "half"
     fill: tuple[int, int, int] = (0, 0, 0)
     interpolation: Interpolation = "bicubic"
+    bands: tuple[int, ...] | None = None
 
 
 HALF = Box()
@@ -29,7 +36,8 @@ class Preprocess:
 
     `scales` has one for each kind of picture of more than 8 bits that was trained on. None in runs
     of older versions, which scale each picture by its own values. `fit` is how a picture becomes a
-    square, as `Box` has it, `interpolation` how it is made smaller or larger.
+    square, as `Box` has it, `interpolation` how it is made smaller or larger, `bands` which
+    of a TIFF are taken.
     """
 
     side_px: Annotated[int, msgspec.Meta(ge=1, le=MOST_SIDE_PX)]
@@ -38,15 +46,16 @@ class Preprocess:
     scales: tuple[Scale, ...] | None = None
     fit: Fit = "half"
     interpolation: Interpolation = "bicubic"
+    bands: Annotated[tuple[Band, ...], msgspec.Meta(min_length=1, max_length=3)] | None = None
 
     @property
     def box(self) -> Box:
         """The square; beside a letterbox is the mean color, which the network sees as zero."""
         if self.fit != "letterbox":
-            return Box(fit=self.fit, interpolation=self.interpolation)
+            return Box(fit=self.fit, interpolation=self.interpolation, bands=self.bands)
         red, green, blue = (min(255, max(0, round(255 * value))) for value in self.mean)
         fill = (red, green, blue)
-        return Box(fit=self.fit, fill=fill, interpolation=self.interpolation)
+        return Box(fit=self.fit, fill=fill, interpolation=self.interpolation, bands=self.bands)
 
 
 @dataclass(frozen=True, kw_only=True)

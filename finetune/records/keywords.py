@@ -35,6 +35,7 @@ class DataKeywords(TypedDict, total=False):
     val_fraction: float
     test_fraction: float
     max_per_class: int | None
+    bands: str | None
 
 
 class CheckKeywords(DataKeywords, total=False):

@@ -105,6 +105,13 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             "its middle, or whole with borders.",
         ),
         Option(
+            name="bands",
+            commands=DATA,
+            metavar="R,G,B",
+            help="Which bands of TIFFs with many are red, green and blue, counted from 1: 4,3,2; "
+            "one alone is grey.",
+        ),
+        Option(
             name="strict",
             kind="flag",
             commands="train recommend check",

@@ -47,6 +47,7 @@ class DataOptions:
     near_duplicates: NearCopies = _D["near_copies"]
     strict: bool = _D["strict"]
     fit: Fit = _D["fit"]
+    bands: str | None = _D["bands"]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -174,6 +175,7 @@ class Request:
     near_copies: NearCopies = _D["near_copies"]
     strict: bool = _D["strict"]
     fit: Fit = _D["fit"]
+    bands: str | None = _D["bands"]
     mean: str | None = _D["mean"]
     std: str | None = _D["std"]
     interpolation: Interpolation | None = _D["interpolation"]

@@ -13,7 +13,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import prepared, ranks, registry, weights_input
-from finetune.data import class_shares
+from finetune.data import bands, class_shares
 from finetune.decision import choose_backbone, choose_start
 from finetune.records import option_table
 from finetune.records import options as options_of
@@ -37,6 +37,7 @@ def check_options(options: Options) -> None:
     options_of.check(options)
     if options.decision.prior not in ("train", "uniform"):
         class_shares.read(Path(options.decision.prior))
+    bands.parsed(options.data.bands)
     asked = options.backbone
     _check_choice(options)
     prepared.require_device(asked.device)

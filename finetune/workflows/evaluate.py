@@ -65,7 +65,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
             place,
             device=device,
             listener=listener,
-            groups=lambda some: _groups(place, some, together, listener),
+            groups=lambda some: _groups(place, some, together, listener, facts.preprocess.bands),
         )
     dataset = readers.read_labelled(root, facts.classes, pattern, columns)
     place = readers.root_of(root, columns)
@@ -87,7 +87,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     answers = classification.answers(
         (likely for _, likely in found.probabilities()), np.array([s.label for s in good], np.int64)
     )
-    groups = _groups(place, good, together, listener)
+    groups = _groups(place, good, together, listener, facts.preprocess.bands)
     metrics = classification.summary(answers, facts.classes, groups, _shares(facts))
     selected = None
     if doubts != NO_DOUBT or found.distances is not None:
@@ -125,7 +125,7 @@ def _unseen(dataset: Dataset, splits: Splits, run: Path, *, unseen: bool) -> tup
     Raises:
         DataError: there is none.
     """
-    known = {s.digest for s in splits.fitting}
+    known = {s.digest for s in splits.fitting} | set(splits.learnt)
     samples = tuple(s for s in dataset.pool if not (unseen and s.digest in known))
     if not samples:
         raise DataError(
@@ -148,9 +148,15 @@ def _shares(facts: RunFacts) -> npt.NDArray[np.float64] | None:
 
 
 def _groups(
-    root: Path, samples: Sequence[Sample], pattern: re.Pattern[str] | None, listener: Listener
+    root: Path,
+    samples: Sequence[Sample],
+    pattern: re.Pattern[str] | None,
+    listener: Listener,
+    bands: tuple[int, ...] | None,
 ) -> clusters.Clusters | None:
     """Which images go together, int64[N]; None where each is one by itself."""
-    looked = examination.look(root, samples, near_duplicates.SIDE_PX, listener.progress)
+    side = near_duplicates.SIDE_PX
+    nothing = examination.Looked.nothing(len(samples), side, bands)
+    looked = examination.look(root, samples, side, listener.progress, nothing)
     near = examination.near_clusters(samples, looked)
     return clusters.number(grouping.units(samples, near, pattern))

@@ -66,6 +66,7 @@ def preprocess(analysis: Analysis, side_px: int) -> Preprocess:
         side_px=side_px,
         scales=analysis.scales,
         fit=analysis.options.data.fit,
+        bands=analysis.box.bands,
     )
 
 

@@ -63,7 +63,7 @@ def run_suggestion(
             f"nothing to suggest in {folder}: {why}", hint="Give a folder with new images."
         )
     groups = looked.candidates.groups(count)
-    chosen = _apart(groups, fresh.paths, count)
+    chosen = _apart(groups, fresh.paths, count, facts.preprocess.bands)
     similar = {row: len(g.members) for g in groups for row in g.members}
     return Suggestions(
         run=safe_name(str(run)),
@@ -155,13 +155,16 @@ class _Looked:
             self.answers[i] = (c, first, first - other)
 
 
-def _apart(groups: Sequence[Group], paths: Sequence[Path], count: int) -> list[int]:
+def _apart(
+    groups: Sequence[Group], paths: Sequence[Path], count: int, bands: tuple[int, ...] | None
+) -> list[int]:
     """One image of each group, then a second of each and so on, no near duplicate of another.
 
     Args:
         groups: Numbers of images, the one in the middle first.
         paths: All files, by number.
         count: How many are wanted.
+        bands: Which of a TIFF are taken.
     """
     deepest = max((len(g.members) for g in groups), default=0)
     queue = [g.members[at] for at in range(deepest) for g in groups if at < len(g.members)]
@@ -172,7 +175,7 @@ def _apart(groups: Sequence[Group], paths: Sequence[Path], count: int) -> list[i
         some, small = [], []
         for number in wanted:
             try:
-                thumb = decoding.glance(paths[number], near_duplicates.SIDE_PX).thumb
+                thumb = decoding.glance(paths[number], near_duplicates.SIDE_PX, bands).thumb
             except ImageError:  # it could be read a moment ago
                 continue
             assert thumb is not None  # one was asked for
