@@ -21,7 +21,7 @@ ALL = "all"
 MOST_BAND = 10_000  # of a hyperspectral cube, and more
 EXAMPLE = "--bands 4,3,2"
 CHOSEN = FindingKind(
-    "FT163",
+    "FT165",
     "note",
     "bands of TIFFs that are taken",
     "Nothing to do: the run keeps them, and takes the same of every picture from now on.",

@@ -17,6 +17,7 @@ from finetune.records.option import Group, Option
 from finetune.records.option_backbone import BACKBONE_OPTIONS
 from finetune.records.option_decision import DECISION
 from finetune.records.option_doubt import DOUBT
+from finetune.records.option_pictures import PICTURES
 from finetune.records.option_shard import SHARD
 from finetune.records.option_tracking import TRACKING
 from finetune.records.predict_options import PREDICT
@@ -96,21 +97,7 @@ OPTIONS: dict[Group, tuple[Option, ...]] = {
             default="skip",
             help="Leave unreadable images out, or stop.",
         ),
-        Option(
-            name="fit",
-            commands=DECIDING,
-            choices=("half", "squash", "center", "letterbox"),
-            default="half",
-            help="How a picture becomes a square: squeezed and cropped by half each, squeezed, "
-            "its middle, or whole with borders.",
-        ),
-        Option(
-            name="bands",
-            commands=DATA,
-            metavar="R,G,B",
-            help="Which bands of TIFFs with many are red, green and blue, counted from 1: 4,3,2; "
-            "one alone is grey.",
-        ),
+        *PICTURES,
         Option(
             name="strict",
             kind="flag",

@@ -55,7 +55,7 @@ KEPT = [
         "max_per_class",
     ),
     *("on_bad_image", "group", "label_from", "target", "label_column"),
-    *("near_copies", "strict", "fit", "mean", "std"),
+    *("near_copies", "strict", "fit", "bands", "mean", "std"),
     *("interpolation", "norm", "options", "command", "resume", "no_images"),
 ]
 
