@@ -539,7 +539,7 @@ EXAMPLES: tuple[Any, ...] = (
     SCALE,
     Origin("/runs/one/model.safetensors", "lenet5", "run one (deep), from none", "none"),
     PREPROCESS,
-    Box(fit="letterbox", fill=(1, 2, 3)),
+    Box(fit="letterbox", fill=(1, 2, 3), bands=(4, 3, 2)),
     Variant(side_px=128, mean=(0.5, 0.4, 0.3), interpolation="box"),
     BACKBONE,
     STAGES[0],

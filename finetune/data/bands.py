@@ -56,7 +56,7 @@ def parsed(text: str | None) -> Bands | None:
 def told(bands: Bands) -> str:
     """What becomes of them, in a sentence."""
     if len(bands) == 1:
-        return f"band {bands[0]} of each TIFF is taken, as grey"
+        return f"band {bands[0]} of each TIFF is taken, as gray"
     return f"bands {', '.join(map(str, bands))} of each TIFF are taken as red, green and blue"
 
 

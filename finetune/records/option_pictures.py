@@ -19,6 +19,6 @@ PICTURES = (
         commands=f"{_DECIDING} check",
         metavar="R,G,B",
         help="Which bands of TIFFs with many are red, green and blue, counted from 1: 4,3,2; "
-        "one alone is grey.",
+        "one alone is gray.",
     ),
 )
