@@ -50,6 +50,7 @@ WHOLE = {
     "TargetResult",
     "Candidate",
     "Comparison",
+    "DataOptions",
     "Exported",
     "Metrics",
     "Plan",
