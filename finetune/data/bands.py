@@ -77,14 +77,13 @@ def read(source: Source, bands: Bands) -> Image.Image | Wide:
     """
     if not source.is_tiff():
         raise RefusedError(
-            f"band {_said(bands)} of a TIFF is wanted, and it is none: give TIFFs, or train "
-            "without --bands"
+            f"{_wanted(bands, 'a TIFF')}, and it is none: give TIFFs, or train without --bands"
         )
     try:
         tifffile = importlib.import_module("tifffile")
     except ImportError:
         raise RefusedError(
-            f"band {_said(bands)} of it is wanted: install tifffile, which reads it "
+            f"{_wanted(bands, 'it')}: install tifffile, which reads it "
             "(pip install 'finetune[tiff]')"
         ) from None
     source.file.seek(0)
@@ -98,8 +97,7 @@ def read(source: Source, bands: Bands) -> Image.Image | Wide:
         if max(bands) > count or not height * width:
             has = f"{count} band{'s'[: count != 1]}"
             raise RefusedError(
-                f"band {_said(bands)} of it is wanted, and it has {has}: give bands from 1 to "
-                f"{count}"
+                f"{_wanted(bands, 'it')}, and it has {has}: give bands from 1 to {count}"
             )
         if math.prod(shape) * series.dtype.itemsize > MOST_BYTES:
             raise RefusedError(f"too many pixels ({height * width:,} of {count} bands)")
@@ -107,8 +105,11 @@ def read(source: Source, bands: Bands) -> Image.Image | Wide:
     return _picture(_chosen(cube.reshape(count, height, width), bands))
 
 
-def _said(bands: Sequence[int]) -> str:
-    return ", ".join(map(str, bands))
+def _wanted(bands: Sequence[int], of: str) -> str:
+    """What is asked of a file, in words."""
+    if len(bands) == 1:
+        return f"band {bands[0]} of {of} is wanted"
+    return f"bands {', '.join(map(str, bands))} of {of} are wanted"
 
 
 def _chosen(cube: npt.NDArray[Any], bands: Bands) -> npt.NDArray[Any]:
