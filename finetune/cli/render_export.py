@@ -45,9 +45,12 @@ def _show_int8(found: Exported, cost: Int8, where: str) -> None:
     """What 8 bits lose and gain."""
     out = style.out()
     low, high = (100 * end for end in cost.interval)
+    lost = f"loses {100 * cost.loss:.1f} points of accuracy (95 % interval"
+    if cost.loss < 0:
+        lost = f"gains {-100 * cost.loss:.1f} points of accuracy (95 % interval of the loss"
     out.print(
-        f"[bold]{style.shown(found.path)}[/]: {found.format} in 8 bits loses "
-        f"{100 * cost.loss:.1f} points of accuracy (95 % interval {low:+.1f} to {high:+.1f}) on "
+        f"[bold]{style.shown(found.path)}[/]: {found.format} in 8 bits {lost} "
+        f"{low:+.1f} to {high:+.1f}) on "
         f"{style.shown(cost.source)}, where predict has {100 * cost.fp32_accuracy:.1f} %; "
         f"{100 * cost.same_labels:.1f} % of the labels are the same."
     )
