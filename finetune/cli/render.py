@@ -68,7 +68,8 @@ def show_health(health: Health, *, verbose: bool = False, written: bool = False)
     if not verbose:
         out.print(f"{quiet}; --verbose and --json list them.", style="dim")
     if not alarms and not (health.labels and health.labels.found):
-        print_next(out, f"finetune train {shlex.quote(health.data)}")
+        target = "" if health.target is None else f" --target {health.target.kind}"
+        print_next(out, f"finetune train {shlex.quote(health.data)}{target}")
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:

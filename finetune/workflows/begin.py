@@ -127,7 +127,7 @@ def analyzed(
     """
     seen, choice = look.look(options, listener, clock, kept=most is None), None
     if not any_target:
-        require_classes(seen.examined.dataset, "this")
+        require_classes(seen.examined.dataset, "recommend or compare")
     if options.backbone.name == AUTO:
         choice = ranks.of_one(
             lambda: known or choose_backbone.choose(seen, options, listener, clock)
