@@ -170,7 +170,7 @@ def _keep(
 
 
 def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArray[Any]) -> None:
-    """Find out from the half of the epochs on whether the network still knows what it began with.
+    """Find out from half of the epochs on, or at the end, whether the network still knows anything.
 
     With BatchNorm's statistics frozen nothing brings activations back that a rate too large has
     blown up: the loss then stays at that of knowing nothing, where it had begun at the probe's.
@@ -181,7 +181,10 @@ def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArr
     """
     plan, first, last = loop.plan, loop.began, history[-1].train_loss
     nothing = loop.ignorance(labels)
-    early = 2 * len(history) < plan.epochs or loop.done < TELLING_STEPS
+    # one that ends before half of its schedule, as a second training may, is judged at its end:
+    # unjudged, a network that had come to know nothing was returned (docs/log.md, 2026-11-26)
+    half = min(plan.epochs / 2, loop.last)
+    early = len(history) < half or loop.done < TELLING_STEPS
     if early or first > KNOWS * nothing or last <= first + FALLEN * (nothing - first):
         return
     text = (

@@ -59,6 +59,7 @@ def fit(  # noqa: PLR0913 - as many as it has
     seed: int = 0,
     listener: Recorder | None = None,
     slot: Slot | None = None,
+    until: int | None = None,
 ) -> Tuned:
     return training_loop.fit(
         plan,
@@ -71,6 +72,7 @@ def fit(  # noqa: PLR0913 - as many as it has
         seed=seed,
         listener=listener or Recorder(),
         slot=slot,
+        until=until,
     )
 
 
@@ -357,6 +359,19 @@ def test_a_training_that_falls_apart_begins_anew_at_a_third_of_the_rate(
     assert "diverged" in tuned.plan.why["lr"]
     assert any("started again" in n for n in listener.notes)
     assert len(tuned.history) == 4
+
+
+def test_a_training_that_ends_before_half_of_its_schedule_is_judged_at_its_end(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second training ends after the best epoch: it is not returned where it knows nothing."""
+    plan = plan_for("deep", tiny, epochs=10)
+    rates = falling_apart(monkeypatch, below=plan.lr)
+
+    tuned = fit(plan, tiny, start=start_head(tiny), until=2)
+
+    assert rates == [plan.lr] * 2 + [plan.lr / 3] * 2
+    assert len(tuned.history) == 2
 
 
 def test_a_training_begun_anew_is_that_of_the_smaller_rate(
