@@ -5,7 +5,7 @@
 Each row is a process of its own: CPU seconds and the peak of memory above what it had before the
 step. Rows that are in the file are not measured again, so it goes on where it was ended; `--report`
 prints the tables of docs/scale.md, with what a million images would take: the last row times the
-ratio of images to the power that fits the last two rows.
+ratio of images to the power that fits the last two rows, 1 at least for what grows.
 """
 
 from __future__ import annotations
@@ -278,6 +278,11 @@ def power(small: float, large: float, ratio: float) -> float:
     return math.log(max(large, 1e-4) / max(small, 1e-4)) / math.log(ratio)
 
 
+def carried_on(figure: float, grows: float, ratio: float) -> float:
+    """What a figure becomes: what grows at all is taken to grow in proportion at least."""
+    return float(figure * ratio ** (max(1.0, grows) if grows > 0.5 else max(0.0, grows)))
+
+
 def report(rows: Path) -> None:
     """The tables."""
     found = {(r.step, r.images, r.classes, r.features): r for r in row_file.read(Row, rows)}
@@ -294,10 +299,8 @@ def report(rows: Path) -> None:
             times, ratio = two.images / one.images, MILLION / two.images
             grows = power(one.seconds, two.seconds, times)
             more = power(one.peak_mb, two.peak_mb, times) if one.peak_mb > 20 else 1.0
-            seconds = two.seconds * ratio ** max(0.0, grows)
-            line += (
-                f" {grows:.2f} | {seconds:,.1f} | {two.peak_mb * ratio ** max(0.0, more):,.0f} |"
-            )
+            seconds = carried_on(two.seconds, grows, ratio)
+            line += f" {grows:.2f} | {seconds:,.1f} | {carried_on(two.peak_mb, more, ratio):,.0f} |"
         print(line)
     for what, values, names, at in (
         ("classes", CLASSES, BY_CLASSES, lambda v: (20_000, v, BASE[1])),
