@@ -2,7 +2,7 @@
 
     python benchmarks/exports.py --data DATA [--rows benchmarks/exports.csv] [--home FOLDER]
         [--sets NAME …] [--kinds NAME …] [--formats NAME …] [--many 100]
-    python benchmarks/exports.py --report
+    python benchmarks/exports.py --report [--many 100]
 
 Each set is trained on once for each kind of run, few images and epochs: what is compared are
 files, not accuracies. The tuned one is kept whatever it is worth, with `--fit squash`, so that
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     if asked.report:
-        print(report(row_file.read(Row, asked.rows)))
+        print(report([r for r in row_file.read(Row, asked.rows) if r.pictures == asked.many]))
         return
     formats._onnx = by_path(formats._onnx)
     int8_file.quantized = remembered(int8_file.quantized)
