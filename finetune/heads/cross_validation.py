@@ -183,7 +183,7 @@ def path(
     kernel: Array,
     wanted: Array,
     together: Sequence[Labels],
-    penalties: Sequence[float] = PENALTIES,
+    penalties: Sequence[float] | None = None,
 ) -> Iterator[tuple[float, Array]]:
     """Leave-one-out scores float64[N, C] at each penalty, the rows of a group left out at once.
 
@@ -194,13 +194,13 @@ def path(
         kernel: From `combined`, float64[N, N].
         wanted: What the scores are to be, float64[N, C].
         together: The rows of each group of several.
-        penalties: Those to try.
+        penalties: Those to try; `PENALTIES` unless given.
     """
     mean = wanted.mean(axis=0)
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0.0)
     turned, squares = vectors.T @ (wanted - mean), np.square(vectors)
-    for penalty in penalties:
+    for penalty in penalties or PENALTIES:
         kept = values / (values + penalty)
         residual = wanted - mean - vectors @ (kept[:, None] * turned)
         own = 1.0 / len(wanted) + squares @ kept

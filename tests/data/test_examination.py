@@ -720,10 +720,10 @@ def test_ctrl_c_leaves_the_other_images_unread(
     root = image_folder({"a": 40, "b": 40}, seed=78)
     samples, looked, glance = scan.scan(root).pool, [], decoding.glance
 
-    def slow(path: Path, side_px: int | None = None) -> decoding.Glance:
+    def slow(path: Path, *rest: object) -> decoding.Glance:
         looked.append(path)
         time.sleep(0.02)
-        return glance(path, side_px)
+        return glance(path, *rest)  # type: ignore[arg-type]
 
     def interrupted(done: int, _: int) -> None:
         if done:

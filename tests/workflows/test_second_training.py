@@ -13,7 +13,8 @@ from finetune.records.codec import from_json
 from finetune.records.metrics import Baseline
 from finetune.records.run import RunResult
 from finetune.records.training import EpochRecord
-from finetune.training import holdout, recipe, state
+from finetune.training import holdout, recipe
+from finetune.training import losses as losses_of
 from finetune.training.loop import Tuned
 from finetune.workflows.train import run_training
 
@@ -27,7 +28,7 @@ def trained(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **options: o
     monkeypatch.setattr(baseline, "judge", lambda *_, **_given: kept)
     monkeypatch.setattr(recipe, "TELLING_IMAGES", 10)
     losses = itertools.cycle([0.9, 0.8, 0.7, 0.75])  # of epoch 0, the probe's head, to 3
-    monkeypatch.setattr(state.calibration, "calibrated_log_loss", lambda *_: next(losses))
+    monkeypatch.setattr(losses_of.calibration, "calibrated_log_loss", lambda *_: next(losses))
     asked = options_for(root=str(root), out=str(out), options={**PLAN, **options}, **SMALL)
     return run_training(asked, Recorder())
 
