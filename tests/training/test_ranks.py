@@ -38,6 +38,7 @@ def torchrun(*arguments: str, count: int = 2) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow  # four processes on two cores that tests keep busy: 300 s were not enough
 def test_torchrun_trains_one_model(image_folder: Callable[..., Path], tmp_path: Path) -> None:
     """Two ranks take the steps of one process, and `train` makes of them one run and one answer.
 
