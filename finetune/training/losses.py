@@ -39,8 +39,12 @@ class Criterion(Protocol):
         wanted: npt.NDArray[Any],
         shift: Array | None = None,
         weights: Array | None = None,
-    ) -> tuple[float, float | None]:
-        """What epochs are chosen by: the calibrated loss of held-out images; and the accuracy."""
+    ) -> float:
+        """What epochs are chosen by: the calibrated loss of held-out images."""
+        ...
+
+    def accuracy(self, outputs: Array, wanted: npt.NDArray[Any]) -> float | None:
+        """The share of images that are right; None where outputs are no classes."""
         ...
 
 
@@ -101,10 +105,13 @@ class Loss:
         wanted: npt.NDArray[np.int64],
         shift: Array | None = None,
         weights: Array | None = None,
-    ) -> tuple[float, float | None]:
+    ) -> float:
         """As in `Criterion`; `shift` and `weights` as in `Split`."""
-        loss = calibration.calibrated_log_loss(outputs, wanted, shift, weights)
-        return loss, float((outputs.argmax(axis=1) == wanted).mean())
+        return calibration.calibrated_log_loss(outputs, wanted, shift, weights)
+
+    def accuracy(self, outputs: Array, wanted: npt.NDArray[np.int64]) -> float | None:
+        """The share of images whose highest score is that of their class."""
+        return float((outputs.argmax(axis=1) == wanted).mean())
 
     def _weights(self, classes: int) -> npt.NDArray[np.float64]:
         if self.weight is None:

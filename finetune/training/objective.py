@@ -54,9 +54,13 @@ class OutputsLoss:
         wanted: npt.NDArray[Any],
         shift: Array | None = None,
         weights: Array | None = None,
-    ) -> tuple[float, float | None]:
-        """The calibrated loss; there is no accuracy, and no other shares of classes."""
+    ) -> float:
+        """The calibrated loss; there are no other shares of classes."""
         del shift, weights
         truth = wanted.astype(np.float64)
         by = self.aim.calibration(outputs, truth)
-        return float(self.aim.losses(aims.scaled(outputs, by), truth).mean()), None
+        return float(self.aim.losses(aims.scaled(outputs, by), truth).mean())
+
+    def accuracy(self, outputs: Array, wanted: npt.NDArray[Any]) -> None:
+        """None: there are no classes."""
+        del outputs, wanted

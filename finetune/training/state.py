@@ -245,7 +245,7 @@ class Best:
 
     def offer(self, epoch: int, logits: Array, val: Split, loop: Loop) -> tuple[float, bool]:
         """Keep a copy of all that training may change if the loss is the least so far."""
-        loss, _ = loop.criterion.judged(logits, val.labels, val.shift, val.weights)
+        loss = loop.criterion.judged(logits, val.labels, val.shift, val.weights)
         if not loss < self.loss:
             return loss, False
         tensors = {name: tensor.clone() for name, tensor in _changing(loop).items()}
@@ -315,7 +315,7 @@ def known(found: Kept | None, loop: Loop, listener: Listener) -> tuple[Best, lis
 def validated(record: EpochRecord, best: Best, loop: Loop, val: Split) -> EpochRecord:
     """The record with validation figures; the best weights are kept on the way."""
     logits = forward(loop, val.pixels)
-    _, accuracy = loop.criterion.judged(logits, val.labels, val.shift, val.weights)
+    accuracy = loop.criterion.accuracy(logits, val.labels)
     loss, improved = best.offer(record.epoch, logits, val, loop)
     return replace(record, val_loss=loss, val_accuracy=accuracy, best=improved)
 
