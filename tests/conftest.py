@@ -26,12 +26,14 @@ import pytest
 import torch
 from helpers import SAMPLE, Recorder, train
 from PIL import Image, ImageDraw
+from target_runs import target_run
 
 from finetune.backbones import engine, inference, load, registry
 from finetune.backbones.stages import Backbone
 from finetune.cli import process
 from finetune.decision import baseline
 from finetune.records.backbone import BackboneFacts
+from finetune.records.choices import OtherTarget
 from finetune.records.metrics import Baseline
 from finetune.records.run import RunResult
 from finetune.workflows import report_extras
@@ -49,6 +51,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("tests")
 
+KINDS: tuple[OtherTarget, ...] = ("labels", "number")
 COLOURS = ((200, 60, 50), (50, 90, 200), (60, 170, 80), (220, 180, 40), (150, 60, 170))
 
 
@@ -252,3 +255,10 @@ def two_stages(tmp_path_factory: pytest.TempPathFactory) -> exports.TwoStages:
     out = place / "out" / "model.onnx"
     made = run_export(run, "onnx", out, images=SAMPLE, listener=Recorder())
     return exports.TwoStages(run, made, out)
+
+
+@pytest.fixture(scope="session")
+def target_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of labels and one of a number, by their kind; nothing of them is changed."""
+    root = tmp_path_factory.mktemp("target-runs")
+    return {kind: target_run(root / kind, kind) for kind in KINDS}

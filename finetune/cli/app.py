@@ -59,7 +59,7 @@ def train(asked: Asked) -> None:
     from finetune.backbones import ranks  # noqa: PLC0415
     from finetune.cli import (  # noqa: PLC0415
         progress,
-        render_target,
+        render_targets,
         render_training,
         style,
     )
@@ -82,7 +82,7 @@ def train(asked: Asked) -> None:
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         result = run_tracked(options, listener, asked.from_run, track=asked.track)
     if isinstance(result, TargetResult):
-        render = render_target.show_target_result
+        render = render_targets.show_training
         after.answer(result, partial(render, verbose=asked.verbose), json=asked.json)
     else:
         show = partial(render_training.show_result, verbose=asked.verbose)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +14,7 @@ import torch
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
-from finetune.backbones import engine
+from finetune.backbones import engine, inference
 from finetune.backbones.inference import TOP
 from finetune.decision import blend, fitted, prior, refit, trials, tuned_near
 from finetune.decision.fitted import FittedModel
@@ -115,7 +118,8 @@ def tuned(  # noqa: PLR0913 - what is known already is as much part of it as wha
     images = made or trials.material(analysis, plan, clock)
     split = trials.judged_on_split(analysis, plan.strategy)
     trial = None if split else proof
-    trial = trial or _prove(analysis, probes, images, plan, clock, split=split)
+    settled = None if split else partial(_settled, analysis, probes)
+    trial = trial or prove(analysis, images, plan, clock, settled)
     # `scratch` is for comparison only: there is no probe under it
     floor = None
     if plan.strategy != "scratch":
@@ -143,7 +147,8 @@ def to_the_letter(
     """The tuned model, whatever it is worth, and its blend with the best probe: for `compare`."""
     images = trials.material(analysis, plan, clock)
     split = trials.judged_on_split(analysis, plan.strategy)
-    trial = _prove(analysis, probes, images, plan, clock, split=split)
+    settled = None if split else partial(_settled, analysis, probes)
+    trial = prove(analysis, images, plan, clock, settled)
     outcome = refit.outcome(analysis, images, plan, trial, clock)
     model = _model(analysis, plan, trial, outcome, None)
     return model, blend.together(analysis, probes, model, trial, "always")
@@ -161,28 +166,32 @@ def against_probe(
     return judge(mine, other, labels, name, trial.how, allowed=allowed, by=by)
 
 
-def _prove(
+def prove(
     analysis: Analysis,
-    probes: Probes,
     images: holdout.Material,
     plan: Plan,
     clock: Clock,
-    *,
-    split: bool,
+    settled: Callable[[holdout.Trial], bool] | None,
 ) -> holdout.Trial:
-    """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
-    if not split:
+    """Tune where the outcome can be judged: on the split, or on halves where that is too small.
+
+    Args:
+        analysis: The data.
+        images: The same, decoded.
+        plan: How to tune.
+        clock: Times the steps.
+        settled: On halves, whether the first of them will do; None on the split.
+    """
+    if settled is not None:
         analysis.listener.detail(
             f"fewer than {recipe.TELLING_IMAGES} validation images cannot tell a better model "
             "from a luckier one: two-fold cross-validation is used, without early "
             "stopping"
         )
-    halves = "" if split else " in two-fold cross-validation"
+    halves = "" if settled is None else " in two-fold cross-validation"
     with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
-        if not split:
-            return holdout.on_two_folds(
-                images, plan, lambda trial: _settled(analysis, probes, trial)
-            )
+        if settled is not None:
+            return holdout.on_two_folds(images, plan, settled)
         inside = analysis.in_train
         return holdout.on_split(images, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
 
@@ -211,16 +220,12 @@ def _model(
     held = fitted.held_out(analysis, likely, trial.held)
     head = replace(outcome.head, temperature=temperature)
     shift = analysis.shift(weighed=trial.weighed)
-    # The run keeps the converted network, so it is there for the test, too. A training that was
-    # stopped is not tested, and its network not kept.
-    waiting = None if outcome.stopped is None else 0
-    backbone, device = outcome.backbone, torch.device(analysis.body.device)
-    runtime = engine.make(backbone, device, plan.side_px, waiting)
+    runtime, graph = running(analysis, plan, outcome)
     return FittedModel(
         strategy=plan.strategy,
         runtime=runtime,
-        tensors=backbone.arrays,
-        graph=lambda: runtime.graph or engine.convert(backbone, plan.side_px),
+        tensors=outcome.backbone.arrays,
+        graph=graph,
         head=logit_adjustment.moved(head, shift),
         shift=shift,
         taps=(TOP,),
@@ -234,3 +239,17 @@ def _model(
         plan=outcome.plan,
         stopped=outcome.stopped,
     )
+
+
+def running(
+    analysis: Analysis, plan: Plan, outcome: loop.Tuned
+) -> tuple[inference.Engine, Callable[[], Any]]:
+    """A tuned network ready to answer, and what gives it converted.
+
+    The run keeps the converted network, so it is there for the test, too. A training that was
+    stopped is not tested, and its network not kept.
+    """
+    images = None if outcome.stopped is None else 0
+    backbone, device = outcome.backbone, torch.device(analysis.body.device)
+    runtime = engine.make(backbone, device, plan.side_px, images)
+    return runtime, lambda: runtime.graph or engine.convert(backbone, plan.side_px)

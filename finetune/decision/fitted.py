@@ -38,7 +38,33 @@ class Near:
 
 
 @dataclass(frozen=True)
-class FittedModel:
+class Model:
+    """A backbone with a head, and what the head reads of pictures of `side_px`.
+
+    `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had.
+    """
+
+    strategy: Strategy
+    runtime: Engine
+    tensors: Callable[[], Mapping[str, npt.NDArray[Any]]]
+    graph: Callable[[], Any]
+    head: ridge.Head
+    taps: tuple[str, ...]
+    side_px: int
+
+    def predictor(self, scales: Sequence[Scale], box: Box = HALF) -> Predictor:
+        """What answers with this model, as its run will.
+
+        Args:
+            scales: Of pictures of more than 8 bits, as the run keeps them.
+            box: How a picture becomes a square, as the run keeps it.
+        """
+        head = ridge.stored(self.head)
+        return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps, box)
+
+
+@dataclass(frozen=True)
+class FittedModel(Model):
     """What is returned: a backbone with a head, and what is known of it before the test.
 
     `tensors` gives the backbone's, `graph` the converted network, or None where it cannot be had;
@@ -49,13 +75,6 @@ class FittedModel:
     `near` tells unknown pictures, or says why nothing does.
     """
 
-    strategy: Strategy
-    runtime: Engine
-    tensors: Callable[[], Mapping[str, npt.NDArray[Any]]]
-    graph: Callable[[], Any]
-    head: ridge.Head
-    taps: tuple[str, ...]
-    side_px: int
     held: HeldOut
     estimate: Metrics
     estimate_source: str
@@ -67,16 +86,6 @@ class FittedModel:
     shift: Array | None = None
     parts: tuple[BlendPart, ...] = ()
     original: Callable[[], Mapping[str, npt.NDArray[Any]]] | None = None
-
-    def predictor(self, scales: Sequence[Scale], box: Box = HALF) -> Predictor:
-        """What answers with this model, as its run will.
-
-        Args:
-            scales: Of pictures of more than 8 bits, as the run keeps them.
-            box: How a picture becomes a square, as the run keeps it.
-        """
-        head = ridge.stored(self.head)
-        return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps, box)
 
 
 def probed(analysis: Analysis, chosen: cross_validation.LeftOut, name: Strategy) -> FittedModel:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.target_probes import TargetProbes, truth_of
-from finetune.backbones.inference import Engine
-from finetune.deploy.predictor import Predictor
-from finetune.heads import platt, ridge
-from finetune.heads.aims import Aim
+from finetune.decision.fitted import Model
+from finetune.heads import aims, platt
 from finetune.metrics import clusters, labels, numbers
-from finetune.records.backbone import HALF, Box
 from finetune.records.choices import Strategy
-from finetune.records.dataset import Scale
 from finetune.records.decision import Plan
 from finetune.records.target import TargetFacts, TargetFloor, TargetMetrics
 from finetune.records.training import EpochRecord
@@ -28,19 +21,12 @@ WITHIN = 0.9  # the share of held-out answers that are as near to the truth as i
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetModel:
+class TargetModel(Model):
     """What is returned; `head` gives logits of labels, or numbers in their own unit.
 
     `facts` are for `run.json`; the others as in `FittedModel`.
     """
 
-    strategy: Strategy
-    runtime: Engine
-    tensors: Callable[[], Mapping[str, npt.NDArray[Any]]]
-    graph: Callable[[], Any]
-    head: ridge.Head
-    taps: tuple[str, ...]
-    side_px: int
     facts: TargetFacts
     estimate: TargetMetrics
     estimate_source: str
@@ -48,11 +34,6 @@ class TargetModel:
     floor: TargetFloor | None = None
     plan: Plan | None = None
     stopped: BaseException | None = None
-
-    def predictor(self, scales: Sequence[Scale], box: Box = HALF) -> Predictor:
-        """What answers with this model, as its run will; as `FittedModel.predictor`."""
-        head = ridge.stored(self.head)
-        return Predictor(self.runtime, self.side_px, scales, head.temperature, head, self.taps, box)
 
 
 def probed(analysis: Analysis, probes: TargetProbes, name: Strategy) -> TargetModel:
@@ -64,7 +45,7 @@ def probed(analysis: Analysis, probes: TargetProbes, name: Strategy) -> TargetMo
         runtime=analysis.body.engine,
         tensors=lambda: analysis.body.tensors,
         graph=analysis.body.graph,
-        head=probes.aim.in_units(probes.head(analysis, found)),
+        head=aims.scaled_head(probes.head(analysis, found), probes.aim.units),
         taps=found.score.taps,
         side_px=analysis.facts.preprocess.side_px,
         facts=facts,
@@ -78,7 +59,7 @@ def judged(
 ) -> tuple[TargetFacts, TargetMetrics]:
     """What held-out outputs float64[M, K] of some rows tell, calibrated: facts and the estimate."""
     aim = probes.aim
-    known = in_units(aim, outputs)
+    known = aims.scaled(outputs, aim.units)
     truth = truth_of(tuple(analysis.samples[i] for i in rows))
     groups = clusters.renumbered(analysis.groups, rows)
     facts = TargetFacts(kind=aim.kind, loss=aim.loss)
@@ -114,18 +95,3 @@ def measured(
         return labels.measure(likely, truth, target.names, facts.thresholds, groups)
     mean = truth_of(analysis.samples).mean(axis=0)
     return numbers.measure(known, truth, target.names, mean, groups)
-
-
-def in_units(aim: Aim, outputs: Array) -> Array:
-    """Outputs float64[M, K] as logits of labels, or as numbers in their own unit."""
-    width = outputs.shape[1]
-    same = aim.in_units(ridge.Head(np.eye(width), np.zeros(width), 1.0))
-    return outputs @ same.weight.T + same.bias
-
-
-def in_deviations(aim: Aim, values: Array) -> Array:
-    """Numbers float64[M, K] as deviations from their mean, which losses are of."""
-    width = values.shape[1]
-    same = aim.in_units(ridge.Head(np.eye(width), np.zeros(width), 1.0))
-    found: Array = (values - same.bias) / same.weight.diagonal()
-    return found

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import numpy as np
-import torch
+from functools import partial
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.target_probes import TargetProbes
-from finetune.backbones import engine
 from finetune.backbones.inference import TOP
-from finetune.decision import refit, target_model, trials
+from finetune.decision import baseline, refit, target_model, trials
 from finetune.decision.target_model import TargetModel
-from finetune.heads import aims, outputs, ridge
+from finetune.heads import aims
 from finetune.metrics import clusters, paired, resampled
 from finetune.records.choices import Metric, spoken_metric
 from finetune.records.decision import Plan
 from finetune.records.target import TargetFloor
-from finetune.storage.arrays import Array, Labels
+from finetune.storage.arrays import Array
 from finetune.training import holdout, loop, recipe
 
 SURE = 2.0  # standard errors: by so much behind in the first fold, tuning is given up
@@ -85,7 +82,10 @@ def tuned(analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock) ->
         clock: Times the steps.
     """
     images = replace(trials.material(analysis, plan, clock), aim=probes.aim, truth=probes.truth)
-    trial = _prove(analysis, probes, images, plan, clock)
+    split = trials.judged_on_split(analysis, plan.strategy)
+    trial = baseline.prove(
+        analysis, images, plan, clock, None if split else partial(_settled, analysis, probes)
+    )
     floor = None
     if plan.strategy != "scratch":
         floor = _compared(analysis, probes, trial).floor(
@@ -101,24 +101,6 @@ def tuned(analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock) ->
     return _model(analysis, probes, plan, trial, outcome, floor)
 
 
-def _prove(
-    analysis: Analysis, probes: TargetProbes, images: holdout.Material, plan: Plan, clock: Clock
-) -> holdout.Trial:
-    """Tune where the outcome can be judged: on the split, or on halves where that is too small."""
-    split = trials.judged_on_split(analysis, plan.strategy)
-    halves = "" if split else " in two-fold cross-validation"
-    if not split:
-        analysis.listener.detail(
-            f"fewer than {recipe.TELLING_IMAGES} validation images cannot tell a better model "
-            "from a luckier one: two-fold cross-validation is used, without early stopping"
-        )
-    with clock.step("trial", f"{plan.strategy}: {plan.epochs} epochs at {plan.side_px} px{halves}"):
-        if split:
-            inside = analysis.in_train
-            return holdout.on_split(images, plan, np.flatnonzero(inside), np.flatnonzero(~inside))
-        return holdout.on_two_folds(images, plan, lambda trial: _settled(analysis, probes, trial))
-
-
 def _settled(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> bool:
     """Whether one half tells the tuned model from the probe, so that the other need not."""
     if len(trial.held) < recipe.TELLING_IMAGES // 2:
@@ -131,33 +113,13 @@ def _settled(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> 
 
 def _compared(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> _Compared:
     """Both on what the trial held out, each with the calibration that is best there."""
-    truth = probes.truth[trial.held]
-    mine, other = (
-        aims.scaled(o, probes.aim.calibration(o, truth))
-        for o in (trial.logits, _rival(analysis, probes, trial))
+    best, truth = probes.best, probes.truth[trial.held]
+    rival = trials.scores_without(
+        analysis, trial, best.score.taps, lambda rows: probes.head(analysis, best, rows)
     )
+    mine, other = (aims.scaled(o, probes.aim.calibration(o, truth)) for o in (trial.logits, rival))
     groups = clusters.renumbered(analysis.groups, trial.held)
     return _Compared(tuned=mine, probed=other, truth=truth, groups=groups)
-
-
-def _rival(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> Array:
-    """Outputs float64[M, K] of the best probe, fitted on what the trial's models learnt from.
-
-    Where the trial's model is the one to keep the probe learns from the held-out images, too, all
-    but the fold that is judged: so it would be kept in its place.
-    """
-    best, found = probes.best, np.empty_like(trial.logits)
-    start = 0
-    for rows, held in trial.parts:
-        fold = analysis.fold[held] if trial.tuned is not None else np.zeros(len(held), np.int64)
-        for f in np.unique(fold):
-            some = np.flatnonzero(fold == f)
-            learnt: Labels = np.concatenate([rows, held[fold != f]])
-            head = outputs.fit(analysis.blocks(best.score.taps, learnt), probes.truth[learnt], best)
-            blocks = analysis.blocks(best.score.taps, held[some])
-            found[start + some] = ridge.score(head, blocks.rows)
-        start += len(held)
-    return found
 
 
 def _model(
@@ -174,15 +136,13 @@ def _model(
     facts, estimate = target_model.judged(
         analysis, probes, aims.scaled(trial.logits, by), trial.held
     )
-    images = None if outcome.stopped is None else 0
-    backbone, device = outcome.backbone, torch.device(analysis.body.device)
-    runtime = engine.make(backbone, device, plan.side_px, images)
+    runtime, graph = baseline.running(analysis, plan, outcome)
     return TargetModel(
         strategy=plan.strategy,
         runtime=runtime,
-        tensors=backbone.arrays,
-        graph=lambda: runtime.graph or engine.convert(backbone, plan.side_px),
-        head=aim.in_units(aims.scaled_head(outcome.head, by)),
+        tensors=outcome.backbone.arrays,
+        graph=graph,
+        head=aims.scaled_head(aims.scaled_head(outcome.head, by), aim.units),
         taps=(TOP,),
         side_px=plan.side_px,
         facts=facts,

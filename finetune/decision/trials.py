@@ -102,16 +102,33 @@ def _rival_logits(
     images of each class that counts (docs/log.md, 2026-11-25). Its stage and penalty were chosen
     with the held-out images among the folds, which favours the probe a little: the safe side.
     """
-    logits = np.empty((len(trial.held), len(analysis.dataset.classes)))
+    return scores_without(
+        analysis, trial, rival.score.taps, lambda rows: analysis.head(rival, rows)
+    )
+
+
+def scores_without(
+    analysis: Analysis,
+    trial: holdout.Trial,
+    taps: Sequence[str],
+    fitted: Callable[[npt.NDArray[np.int64]], ridge.Head],
+) -> arrays.Array:
+    """What a probe says of held-out images, float64[M,C], as `_rival_logits` has it.
+
+    Args:
+        analysis: The data.
+        trial: Who learnt from what.
+        taps: The stages that the probe reads.
+        fitted: Its head on some rows int64[N].
+    """
+    logits = np.empty_like(trial.logits)
     start = 0
     for rows, held in trial.parts:
         fold = analysis.fold[held] if trial.tuned is not None else np.zeros(len(held), np.int64)
         for f in np.unique(fold):
             some = np.flatnonzero(fold == f)
-            others = held[fold != f]
-            head = analysis.head(rival, np.concatenate([rows, others]))
-            blocks = analysis.blocks(rival.score.taps, held[some])
-            logits[start + some] = ridge.score(head, blocks.rows)
+            head = fitted(np.concatenate([rows, held[fold != f]]))
+            logits[start + some] = ridge.score(head, analysis.blocks(taps, held[some]).rows)
         start += len(held)
     return logits
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from finetune.heads import calibration
+from finetune.heads import calibration, platt
 from finetune.records.answers import LabelAnswer, Prediction
 from finetune.records.choices import OtherTarget
 from finetune.records.errors import UsageError
@@ -31,8 +29,7 @@ def meant(outputs: Array, kind: OtherTarget | None, temperature: float) -> Array
     """
     if kind is None:
         return calibration.probabilities(outputs, temperature)
-    # the logistic function, without an overflow
-    return 0.5 * (1.0 + np.tanh(0.5 * outputs)) if kind == "labels" else outputs
+    return platt.probabilities(outputs) if kind == "labels" else outputs
 
 
 def thresholds(target: TargetFacts, names: Sequence[str]) -> tuple[float, ...]:

@@ -52,8 +52,12 @@ class Aim(Protocol):
         """By what raw held-out outputs are multiplied, and what is added then, float64[K] each."""
         ...
 
-    def in_units(self, head: ridge.Head) -> ridge.Head:
-        """The head whose outputs are logits, or numbers in their own unit."""
+    @property
+    def units(self) -> tuple[Array, Array]:
+        """By what calibrated outputs are multiplied, and what is added then, float64[K] each.
+
+        So they are logits, or numbers in their own unit; the same that `calibration` gives.
+        """
         ...
 
 
@@ -85,9 +89,10 @@ class LabelsAim:
         """Platt's slope and intercept of each label."""
         return platt.fit(outputs, truth)
 
-    def in_units(self, head: ridge.Head) -> ridge.Head:
+    @property
+    def units(self) -> tuple[Array, Array]:
         """Logits as they are."""
-        return head
+        return np.ones(1), np.zeros(1)
 
 
 @dataclass(frozen=True)
@@ -130,10 +135,10 @@ class NumbersAim:
         del truth
         return np.ones(outputs.shape[1]), np.zeros(outputs.shape[1])
 
-    def in_units(self, head: ridge.Head) -> ridge.Head:
+    @property
+    def units(self) -> tuple[Array, Array]:
         """Deviations from the mean → the numbers themselves."""
-        weight = head.weight * self.deviation[:, None]
-        return ridge.Head(weight, head.bias * self.deviation + self.mean, head.temperature)
+        return self.deviation, self.mean
 
 
 def _named(

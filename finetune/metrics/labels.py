@@ -12,7 +12,6 @@ from finetune.metrics.clusters import Clusters
 from finetune.records.target import LabelScore, TargetMetrics
 
 Array = npt.NDArray[np.float64]
-DRAWS = 1000  # for a percentile interval (Efron and Tibshirani 1993, chapter 13)
 # A draw of few images costs little; of very many, means move little and fewer draws tell as much.
 MOST_DRAWN = 50_000_000
 FEWEST_DRAWS = 200
@@ -81,10 +80,9 @@ def _interval(
     """
     if not (truth > 0.5).any() or len(truth) < 2:
         return None
-    count = int(min(DRAWS, max(FEWEST_DRAWS, MOST_DRAWN / probabilities.size)))
+    count = int(min(resampled.INTERVAL_DRAWS, max(FEWEST_DRAWS, MOST_DRAWN / probabilities.size)))
     means = [
         ranking.mean_average_precision(probabilities[rows], truth[rows])
         for rows in resampled.draws(len(truth), groups, count)
     ]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    return resampled.interval(means)

@@ -13,7 +13,6 @@ from finetune.records.target import NumberScore, TargetMetrics
 
 Array = npt.NDArray[np.float64]
 Ends = tuple[float, float]
-DRAWS = 1000  # for a percentile interval (Efron and Tibshirani 1993, chapter 13)
 
 
 def measure(
@@ -91,16 +90,10 @@ def _intervals(
             float(errors[rows].mean()),
             float(np.sqrt(squares[rows].mean(axis=0)).mean()),
         )
-        for rows in resampled.draws(len(truth), groups, DRAWS)
+        for rows in resampled.draws(len(truth), groups, resampled.INTERVAL_DRAWS)
     ]
     r2, mae, rmse = (
-        _ends([v for row in drawn if (v := row[place]) is not None]) for place in range(3)
+        resampled.interval([v for row in drawn if (v := row[place]) is not None])
+        for place in range(3)
     )
     return r2, mae, rmse
-
-
-def _ends(drawn: Sequence[float]) -> Ends | None:
-    if not drawn:
-        return None
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(low), float(high)

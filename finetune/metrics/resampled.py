@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from finetune.metrics.clusters import Clusters
 
 Array = npt.NDArray[np.float64]
 DRAWS = 200  # the standard deviation of so many is known to 5 %
+INTERVAL_DRAWS = 1000  # for a percentile interval (Efron and Tibshirani 1993, chapter 13)
 
 
 def draws(
@@ -56,3 +57,11 @@ def difference(
         for rows in draws(len(truth), groups)
     ]
     return gain, float(np.std(found, ddof=1))
+
+
+def interval(drawn: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % percentile interval of a metric's draws; None without any."""
+    if not drawn:
+        return None
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)

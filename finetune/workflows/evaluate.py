@@ -12,7 +12,7 @@ import numpy.typing as npt
 from finetune.backbones import prepared
 from finetune.data import examination, grouping, names, near_duplicates, readers
 from finetune.data.corruptions import CORRUPTIONS
-from finetune.data.findings import SEEN, leaks, unreadable
+from finetune.data.findings import SEEN, leaks
 from finetune.deploy import doubt, outputs, predictor
 from finetune.metrics import classification, clusters, mistakes, verdict
 from finetune.records.answers import Evaluation
@@ -26,7 +26,7 @@ from finetune.records.target import TargetFacts
 from finetune.records.target_result import TargetEvaluation
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import listing, run_folder
-from finetune.workflows import evaluate_target, robustness
+from finetune.workflows import answered, evaluate_target, robustness
 
 
 def run_evaluation(  # noqa: PLR0913 - what a person can ask for
@@ -71,19 +71,8 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     place = readers.root_of(root, columns)
     samples = _unseen(dataset, splits, path, unseen=unseen)
     listener.step(f"classifying {len(samples)} images")
-    found = predictor.run_logits(
-        path,
-        facts,
-        [place / s.path for s in samples],
-        device=device,
-        listener=listener,
-        digests=[s.digest for s in samples],
-    )
-    good = [samples[i] for i in found.kept.tolist()]
-    bad = [samples[i] for i, _ in found.faults]
-    messages = [safe_name(fault.message) for _, fault in found.faults]
-    if not good:
-        raise DataError(f"no image in {root} could be read: {messages[0]}", hint="Check the files.")
+    told = ((path, facts), samples, place, str(root))
+    found, good, unread = answered.of_samples(*told, device=device, listener=listener)
     answers = classification.answers(
         (likely for _, likely in found.probabilities()), np.array([s.label for s in good], np.int64)
     )
@@ -104,7 +93,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
         run=safe_name(str(path)),
         data=safe_name(str(root)),
         metrics=metrics,
-        findings=findings + unreadable(bad, messages) + standing.findings,
+        findings=findings + unread + standing.findings,
         errors=mistakes.wrong(
             answers.labels,
             answers.called,

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data.findings import SEEN, leaks, unreadable
-from finetune.deploy import outputs, predictor
+from finetune.data.findings import SEEN, leaks
+from finetune.deploy import outputs
 from finetune.metrics import labels, numbers, one_answer
 from finetune.metrics.clusters import Clusters
 from finetune.records.dataset import Dataset, Sample, Splits
-from finetune.records.errors import DataError, RunError, safe_name
+from finetune.records.errors import RunError, safe_name
 from finetune.records.events import Listener
 from finetune.records.run import RunFacts
 from finetune.records.target import TargetFacts, TargetMetrics
 from finetune.records.target_result import FarAnswer, TargetEvaluation
 from finetune.storage.arrays import Array
+from finetune.workflows import answered
 
 WORST = 100  # answers that are told, as many as a run keeps
 
@@ -60,20 +61,8 @@ def measured(
     """
     facts = run.facts
     listener.step(f"asking {run.path} about {len(samples)} images")
-    found = predictor.run_logits(
-        run.path,
-        facts,
-        [place / s.path for s in samples],
-        device=device,
-        listener=listener,
-        digests=[s.digest for s in samples],
-    )
-    good = [samples[i] for i in found.kept.tolist()]
-    bad = [samples[i] for i, _ in found.faults]
-    messages = [safe_name(fault.message) for _, fault in found.faults]
-    if not good:
-        root = dataset.root
-        raise DataError(f"no image in {root} could be read: {messages[0]}", hint="Check the files.")
+    told = ((run.path, facts), samples, place, dataset.root)
+    found, good, unread = answered.of_samples(*told, device=device, listener=listener)
     answers = np.concatenate([some for _, some in found.probabilities()])
     truth = np.array([s.values for s in good], np.float64)
     metrics = _metrics(run, answers, truth, groups(good))
@@ -85,7 +74,7 @@ def measured(
         target=run.target.kind,
         names=facts.classes,
         metrics=metrics,
-        findings=findings + unreadable(bad, messages),
+        findings=findings + unread,
         worst=_worst(run, answers, truth, [s.path for s in good]),
         better_than_baseline=better,
         verdict=verdict,

@@ -150,7 +150,8 @@ class TargetTraining:
         aim, facts, called = self.probes.aim, model.facts, self._target.names
         one, two = known, truth
         if facts.kind == "number":
-            one, two = (target_model.in_deviations(aim, x) for x in (known, truth))
+            deviation, mean = aim.units
+            one, two = ((x - mean) / deviation for x in (known, truth))
             said, meant = known, truth
         else:
             said = (platt.probabilities(known) >= facts.thresholds).astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 import browser as chromium
 import pytest
 from served import LEAVES, dropped, fields, served
-from target_runs import NAMES, target_run
+from target_runs import NAMES
 
 import finetune
 from finetune.records.choices import OtherTarget
@@ -19,19 +19,12 @@ from finetune.runs import listing
 KINDS: tuple[OtherTarget, ...] = ("labels", "number")
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of each target."""
-    root = tmp_path_factory.mktemp("target-served")
-    return {kind: target_run(root / kind, kind) for kind in KINDS}
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_answers_are_those_of_predict(runs: dict[str, Path], kind: OtherTarget) -> None:
+def test_answers_are_those_of_predict(target_runs: dict[str, Path], kind: OtherTarget) -> None:
     """All labels, or the value, and nothing about one class."""
-    expected = finetune.load(runs[kind]).predict(LEAVES[:2])
+    expected = finetune.load(target_runs[kind]).predict(LEAVES[:2])
 
-    with served(runs[kind]) as (client, _):
+    with served(target_runs[kind]) as (client, _):
         told = client.post("/predict", files=fields(*LEAVES[:2])).json()["predictions"]
 
     for answer, one in zip(told, expected, strict=True):
@@ -47,12 +40,12 @@ def test_answers_are_those_of_predict(runs: dict[str, Path], kind: OtherTarget) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_shows_labels_or_the_value(
-    browser: Any, runs: dict[str, Path], kind: OtherTarget
+    browser: Any, target_runs: dict[str, Path], kind: OtherTarget
 ) -> None:
     """Each label with its bar, those that are on first; a number with how near it is."""
-    (one,) = finetune.load(runs[kind]).predict(LEAVES[0])
+    (one,) = finetune.load(target_runs[kind]).predict(LEAVES[0])
     with (
-        served(runs[kind]) as (client, _),
+        served(target_runs[kind]) as (client, _),
         chromium.visiting(browser, str(client.base_url), width=chromium.WIDTHS[0]) as visit,
     ):
         dropped(visit, ("leaf.jpg", "image/jpeg", LEAVES[0].read_bytes()))
@@ -73,9 +66,9 @@ def test_the_page_shows_labels_or_the_value(
         assert "a number is neither" in text
 
 
-def test_a_heat_map_is_of_a_label_and_not_of_a_number(runs: dict[str, Path]) -> None:
+def test_a_heat_map_is_of_a_label_and_not_of_a_number(target_runs: dict[str, Path]) -> None:
     """Its probability is the label's by itself; of a number there is none, and why is told."""
-    model = finetune.load(runs["labels"])
+    model = finetune.load(target_runs["labels"])
 
     (found,) = model.explain(LEAVES[0], label="tree")
 
@@ -84,22 +77,22 @@ def test_a_heat_map_is_of_a_label_and_not_of_a_number(runs: dict[str, Path]) -> 
     assert found.label == "tree"
     assert found.probability == pytest.approx(expected["tree"], abs=1e-4)
     with pytest.raises(UsageError, match="a number is neither"):
-        finetune.load(runs["number"]).explain(LEAVES[0])
+        finetune.load(target_runs["number"]).explain(LEAVES[0])
 
 
-def test_suggest_is_refused(runs: dict[str, Path], run_cli: Callable[..., Any]) -> None:
+def test_suggest_is_refused(target_runs: dict[str, Path], run_cli: Callable[..., Any]) -> None:
     """What looks for doubt between classes has none here."""
-    done = run_cli("suggest", str(runs["labels"]), str(LEAVES[0].parent))
+    done = run_cli("suggest", str(target_runs["labels"]), str(LEAVES[0].parent))
 
     assert done.code == 2
     assert "is for runs of classes" in done.err.replace("\n", " ")
 
 
 def test_runs_are_listed_with_their_score(
-    runs: dict[str, Path], run_cli: Callable[..., Any]
+    target_runs: dict[str, Path], run_cli: Callable[..., Any]
 ) -> None:
     """The mAP or the R² stands where the accuracy of the others stands."""
-    home = runs["labels"].parent
+    home = target_runs["labels"].parent
     rows = {row.target: row for row in listing.rows(home)}
 
     assert (rows["labels"].score, rows["number"].score) == (0.875, 0.75)

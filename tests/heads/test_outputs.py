@@ -51,7 +51,7 @@ def test_the_fitted_head_answers_in_the_number_s_own_unit() -> None:
     kernel = kernels.stage_kernels(rows, {"top": (0, 12)})["top"]
     found = outputs.leave_out(("top", ("top",), 12), kernel, truth, aim)
 
-    head = aim.in_units(outputs.fit(ridge.Blocks(rows, ((0, 12),)), truth, found))
+    head = aims.scaled_head(outputs.fit(ridge.Blocks(rows, ((0, 12),)), truth, found), aim.units)
 
     assert r2_score(values, ridge.score(head, rows)) > 0.9
     assert found.score.score == pytest.approx(r2_score(truth, found.outputs))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from target_runs import NAMES, target_run
+from target_runs import NAMES
 
 import finetune
 from finetune.metrics import labels, numbers
@@ -20,13 +20,6 @@ from finetune.records.choices import OtherTarget
 from finetune.records.target_result import TargetEvaluation
 
 KINDS: tuple[OtherTarget, ...] = ("labels", "number")
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of each target."""
-    root = tmp_path_factory.mktemp("target-runs")
-    return {kind: target_run(root / kind, kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +39,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_labels_are_measured_as_they_are_listed(runs: dict[str, Path], data: Path) -> None:
+def test_labels_are_measured_as_they_are_listed(target_runs: dict[str, Path], data: Path) -> None:
     """The figures are those of the predictions, the worst answers come first."""
-    found = finetune.evaluate(data / "labels.csv", runs["labels"])
+    found = finetune.evaluate(data / "labels.csv", target_runs["labels"])
 
     assert isinstance(found, TargetEvaluation)
     rows = list(csv.DictReader(io.StringIO((data / "labels.csv").read_text("utf-8"))))
-    answers = finetune.load(runs["labels"]).predict([data / row["file_name"] for row in rows])
+    answers = finetune.load(target_runs["labels"]).predict(
+        [data / row["file_name"] for row in rows]
+    )
     likely = np.array([[r.probability for r in a.labels or ()] for a in answers])
     names = NAMES["labels"]
     truth = np.array([[float(n in row["label"]) for n in names] for row in rows])
@@ -65,17 +60,19 @@ def test_labels_are_measured_as_they_are_listed(runs: dict[str, Path], data: Pat
 
 
 def test_numbers_are_measured_against_the_mean_that_was_learned(
-    runs: dict[str, Path], data: Path
+    target_runs: dict[str, Path], data: Path
 ) -> None:
     """The baseline answers the mean of the training images, which is 10 here."""
-    found = finetune.evaluate(data / "angle.csv", runs["number"])
+    found = finetune.evaluate(data / "angle.csv", target_runs["number"])
 
     assert isinstance(found, TargetEvaluation)
     truth = 5.5 * np.arange(12)[:, None]
     values = np.array(
         [
             [a.value]
-            for a in finetune.load(runs["number"]).predict([data / f"{i}.png" for i in range(12)])
+            for a in finetune.load(target_runs["number"]).predict(
+                [data / f"{i}.png" for i in range(12)]
+            )
         ]
     )
     expected = numbers.measure(values, truth, ("angle",), np.array([10.0]))
@@ -86,14 +83,14 @@ def test_numbers_are_measured_against_the_mean_that_was_learned(
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_command_answers_in_words_and_in_json(
     tmp_path: Path,
-    runs: dict[str, Path],
+    target_runs: dict[str, Path],
     data: Path,
     run_cli: Callable[..., Any],
     kind: OtherTarget,
 ) -> None:
     """`test` figures by their contract's names, and --errors lists the worst answers."""
     table = data / ("labels.csv" if kind == "labels" else "angle.csv")
-    asked = ("evaluate", str(table), "--run", str(runs[kind]))
+    asked = ("evaluate", str(table), "--run", str(target_runs[kind]))
 
     told = json.loads(run_cli(*asked, "--json").out)
     shown = run_cli(*asked, "--verbose", "--errors", str(tmp_path / "worst.csv"))
@@ -107,15 +104,15 @@ def test_the_command_answers_in_words_and_in_json(
 
 
 def test_what_the_run_does_not_know_is_refused(
-    tmp_path: Path, runs: dict[str, Path], data: Path, run_cli: Callable[..., Any]
+    tmp_path: Path, target_runs: dict[str, Path], data: Path, run_cli: Callable[..., Any]
 ) -> None:
     """Labels that it never learned are named; so is what counts right answers."""
     table = data / "other.csv"
     table.write_text("file_name,label\n0.png,cat;fox\n1.png,cat\n")
 
-    other = run_cli("evaluate", str(table), "--run", str(runs["labels"]))
+    other = run_cli("evaluate", str(table), "--run", str(target_runs["labels"]))
     robust = run_cli(
-        *("evaluate", str(data / "labels.csv"), "--run", str(runs["labels"]), "--robustness")
+        *("evaluate", str(data / "labels.csv"), "--run", str(target_runs["labels"]), "--robustness")
     )
 
     assert other.code == 3
@@ -124,7 +121,7 @@ def test_what_the_run_does_not_know_is_refused(
 
 
 def test_class_folders_called_by_numbers_are_measured_on(
-    tmp_path: Path, runs: dict[str, Path]
+    tmp_path: Path, target_runs: dict[str, Path]
 ) -> None:
     """A run of a number reads the names of folders as it would in training."""
     for i in range(6):
@@ -133,7 +130,7 @@ def test_class_folders_called_by_numbers_are_measured_on(
             tmp_path / f"{10 * (i // 2)}" / f"{i}.png"
         )
 
-    found = finetune.evaluate(tmp_path, runs["number"])
+    found = finetune.evaluate(tmp_path, target_runs["number"])
 
     assert isinstance(found, TargetEvaluation)
     assert (found.metrics.n, found.metrics.per_number[0].mean) == (6, 10.0)

@@ -22,13 +22,6 @@ Finetune = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of each target."""
-    root = tmp_path_factory.mktemp("target-runs")
-    return {kind: target_run(root / kind, kind) for kind in KINDS}
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three pictures of noise, and a file that is none."""
     root = tmp_path_factory.mktemp("target-pictures")
@@ -47,14 +40,14 @@ def lines(out: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("network", [True, False], ids=["fast", "torch"])
 def test_predict_gives_labels_or_a_value(
     tmp_path: Path,
-    runs: dict[str, Path],
+    target_runs: dict[str, Path],
     pictures: Path,
     run_cli: Finetune,
     kind: OtherTarget,
     network: bool,
 ) -> None:
     """`labels` are all with probability and `on`, `value` is the number; `label` stays null."""
-    run = runs[kind] if network else target_run(tmp_path / "run", kind, network=False)
+    run = target_runs[kind] if network else target_run(tmp_path / "run", kind, network=False)
 
     done = run_cli("predict", str(pictures / "0.png"), "--run", str(run), "--json")
 
@@ -78,13 +71,17 @@ def test_predict_gives_labels_or_a_value(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_table_has_a_column_for_each_label_or_number(
-    tmp_path: Path, runs: dict[str, Path], pictures: Path, run_cli: Finetune, kind: OtherTarget
+    tmp_path: Path,
+    target_runs: dict[str, Path],
+    pictures: Path,
+    run_cli: Finetune,
+    kind: OtherTarget,
 ) -> None:
     """CSV and JSON lines say the same of every picture, and what cannot be read is an error."""
     table, text = tmp_path / "a.csv", tmp_path / "a.jsonl"
 
     done = run_cli(
-        *("predict", str(pictures), "--run", str(runs[kind]), "--csv", str(table)),
+        *("predict", str(pictures), "--run", str(target_runs[kind]), "--csv", str(table)),
         *("--jsonl", str(text)),
     )
 
@@ -105,14 +102,19 @@ def test_a_table_has_a_column_for_each_label_or_number(
 
 
 def test_parquet_has_the_same_columns(
-    tmp_path: Path, runs: dict[str, Path], pictures: Path, run_cli: Finetune
+    tmp_path: Path, target_runs: dict[str, Path], pictures: Path, run_cli: Finetune
 ) -> None:
     """A list of labels, and a column of numbers for each label."""
     parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
     file = tmp_path / "a.parquet"
 
     run_cli(
-        "predict", str(pictures / "1.png"), "--run", str(runs["labels"]), "--parquet", str(file)
+        "predict",
+        str(pictures / "1.png"),
+        "--run",
+        str(target_runs["labels"]),
+        "--parquet",
+        str(file),
     )
 
     (row,) = parquet.read_table(file).to_pylist()
@@ -146,7 +148,7 @@ def test_several_numbers_are_told_by_name(tmp_path: Path, pictures: Path) -> Non
 def test_what_is_about_one_label_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    runs: dict[str, Path],
+    target_runs: dict[str, Path],
     pictures: Path,
     run_cli: Finetune,
     option: tuple[str, str],
@@ -154,7 +156,7 @@ def test_what_is_about_one_label_is_refused(
     """With the reason, before a picture is read, and nothing is written."""
     monkeypatch.chdir(tmp_path)
 
-    done = run_cli("predict", str(pictures / "0.png"), "--run", str(runs["labels"]), *option)
+    done = run_cli("predict", str(pictures / "0.png"), "--run", str(target_runs["labels"]), *option)
 
     assert done.code == 2
     assert "is for runs of classes" in done.err.replace("\n", " ")
@@ -162,15 +164,15 @@ def test_what_is_about_one_label_is_refused(
 
 
 def test_resume_knows_the_answers_again(
-    tmp_path: Path, runs: dict[str, Path], pictures: Path, run_cli: Finetune
+    tmp_path: Path, target_runs: dict[str, Path], pictures: Path, run_cli: Finetune
 ) -> None:
     """The same run goes on with its own file, and refuses another's."""
     file = tmp_path / "a.jsonl"
     asked = ("predict", str(pictures / "0.png"), "--jsonl", str(file))
-    assert run_cli(*asked, "--run", str(runs["number"])).code == 0
+    assert run_cli(*asked, "--run", str(target_runs["number"])).code == 0
 
-    assert run_cli(*asked, "--run", str(runs["number"]), "--resume").code == 0
-    other = run_cli(*asked, "--run", str(runs["labels"]), "--resume")
+    assert run_cli(*asked, "--run", str(target_runs["number"]), "--resume").code == 0
+    other = run_cli(*asked, "--run", str(target_runs["labels"]), "--resume")
 
     assert other.code != 0
     assert "another run" in other.err.replace("\n", " ")
