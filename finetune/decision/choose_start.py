@@ -268,9 +268,10 @@ def _row(one: _Start, chosen: bool, found: _Judged | None) -> Candidate:
     if found is None:
         return row
     best = found.imagenet if one.weights is None else found.run
-    behind = max(0.0, found.less) if one.weights is None else max(0.0, -found.less)
+    more = found.less if one.weights is None else -found.less  # its log loss less the other's
+    behind = max(0.0, more)
     tied = abs(found.less) <= found.noise
-    why = f"{behind:+.3f} ± {found.noise:.3f} log loss against the other"
+    why = f"{more:+.3f} ± {found.noise:.3f} log loss against the other"
     if chosen:
         why = "within a standard error: you named it" if tied else "the least log loss"
     return replace(
