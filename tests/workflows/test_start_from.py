@@ -102,6 +102,10 @@ def test_the_better_start_is_kept_and_both_figures_are_told(
     assert rival.log_loss is not None
     worse = max(mine.noise or 0.0, rival.noise or 0.0)
     assert told.kept == ("imagenet" if mine.log_loss - rival.log_loss > worse else "run")
+    won, lost = sorted((mine, rival), key=lambda row: row.standing != "chosen")
+    assert won.log_loss is not None
+    assert lost.log_loss is not None
+    assert float(lost.why.split()[0]) == pytest.approx(lost.log_loss - won.log_loss, abs=6e-4)
     facts = run_folder.load_facts(place / "second")
     assert facts.backbone.weights.startswith("run mine") == (told.kept == "run")
     assert f"{mine.log_loss:.3f}" in told.text
