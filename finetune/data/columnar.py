@@ -11,6 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from finetune.data import listing, names
 from finetune.data.column_names import (
     PATHS,
@@ -21,6 +23,7 @@ from finetune.data.column_names import (
     no_columns,
     quoted,
 )
+from finetune.data.containers import ContainedPath
 from finetune.data.listing import Example, Listed
 from finetune.data.names import Role
 from finetune.records.errors import DataError, cause, safe_name
@@ -238,16 +241,25 @@ def _inside(name: str) -> str:
 
 def _labels(file: _File, column: str) -> list[str]:
     """A column as text; numbers that stand for names by the names. Empty where there is none."""
-    known = _class_names(file, column)
+    known, short = _class_names(file, column), _is_short(file, column)
 
     def spoken(value: object) -> str:
         if value is None or (known and isinstance(value, int) and not 0 <= value < len(known)):
             return ""
         if isinstance(value, list):
             return joined(filter(None, map(spoken, value)))
+        if short and isinstance(value, float):
+            return str(np.float32(value))
         return known[value] if known and isinstance(value, int) else str(value).strip()
 
     return [spoken(value) for value in file.column(column)]
+
+
+def _is_short(file: _File, column: str) -> bool:
+    """Whether numbers have 32 bits or fewer: 3.2 is meant, where Python would say 3.2000000477."""
+    kind = file.schema.field(column).type
+    kind = getattr(kind, "value_type", kind)  # of a list
+    return str(kind) in ("float", "halffloat")
 
 
 def _class_names(file: _File, column: str) -> list[str]:
@@ -316,6 +328,10 @@ def _opened(file: Path, role: Role | None) -> _File:
     with _told(file):
         if file.suffix == ".arrow":
             return _File(path=file, role=role, table=_arrow(pa, file))
+        if isinstance(file, ContainedPath):  # whole: an archive has no place to go to
+            return _File(
+                path=file, role=role, table=pq.ParquetFile(pa.BufferReader(file.read_bytes()))
+            )
         return _File(path=file, role=role, table=pq.ParquetFile(file, memory_map=True))
 
 

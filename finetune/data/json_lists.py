@@ -83,14 +83,16 @@ def _label_studio(file: Path, told: list[Any]) -> Iterator[tuple[str, str]]:
             raise DataError(f"{file}: task {number} names no picture", hint="Export it once more.")
         path = _local(values[0])
         given = [r for r in task.get("annotations", []) if not r.get("was_cancelled")]
-        choices = [
-            str(choice)
-            for one in (given[-1].get("result", []) if given else [])
-            for choice in one.get("value", {}).get("choices", [])
-        ]
         yield path, ""
-        for choice in choices:
-            yield path, choice
+        for one in given[-1].get("result", []) if given else []:
+            for said in _said(one.get("value", {})):
+                yield path, said
+
+
+def _said(value: dict[str, Any]) -> list[str]:
+    """What was chosen, or the number or stars that were given."""
+    numbers = [value[key] for key in ("number", "rating") if value.get(key) is not None]
+    return [str(said) for said in (*value.get("choices", []), *numbers)]
 
 
 def _local(address: str) -> str:

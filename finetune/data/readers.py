@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from finetune.data import (
@@ -19,13 +20,14 @@ from finetune.data import (
     tables,
 )
 from finetune.data.containers import ContainedPath
-from finetune.data.files import children_of, filled
+from finetune.data.files import children_of, filled, is_hidden
 from finetune.data.findings import LAYOUT
 from finetune.data.listing import Listed
 from finetune.records.choices import TargetChoice
 from finetune.records.dataset import Dataset, Target
 from finetune.records.errors import UsageError, safe_name
 
+_DEEP = 4  # folders around it all: more is another layout
 METADATA = "metadata"  # what Hugging Face's imagefolder calls the table beside pictures
 
 
@@ -179,7 +181,8 @@ def _state(place: Path) -> tuple[tuple[str, int, int], ...]:
     """What changes when a list does."""
     files = [place]
     if place.is_dir():
-        files += [p for p in sorted(place.glob("*")) if tables.is_table(p) or p.suffix == ".tar"]
+        inner = _inner(place).glob("*")
+        files += [p for p in sorted(inner) if tables.is_table(p) or p.suffix == ".tar"]
     found = [(p.name, p.stat()) for p in files if p.exists()]
     return tuple((name, facts.st_mtime_ns, facts.st_size) for name, facts in found)
 
@@ -223,6 +226,7 @@ def _in_folder(folder: Path, columns: tuple[str, ...]) -> Callable[[], Listed] |
     A table of another name counts where no folder of pictures can be a class: beside classes it may
     be anything.
     """
+    folder = _inner(folder)
     here = [p for p in sorted(folder.iterdir()) if p.is_file()] if _may_list(folder) else []
     metadata = [p for p in here if p.stem.lower() == METADATA and tables.is_table(p)]
     if metadata and tables.has_labels(metadata[0], columns):
@@ -238,6 +242,18 @@ def _in_folder(folder: Path, columns: tuple[str, ...]) -> Callable[[], Listed] |
     if len(lists) == 1 and len(full) < 2 and _flat(folder, full):
         return lambda: tables.read(lists[0], columns)
     return None
+
+
+def _inner(folder: Path) -> Path:
+    """The folder, or the one that is all there is in it, as archives of a folder have it."""
+    for _ in range(_DEEP):
+        if not _may_list(folder):
+            break
+        seen = list(islice((p for p in folder.iterdir() if not is_hidden(p.name)), 2))
+        if len(seen) != 1 or not seen[0].is_dir():
+            break
+        folder = seen[0]
+    return folder
 
 
 def _flat(folder: Path, full: Sequence[Path]) -> bool:
