@@ -3,6 +3,7 @@
     python benchmarks/speed.py --setup ENVS                 the other tools' environments, once
     python benchmarks/speed.py --data FOLDER --envs ENVS    all that is missing; quiet machine!
     python benchmarks/speed.py --data FOLDER --only probe deep
+    python benchmarks/speed.py --data FOLDER --device cuda  on a card; rows in speed_cuda.csv
     python benchmarks/speed.py --report [--docs docs/speed.md]
 
 FOLDER holds `flowers5` and `sign_digits10`, one folder per class in each. Every contender gets the
@@ -103,6 +104,7 @@ class Bench:
     repeats: int
     per_class: int | None
     images: int
+    device: str = "cpu"
 
     def sized(self, chosen: Set) -> Set:
         """The set as it is to be used."""
@@ -148,7 +150,7 @@ class Bench:
         }
         row = Row(
             date=now(),
-            machine=machine(),
+            machine=machine(self.device),
             load=measured.load,
             data=chosen.name,
             name=name,
@@ -165,6 +167,7 @@ class Bench:
     def ours(self, chosen: Set, name: str, arguments: Sequence[str], cache: Path) -> Row:
         """Run `finetune`."""
         command = [sys.executable, "-m", "finetune", *arguments, "--json"]
+        command += ["--device", self.device]
         measured = speed_rows.measure(command, {**QUIET, CACHE: str(cache)})
         return self.row(chosen, name, measured, [named("finetune-images"), named("openvino")])
 
@@ -179,8 +182,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def machine() -> str:
-    """Processor and number of cores."""
+def machine(device: str = "cpu") -> str:
+    """Processor and number of cores, and the card if one computes."""
+    if device != "cpu":
+        code = f"import torch; print(torch.cuda.get_device_name({device!r}))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        return f"{done.stdout.strip()}, {machine()}"
     model = platform.processor() or platform.machine()
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -230,7 +239,8 @@ def probe(bench: Bench, chosen: Set) -> Iterator[Row]:
                 shutil.copytree(cache / NETWORKS, later / NETWORKS)
         run = ["--run", str(runs / "probe-cold")]
         yield bench.ours(chosen, "predict-1", ["predict", str(image), *run], cache)
-        for name, how in (("floor", []), ("floor-torch", ["--torch"])):
+        floors = {"floor": [], "floor-torch": ["--torch"]}
+        for name, how in floors.items() if bench.device == "cpu" else ():
             yield bench.floor(chosen, name, folder, [*run, *how])
 
 
@@ -255,11 +265,10 @@ def predict(bench: Bench, chosen: Set) -> Iterator[Row]:
     bench.ours(chosen, "train", [*asked, "--out", out], cache)
     run = ["--run", out]
     for _ in range(bench.repeats):
-        rows = (
-            bench.ours(chosen, "predict-many", ["predict", str(many), *run], cache),
-            bench.floor(chosen, "floor-many", many, run),
-            bench.floor(chosen, "engine-many", many, [*run, "--bare"]),
-        )
+        rows = [bench.ours(chosen, "predict-many", ["predict", str(many), *run], cache)]
+        if bench.device == "cpu":  # the floors are of the CPU's engine
+            rows.append(bench.floor(chosen, "floor-many", many, run))
+            rows.append(bench.floor(chosen, "engine-many", many, [*run, "--bare"]))
         yield from (replace(row, train_n=count, test_n=0) for row in rows)
 
 
@@ -280,6 +289,7 @@ def deep(bench: Bench, chosen: Set) -> Iterator[Row]:
     yield row
     command = [sys.executable, str(PEERS / "eager_deep.py"), str(folder), "--run", str(run)]
     command += ["--weights", str(bench.weights()), "--minutes", str(bench.minutes)]
+    command += ["--device", bench.device]
     measured = speed_rows.measure(command, QUIET)
     yield bench.row(chosen, "deep-eager", measured, [named("torch")])
 
@@ -290,9 +300,13 @@ def peer(name: str) -> Callable[[Bench, Set], Iterator[Row]]:
     def measured(bench: Bench, chosen: Set) -> Iterator[Row]:
         known = PEER[name]
         reason = speed_envs.fault(bench.envs, known.environment) if known.environment else ""
+        if not reason and bench.device != "cpu" and "tensorflow-cpu" in known.packages:
+            reason = "its environment is for CPUs"
         if reason or not known.script:
             note = reason or known.note
-            yield Row(now(), machine(), None, chosen.name, name, 0, 0, seconds=None, note=note)
+            yield Row(
+                now(), machine(bench.device), None, chosen.name, name, 0, 0, seconds=None, note=note
+            )
             return
         python = Path(sys.executable)
         if known.environment and bench.envs is not None:
@@ -303,6 +317,7 @@ def peer(name: str) -> Callable[[Bench, Set], Iterator[Row]]:
         folder = bench.split(chosen, name)
         command = [*script, str(folder), *known.arguments, "--minutes", str(bench.minutes)]
         command += ["--weights", str(bench.weights())] if known.weights else []
+        command += ["--device", bench.device]
         packages = [named(p, python) for p in known.packages]
         row = bench.row(chosen, name, speed_rows.measure(command, settings), packages)
         yield replace(row, note=known.note)
@@ -413,14 +428,17 @@ def options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=50_000, help="Most images of `scale`.")
     parser.add_argument("--per-class", type=int, help="For a trial: so many to train and test on.")
     parser.add_argument("--again", action="store_true", help="Measure what is there as well.")
-    parser.add_argument("--out", type=Path, default=speed_rows.ROWS)
+    parser.add_argument("--device", default="cpu", help="Where the contenders compute: cpu, cuda.")
+    parser.add_argument("--out", type=Path, help="The rows; of a card they are in another file.")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--docs", type=Path, help="Write the report there, too.")
     found = parser.parse_args()
-    if found.per_class and found.out == speed_rows.ROWS:
+    card = "" if found.device == "cpu" else "_" + found.device.partition(":")[0]
+    if found.per_class and not found.out:
         parser.error("--per-class is for trials: give another file with --out")
     if not (found.setup or found.report or found.data):
         parser.error("one of --setup, --data and --report is needed")
+    found.out = found.out or speed_rows.ROWS.with_stem(speed_rows.ROWS.stem + card)
     return found
 
 
@@ -440,6 +458,7 @@ def main() -> None:
                 repeats=asked.repeats,
                 per_class=asked.per_class,
                 images=asked.images,
+                device=asked.device,
             )
             run(bench, asked.only, asked.out, again=asked.again)
     if asked.report:

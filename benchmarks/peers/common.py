@@ -20,6 +20,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, help="Holds train/ and test/, one folder per class.")
     parser.add_argument("--weights", type=Path, help="The backbone's tensors, as weights.py wrote.")
     parser.add_argument("--minutes", type=float, default=math.inf, help="See speed.py.")
+    parser.add_argument("--device", default="cpu", help="Where to compute: cpu, cuda.")
     return parser
 
 

@@ -74,11 +74,11 @@ def schedule_for(optimiser: optim.Optimizer, plan: dict[str, Any], steps: int) -
     return optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
-def accuracy_of(model: nn.Module, test: DataLoader) -> float:
+def accuracy_of(model: nn.Module, test: DataLoader, device: str) -> float:
     """Share of test images classified rightly."""
     model.eval()
     with torch.inference_mode():
-        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in test)
+        right = sum(int((model(x.to(device)).argmax(1).cpu() == y).sum()) for x, y in test)
     return right / len(test.dataset)
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     plan = json.loads((options.run / "run.json").read_text())["plan"]
     torch.manual_seed(0)
     train, test = loaders(options.folder, plan)
-    model = network(options.weights, len(train.dataset.classes))
+    model = network(options.weights, len(train.dataset.classes)).to(options.device)
     optimiser = optimiser_for(model, plan)
     schedule = schedule_for(optimiser, plan, len(train) * plan["epochs"])
     criterion = nn.CrossEntropyLoss(label_smoothing=plan["label_smoothing"])
@@ -100,12 +100,15 @@ def main() -> None:
         for images, labels in train:
             began = time.perf_counter()
             optimiser.zero_grad()
-            criterion(model(images), labels).backward()
+            wanted = labels.to(options.device)
+            criterion(model(images.to(options.device)), wanted).backward()
             optimiser.step()
+            if options.device != "cpu":
+                torch.cuda.synchronize()  # a step is over when the card says so
             compute += time.perf_counter() - began
             schedule.step()
         more = clock.lap()
-    accuracy = accuracy_of(model, test)
+    accuracy = accuracy_of(model, test, options.device)
     facts = {"side_px": plan["side_px"], "batch": plan["batch_size"]}
     compute /= len(clock.seconds)
     answer([clock], accuracy, accuracy, compute_s=compute, **facts)

@@ -36,9 +36,8 @@ def main() -> None:
     """Train and answer."""
     options = arguments(__doc__).parse_args()
     set_seed(0)
-    batches = ImageDataLoaders.from_folder(
-        options.folder, valid="test", item_tfms=Resize(SIDE_PX), bs=BATCH
-    )
+    shown = {"item_tfms": Resize(SIDE_PX), "bs": BATCH, "device": options.device}
+    batches = ImageDataLoaders.from_folder(options.folder, valid="test", **shown)
     learner = vision_learner(batches, NAME, metrics=accuracy, **source(options.weights))
     check(learner.model[0].model, options.weights)
     clock = Clock(1 + EPOCHS, options.minutes)

@@ -44,11 +44,14 @@ def loaders(folder: Path) -> dict[str, DataLoader]:
     }
 
 
-def one_pass(model: nn.Module, batches: DataLoader, optimiser: optim.Optimizer | None) -> float:
+def one_pass(
+    model: nn.Module, batches: DataLoader, optimiser: optim.Optimizer | None, device: str
+) -> float:
     """Train for an epoch, or only classify where there is no optimiser; returns the accuracy."""
     model.train(optimiser is not None)
     right = 0
-    for images, labels in batches:
+    for batch in batches:
+        images, labels = (part.to(device) for part in batch)
         with torch.set_grad_enabled(optimiser is not None):
             outputs = model(images)
             loss = nn.functional.cross_entropy(outputs, labels)
@@ -72,14 +75,15 @@ def main() -> None:
         for parameter in model.parameters():
             parameter.requires_grad = False
         model.classifier = nn.Linear(model.num_features, model.num_classes)
+    model.to(options.device)
     tuned = [p for p in model.parameters() if p.requires_grad]
     optimiser = optim.SGD(tuned, lr=0.001, momentum=0.9)
     schedule = optim.lr_scheduler.StepLR(optimiser, step_size=7, gamma=0.1)
     clock, best, more = Clock(EPOCHS, options.minutes), 0.0, True
     while more:
-        one_pass(model, parts["train"], optimiser)
+        one_pass(model, parts["train"], optimiser, options.device)
         schedule.step()
-        accuracy = one_pass(model, parts["test"], None)
+        accuracy = one_pass(model, parts["test"], None, options.device)
         if accuracy > best:
             best, _kept = accuracy, copy.deepcopy(model.state_dict())
         more = clock.lap()

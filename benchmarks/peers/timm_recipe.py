@@ -23,10 +23,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 EPOCHS, BATCH, WORKERS = 300, 128, 4
-CPU = torch.device("cpu")
 
 
-def loaders(folder: Path, config: dict[str, object]) -> tuple[DataLoader, DataLoader]:
+def loaders(
+    folder: Path, config: dict[str, object], device: torch.device
+) -> tuple[DataLoader, DataLoader]:
     """Batches of the training and of the test images."""
     train = create_dataset("", root=str(folder), split="train", is_training=True)
     test = create_dataset("", root=str(folder), split="test")
@@ -35,7 +36,7 @@ def loaders(folder: Path, config: dict[str, object]) -> tuple[DataLoader, DataLo
         "mean": config["mean"],
         "std": config["std"],
         "num_workers": WORKERS,
-        "device": CPU,
+        "device": device,
     }
     batch = min(BATCH, len(train))
     return (
@@ -86,9 +87,10 @@ def main() -> None:
     options = arguments(__doc__).parse_args()
     random_seed(42)
     classes = sum(p.is_dir() for p in (options.folder / "train").iterdir())
-    model = network(options.weights, classes)
+    device = torch.device(options.device)
+    model = network(options.weights, classes).to(device)
     config = resolve_data_config({}, model=model)
-    train, test = loaders(options.folder, config)
+    train, test = loaders(options.folder, config, device)
     # the script's rate for a batch of 128: 0.1 for 256, in proportion
     optimiser = create_optimizer_v2(model, opt="sgd", lr=0.05, weight_decay=2e-5, momentum=0.9)
     schedule, epochs = create_scheduler_v2(optimiser, num_epochs=EPOCHS, warmup_epochs=5)

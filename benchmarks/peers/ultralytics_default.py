@@ -87,7 +87,7 @@ def main() -> None:
             "model": STAND_IN,
             "data": str(options.folder.resolve()),
             "epochs": EPOCHS,
-            "device": "cpu",
+            "device": options.device.removeprefix("cuda:").replace("cuda", "0"),
             "project": out,
             "plots": False,
             "verbose": False,

@@ -173,10 +173,13 @@ def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArr
     """Find out from half of the epochs on, or at the end, whether the network still knows anything.
 
     With BatchNorm's statistics frozen nothing brings activations back that a rate too large has
-    blown up: the loss then stays at that of knowing nothing, where it had begun at the probe's.
+    blown up: the loss then stays at that of knowing nothing, where it had begun at the probe's. And
+    where it had begun at no less, every image has the same features in the end: no loss tells that
+    from labels that cannot be learnt.
 
     Raises:
-        _FellApartError: it is much nearer to knowing nothing than to where it began.
+        _FellApartError: it is much nearer to knowing nothing than to where it began, or all images
+            have the same features.
         TrainingError: the same, at the smallest rate that is tried.
     """
     plan, first, last = loop.plan, loop.began, history[-1].train_loss
@@ -185,12 +188,13 @@ def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArr
     # unjudged, a network that had come to know nothing was returned (docs/log.md, 2026-11-26)
     half = min(plan.epochs / 2, loop.last)
     early = len(history) < half or loop.done < TELLING_STEPS
-    if early or first > KNOWS * nothing or last <= first + FALLEN * (nothing - first):
+    fallen = first <= KNOWS * nothing and last > first + FALLEN * (nothing - first)
+    if early or (loop.differs and not fallen):
         return
-    text = (
-        f"the training diverged: in epoch {len(history)} its loss is {last:.2f}, {nothing:.2f} "
-        f"is chance level, and it began at {first:.2f}"
-    )
+    what = f"its loss is {last:.2f}, {nothing:.2f} is chance level, and it began at {first:.2f}"
+    if not loop.differs:
+        what = "the network has the same features for every image"
+    text = f"the training diverged: in epoch {len(history)} {what}"
     if loop.slowed < RESTARTS:
         raise _FellApartError(text)
     raise TrainingError(

@@ -24,6 +24,9 @@ from finetune.storage.arrays import Array, Some
 from finetune.training import checkpoint, losses, prefetch
 from finetune.training.augment import augment
 
+# Features of two images whose largest difference is below this share of the largest feature are the
+# same: a network whose activations have died gives every image the same to the last bits.
+SAME = 1e-4
 CLIP = 1.0  # gradient norm; guards the first steps on a head that does not fit yet
 
 
@@ -64,7 +67,8 @@ class Loop:
     """One epoch of steps; the schedule's position is `done`.
 
     A batch goes through the network in `parts`: more than one where memory is short. `features` is
-    the backbone, wherever its frozen stages run; `last` the epoch after which the training ends.
+    the backbone, wherever its frozen stages run; `last` the epoch after which the training ends;
+    `differs` whether the images of the last batch had different features.
     """
 
     plan: Plan
@@ -83,6 +87,7 @@ class Loop:
     slowed: int = 0
     began: float = 0.0
     last: int = 0
+    differs: bool = True
 
     def logits(self, x: Tensor) -> Tensor:
         """Normalised float32[B,3,S,S] → the head's float32[B,C]."""
@@ -164,7 +169,7 @@ class Loop:
         x = augment(images, self.plan.augment, self.plan.side_px, self.generator, share)
         loss = self._gradients(self.backbone.normalise(x), labels, len(rows))
         tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
-        loss = _added_up(tuned, loss)
+        loss, self.differs = _added_up(tuned, loss, self.differs)
         self.scaler.unscale_(self.optimiser)
         nn.utils.clip_grad_norm_(tuned, CLIP)
         self.scaler.step(self.optimiser)
@@ -199,26 +204,35 @@ class Loop:
     def _in_parts(self, x: Tensor, labels: Tensor, count: int) -> float:
         """Add up the gradients of the parts, each with its share in the mean of the batch."""
         total, parts = 0.0, min(self.parts, len(labels)) or 1
+        self.differs = len(labels) == parts  # images one by one cannot be compared
         for images, wanted in zip(*(t.tensor_split(parts) for t in (x, labels)), strict=True):
             if not len(wanted):  # a batch of fewer images than ranks
                 continue
             with autocast(self.device, self.plan.precision):
-                loss = self.criterion(self.logits(images), wanted) * (len(wanted) / count)
+                features = self.features(images)
+                loss = self.criterion(self.head(features), wanted) * (len(wanted) / count)
+            self.differs = self.differs or _differ(features.detach())
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
 
 
-def _added_up(tuned: Sequence[Tensor], loss: float) -> float:
-    """Gradients and loss of the batch, from what each rank has of its share."""
+def _differ(features: Tensor) -> bool:
+    """Whether float[B,F] of a batch's images are not the same for all."""
+    spread = (features.amax(0) - features.amin(0)).max()
+    return bool(spread > SAME * features.abs().max())
+
+
+def _added_up(tuned: Sequence[Tensor], loss: float, differs: bool) -> tuple[float, bool]:
+    """Gradients, loss and `differs` of the batch, from what each rank has of its share."""
     if ranks.size() == 1:
-        return loss
+        return loss, differs
     for parameter in tuned:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    whole = torch.tensor([loss], dtype=torch.float64)
+    whole = torch.tensor([loss, differs], dtype=torch.float64)
     ranks.add_up([*(p.grad for p in tuned if p.grad is not None), whole])
-    return float(whole[0])
+    return float(whole[0]), bool(whole[1])
 
 
 def schedule(done: int, total: int, warmup: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Recorder
+from torch import nn
 
 from finetune.backbones import load, stages
 from finetune.backbones.stages import Backbone
@@ -399,6 +401,48 @@ def test_a_training_that_falls_apart_at_every_rate_is_a_fault(
         fit(plan, tiny, start=start_head(tiny))
 
     assert "--lr" in caught.value.hint
+
+
+def dead(backbone: Backbone) -> Backbone:
+    """A copy whose first activations are zero for every image, and get no gradient."""
+    copied = copy.deepcopy(backbone)
+    first = next(m for m in copied.net.modules() if isinstance(m, nn.BatchNorm2d))
+    with torch.no_grad():
+        first.weight.zero_()
+        first.bias.fill_(-1.0)
+    return copied
+
+
+def test_the_same_features_for_every_image_are_a_divergence_wherever_the_loss_began(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the head knew nothing at first no loss shows that the network has died; this does."""
+    monkeypatch.setattr(training_loop, "TELLING_STEPS", 4)
+    blank = replace(start_head(tiny), weight=np.zeros_like(start_head(tiny).weight))
+
+    with pytest.raises(TrainingError, match="the same features for every image"):
+        fit(plan_for("deep", tiny, epochs=4), dead(tiny), start=blank)
+
+
+def test_labels_that_cannot_be_learnt_are_no_divergence(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head that knew nothing at first may know nothing at the end: trained once, and returned."""
+    monkeypatch.setattr(training_loop, "TELLING_STEPS", 4)
+    whole, rates = state.Loop.epoch, []
+
+    def epoch(self: state.Loop, number: int, data: state.Split, listener: Recorder) -> float:
+        whole(self, number, data, listener)
+        rates.append(self.plan.lr)
+        self.began = 1.0
+        return math.log(2)
+
+    monkeypatch.setattr(state.Loop, "epoch", epoch)
+
+    tuned = fit(plan_for("deep", tiny, epochs=4), tiny, start=start_head(tiny))
+
+    assert len(tuned.history) == 4
+    assert len({*rates}) == 1
 
 
 def test_a_few_steps_do_not_tell_of_the_rate(
