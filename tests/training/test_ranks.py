@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +66,41 @@ def test_torchrun_trains_one_model(image_folder: Callable[..., Path], tmp_path: 
     assert sum(answer["counts"].values()) == 24
     assert run_folder.load_result(out).test is not None
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith("run")] == ["run"]
+
+
+@pytest.mark.slow
+def test_two_agents_as_of_two_machines_train_one_model(
+    image_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """`--nnodes 2`: each agent starts one rank, and only the first one's answers and writes."""
+    root, out = image_folder({"a": 12, "b": 12}), tmp_path / "run"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        meeting = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", "one"]
+    asked = ["-m", "finetune", "train", str(root), "--out", str(out), "--strategy", "deep"]
+    asked += ["--backbone", "test_resnet", "--weights", "random", "--device", "cpu", "--json"]
+    asked += ["--epochs", "1", "--image-size", "64"]
+    known = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    agents = [
+        subprocess.Popen(
+            [*command, "--node-rank", str(rank), "--nproc-per-node", "1", *asked],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=known,
+        )
+        for rank in range(2)
+    ]
+
+    said = [agent.communicate(timeout=300) for agent in agents]
+
+    assert [a.returncode for a in agents] == [0, 0], said
+    answers = [out for out, _ in said if out]
+    assert len(answers) == 1
+    assert json.loads(answers[0])["run"] == str(out)
+    assert run_folder.load_facts(out).world_size == 2
 
 
 def test_a_single_process_exchanges_nothing() -> None:
