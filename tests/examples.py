@@ -334,7 +334,13 @@ SHARES = SharesFacts(
     reason="you asked for it",
 )
 EXPECTED = (Expectation("stage-probe", 0.8125, (0.7, 0.9), 160),)
-CONTENDER = Contender("partial", 0.875, (0.529, 0.978), 0.3, 0.0, 0.0, 0.0, 10.5)
+CONTENDER = Contender(
+    *("partial", 0.875, (0.529, 0.978), 0.3, 0.0, 0.0, 0.0, 10.5),
+    score=0.875,
+    behind=0.0625,
+    noise=0.06,
+    tied=True,
+)
 COMPARISON = Comparison(
     data="/data/trees",
     rule="T3",

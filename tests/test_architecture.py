@@ -50,6 +50,7 @@ WHOLE = {
     "TargetResult",
     "Candidate",
     "Comparison",
+    "Contender",
     "DataOptions",
     "Exported",
     "Metrics",

@@ -51,9 +51,10 @@ def write_errors(path: Path, result: RunResult | TargetResult) -> None:
 
 
 def as_training(command: str) -> str:
-    """The `train` that follows from a `recommend`, with the same options."""
+    """The `train` that follows from a `recommend` or `compare`, with the same options."""
     words = [w for w in shlex.split(command) if w not in ("--json", "--verbose", "--quiet")]
-    return shlex.join("train" if w == "recommend" and i == 1 else w for i, w in enumerate(words))
+    before = ("recommend", "compare")
+    return shlex.join("train" if w in before and i == 1 else w for i, w in enumerate(words))
 
 
 def require_no_warning(findings: Sequence[Finding], run: str) -> None:

@@ -170,7 +170,8 @@ def compare(asked: Asked) -> None:
 
     with progress.listener(verbose=asked.verbose, quiet=asked.quiet) as listener:
         found = run_comparison(asked.options, listener)
-    show = partial(render_advice.show_comparison, verbose=asked.verbose)
+    command = after.as_training(asked.options.output.command)
+    show = partial(render_advice.show_comparison, command=command, verbose=asked.verbose)
     after.answer(found, show, json=asked.json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from finetune.cli import render_backbones, render_findings, style
+from finetune.cli import render_backbones, render_findings, render_targets, style
 from finetune.cli.render_training import (
     print_choice,
     print_next,
@@ -21,9 +22,10 @@ from finetune.decision.table import rule_for
 from finetune.records import durations
 from finetune.records.analysis import SimilarityProfile
 from finetune.records.answers import Advice, Comparison, Contender, Expectation
-from finetune.records.choices import Similarity, Size, spoken_metric
+from finetune.records.backbone_choice import AUTO
+from finetune.records.choices import Similarity, Size, spoken_metric, unit_of
 from finetune.records.decision import Forecast, Recommendation
-from finetune.report import summary
+from finetune.report import summary, target_words
 
 _AMOUNT: dict[Size, str] = {"small": "very little data", "large": "quite a lot of data"}
 _NEARNESS: dict[Similarity, str] = {"similar": "similar to", "different": "different from"}
@@ -63,11 +65,12 @@ def show_advice(advice: Advice, command: str, *, verbose: bool = False) -> None:
         style.row(out, "Probe:", f"{e.strategy}: {_expected(e)}")
     size, near = advice.profile.size, advice.profile.similarity
     doubt = ", which is uncertain" if near.verdict == "uncertain" else ""
+    made = "" if advice.target is None else ", made for classes,"
     style.row(
         out,
         "Data:",
         f"{_AMOUNT[found.size]} ({size.images} training images), {_NEARNESS[found.similarity]} "
-        f"ImageNet{doubt}; the classic table says "
+        f"ImageNet{doubt}; the classic table{made} says "
         f"{escape(rule_for(found.size, found.similarity).action)}",
     )
     for forecast in found.forecasts:
@@ -76,7 +79,10 @@ def show_advice(advice: Advice, command: str, *, verbose: bool = False) -> None:
     render_findings.print_findings(out, advice.findings, verbose=verbose)
     _print_flips(out, found.flips if verbose else found.flips[:1])
     if verbose:
-        print_stages(out, advice.stages, found.plan.taps)
+        if advice.target is None:
+            print_stages(out, advice.stages, found.plan.taps)
+        else:
+            render_targets.print_stages(out, advice.target_stages, found.plan.taps)
         _print_parts(out, near)
         _print_table(out, found)
         print_reasons(out, [r.text for r in found.reasons])
@@ -86,13 +92,62 @@ def show_advice(advice: Advice, command: str, *, verbose: bool = False) -> None:
     print_next(out, command)
 
 
-def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
-    """The answer of `compare`: the verdict, then a row for each strategy."""
+def show_comparison(found: Comparison, command: str = "", *, verbose: bool = False) -> None:
+    """The answer of `compare`: the verdict, then a row for each strategy.
+
+    Args:
+        found: What was measured.
+        command: The training to which it leads, without the strategy; made up where there is none.
+        verbose: Show every finding.
+    """
     out = style.out()
     out.print(f"[bold]{escape(found.verdict)}[/]")
     render_backbones.print_backbones(out, found.backbone_choice)
-    wide = out.width >= _LOG_LOSS_WIDTH
+    metric, unit = _title(found)
+    out.print(
+        f"\n[italic]every strategy, tested on the same {found.counts['test']} images; differences "
+        f"in {unit}[/]"
+    )
+    out.print(_compared(found, metric) if found.target is None else render_targets.compared(found))
+    near = [c.strategy for c in found.contenders if c.tied and c.strategy != found.best]
+    if near:
+        out.print(f"Not told from {found.best} by these images (95 %): {', '.join(near)}")
+    for c in found.contenders:
+        if c.untried is not None:
+            out.print(f"{c.strategy} has no figures: {escape(c.untried)}")
+    render_findings.print_findings(out, found.findings, verbose=verbose)
+    print_next(out, f"{_training(found, command)} --strategy {found.best}")
+
+
+def _title(found: Comparison) -> tuple[str | None, str]:
+    """The metric that has a column of its own beside the accuracy, and what differences are in."""
     metric = None if found.metric in ("accuracy", "log-loss") else spoken_metric(found.metric)
+    unit = unit_of(found.metric)[2].removeprefix("of ")
+    rows = [c.measured for c in found.contenders if c.measured is not None]
+    if found.metric in ("rmse", "mae") and rows and len(rows[0].per_number) > 1:
+        unit += " (standard deviations of the numbers)"
+    return metric, unit
+
+
+def _training(found: Comparison, command: str) -> str:
+    """A training of the same data, with the network that was chosen for it."""
+    choice = found.backbone_choice
+    if not command:
+        target = "" if found.target is None else f" --target {found.target}"
+        command = f"finetune train {shlex.quote(found.data)}{target}"
+        if choice is not None and choice.start is not None:
+            command += f" --start-from {shlex.quote(choice.start.run)}"
+        elif choice is not None:
+            command += f" --backbone {found.backbone}"
+    if choice is None or choice.start is not None:
+        return command
+    return re.sub(rf"--backbone[ =]{AUTO}\b", f"--backbone {found.backbone}", command)
+
+
+def _compared(found: Comparison, metric: str | None) -> Table:
+    """The strategies as models of classes."""
+    out = style.out()
+    wide = out.width >= _LOG_LOSS_WIDTH
     table = Table(box=None, pad_edge=False)
     table.add_column("strategy", no_wrap=True)
     table.add_column("accuracy (95 %)", justify="right", no_wrap=True)
@@ -115,21 +170,7 @@ def show_comparison(found: Comparison, *, verbose: bool = False) -> None:
             "both" if len(by) > 1 else "".join(by),
             style="bold green4" if c.strategy == found.best else None,
         )
-    out.print(
-        f"\n[italic]every strategy, tested on the same {found.counts['test']} images; differences "
-        f"in {'log loss' if found.metric == 'log-loss' else 'points'}"
-        f"{f' of {metric}' if metric else ''}[/]"
-    )
-    out.print(table)
-    for c in found.contenders:
-        if c.untried is not None:
-            out.print(f"{c.strategy} has no figures: {escape(c.untried)}")
-    render_findings.print_findings(out, found.findings, verbose=verbose)
-    choice = found.backbone_choice
-    named = "" if choice is None else f" --backbone {found.backbone}"
-    if choice is not None and choice.start is not None:
-        named = f" --start-from {shlex.quote(choice.start.run)}"
-    print_next(out, f"finetune train {shlex.quote(found.data)} --strategy {found.best}{named}")
+    return table
 
 
 def _figures(c: Contender, found: Comparison) -> list[str]:
@@ -153,11 +194,12 @@ def _figures(c: Contender, found: Comparison) -> list[str]:
 
 def _expected(probe: Expectation) -> str:
     """What a probe will do on new images, by cross-validation."""
-    low, high = probe.interval
-    return (
-        f"{probe.accuracy:.1%} accuracy expected (95 % interval {low:.1%} to {high:.1%}; "
-        f"{probe.images} images, each left out once)"
-    )
+    on = f"{probe.images} images, each left out once"
+    if probe.measured is not None:
+        score, rest = target_words.headline(probe.measured)
+        return f"{score} {rest.partition(', on ')[0]} expected ({on})"
+    low, high = probe.interval or (0.0, 0.0)
+    return f"{probe.accuracy:.1%} accuracy expected (95 % interval {low:.1%} to {high:.1%}; {on})"
 
 
 def _print_choice(out: Console, advice: Recommendation, expected: str = "") -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from finetune.cli import render_findings, render_training, style
 from finetune.records import durations
-from finetune.records.answers import Prediction
+from finetune.records.answers import Comparison, Prediction
 from finetune.records.target import TargetMetrics, TargetStage
 from finetune.records.target_result import TargetEvaluation, TargetResult
 from finetune.report import target_words
@@ -36,7 +36,7 @@ def show_training(result: TargetResult, *, verbose: bool = False) -> None:
     _print_outputs(out, metrics)
     render_findings.print_findings(out, result.findings, verbose=verbose)
     if verbose:
-        _print_stages(out, result.stages, result.plan.taps)
+        print_stages(out, result.stages, result.plan.taps)
         render_training.print_reasons(out, [r.text for r in result.reasons])
         render_training.print_plan(out, result.plan)
         out.print()
@@ -84,6 +84,42 @@ def show_evaluation(found: TargetEvaluation, *, verbose: bool = False) -> None:
     render_findings.print_findings(out, found.findings, verbose=verbose)
 
 
+def compared(found: Comparison) -> Table:
+    """A row for each strategy, in what the target is measured by.
+
+    Args:
+        found: A comparison of labels or numbers.
+    """
+    labels = found.target == "labels"
+    table = Table(box=None, pad_edge=False)
+    table.add_column("strategy", no_wrap=True)
+    table.add_column("mAP (95 %)" if labels else "R² (95 %)", justify="right", no_wrap=True)
+    for name in ("micro F1", "macro F1") if labels else ("MAE", "RMSE"):
+        table.add_column(name, justify="right")
+    if found.metric == "log-loss":
+        table.add_column("log loss", justify="right")
+    table.add_column("behind best", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    for c in found.contenders:
+        m = c.measured
+        if m is None or c.seconds is None or c.behind is None:
+            table.add_row(c.strategy, "–")
+            continue
+        form = ".3f" if labels else ".3g"
+        figures = [m.micro_f1, m.macro_f1] if labels else [m.mae, m.rmse]
+        figures += [m.log_loss] if found.metric == "log-loss" else []
+        best = c.strategy == found.best
+        table.add_row(
+            c.strategy,
+            target_words.ends(m),
+            *(f"{value or 0:{form}}" for value in figures),
+            "best" if best else f"{c.behind:{form}} ± {c.noise or 0:{form}}",
+            durations.in_words(c.seconds),
+            style="bold green4" if best else None,
+        )
+    return table
+
+
 def _answer(p: Prediction) -> str:
     if p.labels is None:
         return p.told
@@ -110,7 +146,7 @@ def _print_outputs(out: Console, metrics: TargetMetrics) -> None:
         out.print(f"{len(rows) - ROWS} more in --json", style="dim")
 
 
-def _print_stages(out: Console, stages: tuple[TargetStage, ...], used: tuple[str, ...]) -> None:
+def print_stages(out: Console, stages: tuple[TargetStage, ...], used: tuple[str, ...]) -> None:
     """All probes; the one whose features the head reads is marked."""
     table = Table(box=None, pad_edge=False)
     table.add_column("features")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from finetune.analysis.analyze import Analysis
@@ -12,18 +13,23 @@ from finetune.decision import forecast, table
 from finetune.decision.planning import plan_for
 from finetune.records.analysis import DatasetProfile, Reason
 from finetune.records.choices import TUNED, Strategy, spoken
-from finetune.records.decision import Plan
+from finetune.records.decision import Forecast, Plan
 from finetune.records.errors import UsageError
 from finetune.training import target_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetChoice:
-    """What is to be tried, with its plan, and why; a probe needs no proof."""
+    """What is to be tried, with its plan, and why; a probe needs no proof.
+
+    `rule` is the cell of the classic table, `forecasts` are of what was to be timed.
+    """
 
     strategy: Strategy
     plan: Plan
     reasons: tuple[Reason, ...]
+    rule: table.Rule
+    forecasts: tuple[Forecast, ...] = ()
 
 
 def choose(
@@ -32,6 +38,7 @@ def choose(
     probes: TargetProbes,
     measured: DatasetProfile,
     clock: Clock,
+    names: Sequence[Strategy] = (),
 ) -> TargetChoice:
     """Choose what to tune, or a probe where tuning is not wanted or does not fit the budget.
 
@@ -42,6 +49,7 @@ def choose(
         probes: Those of the target.
         measured: The two axes.
         clock: Times the steps.
+        names: Of which the time is forecast besides; of none that is a probe there is need.
 
     Raises:
         UsageError: the strategy that the user named is none of this target, or does not fit the
@@ -53,22 +61,44 @@ def choose(
     rule = table.placed(size, similarity)
     wanted, why = _wanted(analysis, rule, probes)
     reasons = [_table_reason(rule, probes), Reason("probes", _probes_told(probes)), why]
+    timed = (*names, *(n for n in (wanted,) if n in TUNED and n not in names))
+    found = forecast.forecast(analysis, measured, strata, timed, clock) if timed else ()
+    plan = None
     if wanted in TUNED:
-        found = forecast.forecast(analysis, measured, strata, (wanted,), clock)
         cost = forecast.of(found, wanted)
         # the forecast counts short trials, and here a whole proof is made
         more = forecast.proved(cost, analysis) if asked.strategy == "auto" else None
         if not cost.fits or more is not None:
             wanted, last = _cheaper(analysis, wanted, probes, cost.text)
-            reasons.append(last)
         else:
-            reasons.append(Reason("budget", f"{spoken(wanted).capitalize()} takes {cost.text}"))
-            plan = plan_for(analysis, measured, strata, wanted, cost.side_px, refit=cost.refit)
-            overrides = analysis.options.training.overrides
-            plan = target_recipe.for_target(plan, probes.aim.kind, overrides)
-            return TargetChoice(strategy=wanted, plan=plan, reasons=tuple(reasons))
-    plan = probe_plan(analysis, strata, probes, measured, wanted)
-    return TargetChoice(strategy=wanted, plan=plan, reasons=tuple(reasons))
+            last = Reason("budget", f"{spoken(wanted).capitalize()} takes {cost.text}")
+            plan = tuning_plan(
+                *(analysis, strata, probes, measured, wanted), cost.side_px, refit=cost.refit
+            )
+        reasons.append(last)
+    return TargetChoice(
+        strategy=wanted,
+        plan=plan or probe_plan(analysis, strata, probes, measured, wanted),
+        reasons=tuple(reasons),
+        rule=rule,
+        forecasts=found,
+    )
+
+
+def tuning_plan(
+    analysis: Analysis,
+    strata: Probes,
+    probes: TargetProbes,
+    measured: DatasetProfile,
+    name: Strategy,
+    most_side_px: int | None = None,
+    *,
+    refit: bool = True,
+) -> Plan:
+    """The plan of a way of tuning, which changes no picture so that its target is another one."""
+    plan = plan_for(analysis, measured, strata, name, most_side_px, refit=refit)
+    overrides = analysis.options.training.overrides
+    return target_recipe.for_target(plan, probes.aim.kind, overrides)
 
 
 def probe_plan(

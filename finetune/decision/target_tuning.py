@@ -81,24 +81,41 @@ def tuned(analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock) ->
         plan: How to tune.
         clock: Times the steps.
     """
+    images, trial, floor = _proved(analysis, probes, plan, clock)
+    if floor is not None and floor.kept == "probe":
+        kept = replace(target_model.probed(analysis, probes, probes.name), floor=floor)
+        if trial.tuned is None:
+            return kept
+        return replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
+    outcome = refit.outcome(analysis, images, plan, trial, clock)
+    return _model(analysis, probes, plan, trial, outcome, floor)
+
+
+def to_the_letter(
+    analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock
+) -> TargetModel:
+    """The tuned model, whatever it is worth, for `compare`; its floor tells whether it is kept."""
+    images, trial, floor = _proved(analysis, probes, plan, clock)
+    outcome = refit.outcome(analysis, images, plan, trial, clock)
+    return _model(analysis, probes, plan, trial, outcome, floor)
+
+
+def _proved(
+    analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock
+) -> tuple[holdout.Material, holdout.Trial, TargetFloor | None]:
+    """Tuned where it can be judged, and set against the probe, which `scratch` has none of."""
     images = replace(trials.material(analysis, plan, clock), aim=probes.aim, truth=probes.truth)
     split = trials.judged_on_split(analysis, plan.strategy)
     trial = baseline.prove(
         analysis, images, plan, clock, None if split else partial(_settled, analysis, probes)
     )
-    floor = None
-    if plan.strategy != "scratch":
-        floor = _compared(analysis, probes, trial).floor(
-            probes, analysis.options.decision.metric, trial.how
-        )
-        analysis.listener.detail(floor.reason)
-        if floor.kept == "probe":
-            kept = replace(target_model.probed(analysis, probes, probes.name), floor=floor)
-            if trial.tuned is None:
-                return kept
-            return replace(kept, history=trial.tuned.history, stopped=trial.tuned.stopped)
-    outcome = refit.outcome(analysis, images, plan, trial, clock)
-    return _model(analysis, probes, plan, trial, outcome, floor)
+    if plan.strategy == "scratch":
+        return images, trial, None
+    floor = _compared(analysis, probes, trial).floor(
+        probes, analysis.options.decision.metric, trial.how
+    )
+    analysis.listener.detail(floor.reason)
+    return images, trial, floor
 
 
 def _settled(analysis: Analysis, probes: TargetProbes, trial: holdout.Trial) -> bool:

@@ -52,11 +52,33 @@ def difference(
         groups: Images that go together.
     """
     gain = metric(one, truth) - metric(other, truth)
-    found = [
-        metric(one[rows], truth[rows]) - metric(other[rows], truth[rows])
+    return gain, noise(*scores(metric, (one, other), truth, groups))
+
+
+def scores(
+    metric: Callable[[Array, Array], float],
+    models: Sequence[Array],
+    truth: Array,
+    groups: Clusters | None = None,
+) -> Array:
+    """The metric of models on the same draws of the same images, float64[models, DRAWS].
+
+    Args:
+        metric: Of outputs and truth float64[M, K].
+        models: The outputs of each, float64[N, K].
+        truth: float64[N, K].
+        groups: Images that go together.
+    """
+    drawn = [
+        [metric(outputs[rows], truth[rows]) for outputs in models]
         for rows in draws(len(truth), groups)
     ]
-    return gain, float(np.std(found, ddof=1))
+    return np.array(drawn, np.float64).T
+
+
+def noise(one: Array, other: Array) -> float:
+    """The standard error of the difference of two models, of their rows of `scores`."""
+    return float(np.std(one - other, ddof=1))
 
 
 def interval(drawn: Sequence[float]) -> tuple[float, float] | None:

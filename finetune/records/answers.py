@@ -14,6 +14,7 @@ from finetune.records.decision import Recommendation
 from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Metrics, WrongAnswer
 from finetune.records.robustness import Fall
+from finetune.records.target import TargetMetrics, TargetStage
 from finetune.records.unsure import Selected, Standing
 
 
@@ -90,19 +91,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Expectation:
-    """Cross-validated accuracy of a probe with its 95 % Wilson interval."""
+    """Cross-validated accuracy of a probe with its 95 % Wilson interval.
+
+    Of labels and numbers `measured` has their own metrics, and there is no accuracy.
+    """
 
     strategy: Strategy
-    accuracy: float
-    interval: tuple[float, float]
+    accuracy: float | None
+    interval: tuple[float, float] | None
     images: int
+    measured: TargetMetrics | None = None
 
 
 @dataclass(frozen=True)
 class Advice:
     """The answer of `finetune recommend DIR`.
 
-    `looked_at` counts the images that were read: with many, a stratified sample of them.
+    `looked_at` counts the images that were read: with many, a stratified sample of them. Where
+    labels or numbers are learned, `target` says which, `target_stages` are the probes, and there
+    are no `stages`.
     """
 
     recommendation: Recommendation
@@ -115,6 +122,8 @@ class Advice:
     seconds: dict[str, float]
     backbone: str = ""
     backbone_choice: BackboneChoice | None = None
+    target: OtherTarget | None = None
+    target_stages: tuple[TargetStage, ...] = ()
 
     _repr_html_ = tables.as_html
 
@@ -126,7 +135,12 @@ class Contender:
     `low` and `high` bound the difference with 95 % confidence, on the same test images; it is one
     of the comparison's metric, whose value is `score`, and more is better, also of a log loss. One
     that did not fit the budget, or failed, has no figures but the reason in `untried`; there are no
-    differences where that is the table's choice.
+    differences where that is the table's choice. `behind` says by how much the best is better on
+    these images, `noise` is the standard error of that, and `tied` whether 95 % of it is no more
+    than noise, as of the best itself.
+
+    Of labels and numbers `measured` has all metrics, and there is no accuracy. Errors of one number
+    are compared in its own unit, of several in standard deviations.
     """
 
     strategy: Strategy
@@ -139,11 +153,18 @@ class Contender:
     seconds: float | None = None
     untried: str | None = None
     score: float | None = None
+    behind: float | None = None
+    noise: float | None = None
+    tied: bool | None = None
+    measured: TargetMetrics | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer of `finetune compare`: every strategy trained and tested on one split."""
+    """The answer of `finetune compare`: every strategy trained and tested on one split.
+
+    `chosen` is what `train` would return; `target` is None where one class is learned.
+    """
 
     data: str
     rule: str
@@ -157,6 +178,7 @@ class Comparison:
     verdict: str
     seconds: dict[str, float]
     metric: Metric = "accuracy"
+    target: OtherTarget | None = None
     backbone: str = ""
     backbone_choice: BackboneChoice | None = None
     schema_version: int = SCHEMA_VERSION

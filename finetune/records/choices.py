@@ -44,6 +44,7 @@ SPOKEN: dict[Strategy, str] = {
     "scratch": "training from scratch",
     "blend": "a blend of tuned network and probe",
 }
+LESS_IS_BETTER: tuple[Metric, ...] = ("log-loss", "rmse", "mae")
 FAMILY_NAMES: dict[Family, str] = {
     "batchnorm-convnet": "a convolutional network with BatchNorm",
     "layernorm-convnet": "a convolutional network with LayerNorm",
@@ -64,3 +65,12 @@ _SPOKEN_METRICS = {"macro-f1": "macro F1", "map": "mAP", "rmse": "RMSE", "mae": 
 def spoken_metric(metric: Metric) -> str:
     """A metric as it is called in a sentence."""
     return _SPOKEN_METRICS.get(metric, metric.replace("-", " "))
+
+
+def unit_of(metric: Metric) -> tuple[float, str, str]:
+    """By what a difference in a metric is multiplied to be told, its format, and what it is of."""
+    if metric in ("accuracy", "balanced-accuracy", "macro-f1"):
+        of = "" if metric == "accuracy" else f" of {spoken_metric(metric)}"
+        return 100.0, ".1f", f"points{of}"
+    form = ".3g" if metric in ("rmse", "mae") else ".3f"
+    return 1.0, form, f"of {spoken_metric(metric)}"

@@ -58,6 +58,7 @@ class DecidingKeywords(DataKeywords, total=False):
     similarity: Similarity | None
     prior: str
     metric: Metric | None
+    loss: Loss | None
     backbone: str | None
     image_size: int
     mean: str | None
@@ -98,7 +99,6 @@ class TrainKeywords(RecommendKeywords, total=False):
     """What `train` takes; what a rule of the plan finds is left to it unless given."""
 
     strategy: Asked
-    loss: Loss | None
     single: bool
     norm: Literal["batch", "instance", "group", "layer"] | None
     epochs: int

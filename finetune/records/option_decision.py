@@ -71,7 +71,7 @@ DECISION = (
     ),
     Option(
         name="loss",
-        commands="train",
+        commands="train recommend compare",
         choices=("cross-entropy", "bce", "mse", "mae", "huber"),
         unset="cross-entropy of classes, bce of labels, mse of numbers",
         help="What training makes small: numbers may have the absolute error, which outliers move "

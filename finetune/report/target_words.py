@@ -19,6 +19,16 @@ def headline(metrics: TargetMetrics) -> tuple[str, str]:
     return f"{metrics.r2 or 0:.3f}", f"{rest}, on {metrics.n}"
 
 
+def ends(metrics: TargetMetrics) -> str:
+    """What it is called by with its interval: mAP of labels, R² of numbers."""
+    labels = metrics.map is not None
+    score, found = (
+        (metrics.map, metrics.map_interval) if labels else (metrics.r2, metrics.r2_interval)
+    )
+    low, high = found or (score or 0.0, score or 0.0)
+    return f"{score or 0:.3f} ({low:.3f} to {high:.3f})"
+
+
 def rows(metrics: TargetMetrics) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """A table of the labels or numbers: its head, and its rows; `–` where nothing is defined."""
     if metrics.per_label:

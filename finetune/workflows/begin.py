@@ -7,11 +7,14 @@ import platform
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from finetune import __version__
-from finetune.analysis import analyze, axes, look
+from finetune.analysis import analyze, axes, look, target_probes
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
+from finetune.analysis.target_probes import TargetProbes
 from finetune.backbones import prepared, ranks, registry, weights_input
 from finetune.data import bands, class_shares
 from finetune.decision import choose_backbone, choose_start
@@ -19,7 +22,8 @@ from finetune.records import option_table
 from finetune.records import options as options_of
 from finetune.records.analysis import DatasetProfile
 from finetune.records.backbone_choice import AUTO, OF_A_CHOICE, BackboneChoice
-from finetune.records.dataset import Dataset, Splits
+from finetune.records.choices import OtherLoss
+from finetune.records.dataset import Dataset, Splits, Target
 from finetune.records.errors import UsageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
@@ -88,7 +92,7 @@ def _check_choice(options: Options) -> None:
         )
 
 
-def require_class_options(options: Options) -> None:
+def _require_class_options(options: Options) -> None:
     """Refuse options that are of labels or numbers where one class is learned.
 
     Raises:
@@ -107,6 +111,35 @@ def require_class_options(options: Options) -> None:
         )
 
 
+def _loss_of(options: Options, target: Target) -> OtherLoss | None:
+    """The loss that the user named for labels or numbers; None for the usual one.
+
+    Raises:
+        UsageError: it, or the metric, is of another target.
+    """
+    asked = options.decision
+    known = {"labels": ("bce",), "number": ("mse", "mae", "huber")}[target.kind]
+    if asked.loss is not None and asked.loss not in known:
+        raise UsageError(
+            f"--loss {asked.loss} is none of --target {target.kind}",
+            hint=f"Use {' or '.join(known)}, or leave it out.",
+        )
+    found: OtherLoss | None = next(
+        (x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None
+    )
+    nothing = np.zeros((1, len(target.names)))
+    target_probes.aim_of(target, nothing, found).metric(asked.metric)
+    return found
+
+
+def target_probed(analysis: Analysis, clock: Clock, *, all_stages: bool) -> TargetProbes:
+    """Probes of labels or numbers, by the loss that the user named or the usual one."""
+    target = analysis.dataset.target
+    assert target is not None
+    loss = _loss_of(analysis.options, target)
+    return target_probes.fit_probes(analysis, clock, loss, all_stages=all_stages)
+
+
 def analyzed(
     options: Options,
     listener: Listener,
@@ -115,7 +148,6 @@ def analyzed(
     all_stages: bool,
     most: int | None = None,
     known: BackboneChoice | None = None,
-    any_target: bool = False,
 ) -> tuple[Analysis, Probes, DatasetProfile]:
     """Analyze the data: features, probes of each stage, size and similarity.
 
@@ -123,11 +155,14 @@ def analyzed(
     labels and numbers are those of the strata by which images are divided.
 
     Raises:
-        UsageError: labels or numbers are to be learned, where that is not for `any_target`.
+        UsageError: an option is for another target.
     """
     seen, choice = look.look(options, listener, clock, kept=most is None), None
-    if not any_target:
-        require_classes(seen.examined.dataset, "recommend or compare")
+    target = seen.examined.dataset.target
+    if target is None:
+        _require_class_options(options)
+    else:
+        _loss_of(options, target)
     if options.backbone.name == AUTO:
         choice = ranks.of_one(
             lambda: known or choose_backbone.choose(seen, options, listener, clock)

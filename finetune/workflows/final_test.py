@@ -13,12 +13,13 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.data import files, grouping, names
 from finetune.data.findings import known, leaks, unreadable
-from finetune.decision.fitted import FittedModel
+from finetune.decision.fitted import FittedModel, Model
 from finetune.heads import calibration
 from finetune.metrics import classification, clusters, mistakes
 from finetune.records.dataset import Finding, Sample
 from finetune.records.errors import DataError, FinetuneError
 from finetune.records.metrics import Metrics, WrongAnswer
+from finetune.storage.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,22 @@ class Test:
     groups: clusters.Clusters | None = None
 
 
-def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
-    """Classify the test images; empty where there are none or none decoded."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Outputs float64[M, K] of the test images that decoded, which these are, and their groups.
+
+    `temperature` is what outputs of classes are divided by.
+    """
+
+    outputs: Array
+    temperature: float
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...]
+    groups: clusters.Clusters | None
+
+
+def ask(analysis: Analysis, model: Model, clock: Clock) -> Asked:
+    """Ask a model about the test images; empty where there are none or none decoded."""
     root = analysis.root
     with clock.step("test", f"testing on {len(analysis.splits.test)} images"):
         samples, closed = digested(root, analysis.splits.test)
@@ -47,13 +62,41 @@ def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
         findings = unread(samples, closed, found.faults)
         findings += leaks(analysis.splits.fitting, samples)
         findings += known(analysis.splits.learnt, samples)
-        labels = np.array([samples[i].label for i in found.kept], np.int64)
-        logits = np.asarray(found.rows[:], np.float64)
-        likely = calibration.probabilities(logits, found.temperature)
         pattern = names.compiled("--group", analysis.options.data.group, "")
-        kept = [samples[i] for i in found.kept]
-        groups = clusters.number(grouping.units(kept, (), pattern))
-    return Test(likely, labels, findings, tuple(s.path for s in kept), groups)
+        kept = tuple(samples[i] for i in found.kept)
+        return Asked(
+            outputs=np.asarray(found.rows[:], np.float64),
+            temperature=found.temperature,
+            samples=kept,
+            findings=findings,
+            groups=clusters.number(grouping.units(kept, (), pattern)),
+        )
+
+
+def examine(analysis: Analysis, model: FittedModel, clock: Clock) -> Test:
+    """Classify the test images; empty where there are none or none decoded."""
+    found = ask(analysis, model, clock)
+    return Test(
+        calibration.probabilities(found.outputs, found.temperature),
+        np.array([s.label for s in found.samples], np.int64),
+        found.findings,
+        tuple(s.path for s in found.samples),
+        found.groups,
+    )
+
+
+def require_any(analysis: Analysis, images: int) -> None:
+    """Some test images could be read.
+
+    Raises:
+        DataError: none could.
+    """
+    if not images:
+        raise DataError(
+            f"none of the {len(analysis.splits.test)} test images of "
+            f"{analysis.options.data.root} can be read",
+            hint="Repair them, or let `finetune check` name what is wrong.",
+        )
 
 
 def digested(

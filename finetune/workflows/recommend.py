@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
-from finetune.decision import choose
+from finetune.analysis.target_probes import TargetProbes
+from finetune.decision import choose, target_advice, target_choice, target_model
 from finetune.heads import cross_validation
 from finetune.metrics import classification
+from finetune.records.analysis import DatasetProfile
 from finetune.records.answers import Advice, Expectation
-from finetune.records.choices import Strategy
+from finetune.records.choices import TRANSFERS, Strategy
 from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.workflows import begin
@@ -24,6 +27,8 @@ def run_recommendation(options: Options, listener: Listener) -> Advice:
     analysis, probes, measured = begin.analyzed(
         options, listener, clock, all_stages=True, most=RECOMMEND_IMAGES
     )
+    if analysis.dataset.target is not None:
+        return _of_target(analysis, probes, measured, clock)
     advice = choose.decide(analysis, probes, measured, clock, trials=False).advice
     return Advice(
         recommendation=advice,
@@ -37,6 +42,35 @@ def run_recommendation(options: Options, listener: Listener) -> Advice:
         backbone=analysis.facts.name,
         backbone_choice=analysis.choice,
     )
+
+
+def _of_target(
+    analysis: Analysis, strata: Probes, measured: DatasetProfile, clock: Clock
+) -> Advice:
+    """The same of labels or numbers."""
+    probes = begin.target_probed(analysis, clock, all_stages=True)
+    choice = target_choice.choose(analysis, strata, probes, measured, clock, TRANSFERS)
+    names = dict.fromkeys(("linear-probe", probes.name))
+    return Advice(
+        recommendation=target_advice.recommend(analysis, probes, measured, choice),
+        profile=measured,
+        stages=(),
+        expected=tuple(_expected_of(analysis, probes, name) for name in names),
+        looked_at=len(analysis.samples),
+        counts=begin.counts(analysis.splits),
+        findings=analysis.findings,
+        seconds=clock.total(),
+        backbone=analysis.facts.name,
+        backbone_choice=analysis.choice,
+        target=probes.aim.kind,
+        target_stages=probes.table,
+    )
+
+
+def _expected_of(analysis: Analysis, probes: TargetProbes, name: Strategy) -> Expectation:
+    """What a probe of labels or numbers will do on new images: each left out once."""
+    _, found = target_model.judged(analysis, probes, probes.of(name).outputs, probes.ranked)
+    return Expectation(name, None, None, found.n, found)
 
 
 def _expected(probes: Probes) -> tuple[Expectation, ...]:

@@ -194,7 +194,6 @@ def _begun(
             listener,
             clock,
             all_stages=strategy not in ("linear-probe", "scratch"),
-            any_target=True,
             known=ranks.agreed(progress.begun.backbone_choice or _choice_of(like, options)),
         )
     except KeyboardInterrupt:
@@ -208,7 +207,6 @@ def _begun(
     if analysis.dataset.target is not None:
         known = (analysis, probes, measured, progress, clock, now)
         return TargetTraining(*known), repeated
-    begin.require_class_options(options)
     labels = label_issues.of_training(analysis, probes, clock)
     began = None if analysis.choice is None else analysis.choice.start
     keeper = keep.Keeper(analysis, probes, measured, progress, clock, now, labels, began)

@@ -16,20 +16,16 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.analysis.target_probes import TargetProbes
 from finetune.backbones import ranks
-from finetune.data import files, names
-from finetune.data.findings import leaks
-from finetune.data.grouping import units
+from finetune.data import files
 from finetune.decision import target_choice, target_model
 from finetune.decision.target_model import TargetModel
 from finetune.heads import platt, ridge
-from finetune.metrics import clusters
 from finetune.metrics.one_answer import in_words, standing
 from finetune.records.analysis import DatasetProfile, Reason
-from finetune.records.choices import TUNED, OtherLoss
+from finetune.records.choices import TUNED
 from finetune.records.dataset import Finding, Target
 from finetune.records.decision import Plan
-from finetune.records.errors import RunError, UsageError, safe_name
-from finetune.records.options import Options
+from finetune.records.errors import RunError, safe_name
 from finetune.records.run import HeadFacts, RunFacts
 from finetune.records.target import TargetMetrics
 from finetune.records.target_result import FarAnswer, TargetResult
@@ -75,10 +71,8 @@ class TargetTraining:
         """Leave every image out of the probes, without which there is nothing to keep."""
         options = self.analysis.options
         self.writer = Writer(options, self.analysis.listener, self.progress, self.now)
-        loss = require(options, self._target)
         every = options.decision.strategy not in ("linear-probe", "scratch")
-        self.probes = target_probes.fit_probes(self.analysis, self.clock, loss, all_stages=every)
-        self.probes.aim.metric(options.decision.metric)
+        self.probes = begin.target_probed(self.analysis, self.clock, all_stages=every)
 
     @property
     def _target(self) -> Target:
@@ -121,27 +115,17 @@ class TargetTraining:
     def _tested(self, model: TargetModel) -> _Test | None:
         """The one test, on images that nothing has seen."""
         analysis = self.analysis
-        root, wanted = analysis.root, analysis.splits.test
-        with self.clock.step("test", f"testing on {len(wanted)} images"):
-            samples, closed = final_test.digested(root, wanted)
-            paths, digests = [root / s.path for s in samples], [s.digest for s in samples]
-            predictor = model.predictor(analysis.scales, analysis.box)
-            found = predictor.of_files(paths, analysis.listener, digests)
-            findings = final_test.unread(samples, closed, found.faults)
-            findings += leaks(analysis.splits.fitting, samples)
-            kept = [samples[i] for i in found.kept]
-            if not kept:
-                self.writer.add(UNTESTED, f"none of the {len(wanted)} test images can be read")
-                return None
-            pattern = names.compiled("--group", analysis.options.data.group, "")
-            groups = clusters.number(units(kept, (), pattern))
-            known = np.asarray(found.rows[:], np.float64)
-            truth = target_probes.truth_of(tuple(kept))
-            metrics = target_model.measured(analysis, model.facts, known, truth, groups)
-        worst = self._worst(model, known, truth, [s.path for s in kept])
+        found = final_test.ask(analysis, model, self.clock)
+        if not found.samples:
+            count = len(analysis.splits.test)
+            self.writer.add(UNTESTED, f"none of the {count} test images can be read")
+            return None
+        known, truth = found.outputs, target_probes.truth_of(found.samples)
+        metrics = target_model.measured(analysis, model.facts, known, truth, found.groups)
+        worst = self._worst(model, known, truth, [s.path for s in found.samples])
         pairs = zip(truth[:POINTS, 0].tolist(), known[:POINTS, 0].tolist(), strict=True)
         points = tuple(pairs) if model.facts.kind == "number" else ()
-        return _Test(metrics=metrics, worst=worst, findings=findings, points=points)
+        return _Test(metrics=metrics, worst=worst, findings=found.findings, points=points)
 
     def _worst(
         self, model: TargetModel, known: Array, truth: Array, paths: Sequence[str]
@@ -264,22 +248,3 @@ class TargetTraining:
             world_size=ranks.asked(),
             target=model.facts,
         )
-
-
-def require(options: Options, target: Target) -> OtherLoss | None:
-    """The loss that the user named for a target; None for the usual one.
-
-    Raises:
-        UsageError: it is none of this target.
-    """
-    asked = options.decision
-    known = {"labels": ("bce",), "number": ("mse", "mae", "huber")}[target.kind]
-    if asked.loss is not None and asked.loss not in known:
-        raise UsageError(
-            f"--loss {asked.loss} is none of --target {target.kind}",
-            hint=f"Use {' or '.join(known)}, or leave it out.",
-        )
-    found: OtherLoss | None = next(
-        (x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None
-    )
-    return found

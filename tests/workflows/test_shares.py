@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ImageFolder, Outcome
-from examples import RECOMMENDATION
 from helpers import Recorder, options_for
 
 from finetune.decision import baseline
@@ -173,10 +172,12 @@ def test_compare_ranks_by_the_metric(metric: str) -> None:
     )
     if metric == "log-loss":
         rows = tuple(replace(c, score=c.log_loss) for c in rows)
-    advice = replace(RECOMMENDATION, strategy="linear-probe", table="linear-probe")
-
     best = compare._best(rows, metric).strategy  # type: ignore[arg-type]
-    told = compare._verdict(rows, advice, metric)  # type: ignore[arg-type]
+    told = compare._verdict(
+        *(rows, metric),  # type: ignore[arg-type]
+        table="linear-probe",
+        chosen="linear-probe",
+    )
 
     assert best == "deep"
     assert ("10.0 points of balanced accuracy" if metric != "log-loss" else "of log loss") in told

@@ -20,7 +20,7 @@ from finetune.records.dataset import Splits
 from finetune.records.errors import DataError, RunError, UsageError
 from finetune.records.run import RunResult
 from finetune.runs import run_folder
-from finetune.workflows import compare, predict, recommend
+from finetune.workflows import compare, compare_classes, predict, recommend
 from finetune.workflows.train import run_training
 
 RUN_FILES = {
@@ -287,10 +287,13 @@ def test_a_comparison_ends_with_ctrl_c(image_folder, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(choose, "decide", undecided)
     stopped = KeyboardInterrupt()
     monkeypatch.setattr(
-        compare,
-        "_plainly",
-        lambda seen, probes, *_: (
-            replace(fitted.probed(seen, probes.best, probes.name), stopped=stopped),
+        compare_classes.ClassRivals,
+        "_trained",
+        lambda self, *_: (
+            replace(
+                fitted.probed(self._analysis, self._probes.best, self._probes.name),
+                stopped=stopped,
+            ),
             None,
         ),
     )
