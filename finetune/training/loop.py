@@ -170,7 +170,7 @@ def _keep(
 
 
 def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArray[Any]) -> None:
-    """Find out from half of the epochs on, or at the end, whether the network still knows anything.
+    """Find out whether the network still knows anything; by its loss from half of the epochs on.
 
     With BatchNorm's statistics frozen nothing brings activations back that a rate too large has
     blown up: the loss then stays at that of knowing nothing, where it had begun at the probe's. And
@@ -187,9 +187,10 @@ def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArr
     # one that ends before half of its schedule, as a second training may, is judged at its end:
     # unjudged, a network that had come to know nothing was returned (docs/log.md, 2026-11-26)
     half = min(plan.epochs / 2, loop.last)
-    early = len(history) < half or loop.done < TELLING_STEPS
     fallen = first <= KNOWS * nothing and last > first + FALLEN * (nothing - first)
-    if early or (loop.differs and not fallen):
+    # dead activations have no gradient and never come back: there is nothing to wait for
+    lost = not loop.differs or (fallen and len(history) >= half)
+    if loop.done < TELLING_STEPS or not lost:
         return
     what = f"its loss is {last:.2f}, {nothing:.2f} is chance level, and it began at {first:.2f}"
     if not loop.differs:
