@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from finetune.data import columnar, file_kinds, names
+from finetune.data import columnar, file_kinds, flag_columns, names
 from finetune.data.column_names import (
     GROUPS,
     LABELS,
@@ -25,6 +25,7 @@ from finetune.data.column_names import (
     quoted,
 )
 from finetune.data.containers import ContainedPath
+from finetune.data.flag_columns import Flags
 from finetune.data.listing import Example, Listed
 from finetune.records.errors import DataError, cause, safe_name
 
@@ -66,7 +67,9 @@ def has_labels(table: Path, asked: Sequence[str] = ()) -> bool:
         header, _ = _rows(table)
     except DataError:
         return False
-    return first(header, PATHS) is not None and bool(labels_of(header, asked))
+    if first(header, PATHS) is None:
+        return False
+    return bool(labels_of(header, asked) or (not asked and _flags(table, header)))
 
 
 def has_columns(table: Path, names: Sequence[str]) -> bool:
@@ -93,14 +96,17 @@ def read(table: Path, asked: Sequence[str] = ()) -> Listed:
         DataError: no such columns, a damaged row, or none of the pictures where it says.
     """
     header, rows = _rows(table, asked)
-    columns = _columns(table, header, asked)
+    flags = None if asked else _flags(table, header)
+    columns = _columns(table, header, flags.columns if flags else asked)
     found = [_example(table, columns, row) for row in rows]
+    if flags and flags.single:
+        found = [(n, e._replace(label=flags.only(e.label))) for n, e in found]
     if not found:
         raise DataError(f"{table} has no rows", hint="Give each picture a row with its label.")
     place = _place(table, columns, found)
     root, examples = _placed(table.parent, place, [example for _, example in found])
     said = f"column '{columns.path}' names the pictures"
-    said += f", {quoted(columns.labels)} the labels"
+    said += f", {flags.text if flags else f'{quoted(columns.labels)} the labels'}"
     said += f", '{columns.split}' the splits" if columns.split else ""
     said += f", '{columns.group}' what goes together" if columns.group else ""
     said += place.text
@@ -111,8 +117,17 @@ def read(table: Path, asked: Sequence[str] = ()) -> Listed:
         examples=examples,
         text=f"{table.name}: {len(examples):,} rows; {said}",
         label=f"column {quoted(columns.labels)}",
-        columns=columns.labels,
+        columns=() if flags and flags.single else columns.labels,
     )
+
+
+def _flags(table: Path, header: Sequence[str]) -> Flags | None:
+    """Columns that are flags of labels, where none is called a label: all but what is known."""
+    known = [first(header, k) for k in (PATHS, SPLITS, GROUPS)]
+    left = [c for c in header if c and c not in known]
+    if known[0] is None or len(left) < 2 or labels_of(header):
+        return None
+    return flag_columns.found(left, (row.cells for row in _rows(table)[1]))
 
 
 def _rows(table: Path, asked: Sequence[str] = ()) -> tuple[list[str], Iterator[Row]]:

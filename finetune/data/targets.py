@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data import flag_columns
 from finetune.records.choices import MOST_CLASSES, OtherTarget, TargetChoice
 from finetune.records.dataset import Target
 from finetune.records.errors import DataError, safe_name
@@ -28,8 +29,6 @@ LARGEST = 1e18
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d+,\d{3}", re.ASCII)
-_ON = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0}
-_ON |= {"0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0, "": 0.0}
 
 
 class Row(NamedTuple):
@@ -77,7 +76,7 @@ def told(
     if asked == "classes":
         return None
     if len(columns) > 1:
-        flags = all(c.strip().lower() in _ON for text in texts for c in text.split(PART))
+        flags = flag_columns.spelling(c for text in texts for c in text.split(PART)) is not None
         some = ", ".join(f"'{c}'" for c in columns[:3]) + (", …" if len(columns) > 3 else "")
         what = "a 0 or 1 in each of" if flags else "a number in each of"
         return ("labels" if flags else "number"), f"{what} the columns {some}"
@@ -165,19 +164,19 @@ def _flags(names: Sequence[str], has: set[str]) -> tuple[float, ...]:
 
 def _held(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, set[str]]:
     """The labels of each image: what `;` parts, or the columns in which it has a 1."""
-    if len(columns) < 2 or not all(_is_flags(columns, row.text) for row in rows):
-        return {r.path: {p.strip() for p in r.text.split(PART) if p.strip()} for r in rows}
+    cells = {r.path: _cells(columns, r.text) for r in rows}
+    known = flag_columns.spelling(c for some in cells.values() for c in some)
+    if len(columns) < 2 or known is None or any(len(c) != len(columns) for c in cells.values()):
+        return {path: {c for c in some if c} for path, some in cells.items()}
     return {
-        r.path: {
-            c for c, t in zip(columns, r.text.split(PART), strict=True) if _ON[t.strip().lower()]
-        }
-        for r in rows
+        path: {c for c, cell in zip(columns, some, strict=True) if known[cell.lower()]}
+        for path, some in cells.items()
     }
 
 
-def _is_flags(columns: Sequence[str], text: str) -> bool:
-    cells = text.split(PART)
-    return len(cells) == len(columns) and all(c.strip().lower() in _ON for c in cells)
+def _cells(columns: Sequence[str], text: str) -> list[str]:
+    """The cells of an image, without spaces; where all of several are empty the text is."""
+    return [c.strip() for c in text.split(PART)] if text else [""] * max(len(columns), 1)
 
 
 def _labels(reason: str, columns: Sequence[str], rows: Sequence[Row]) -> Learned:
@@ -224,8 +223,10 @@ def _labels(reason: str, columns: Sequence[str], rows: Sequence[Row]) -> Learned
 
 
 def _require_flags(columns: Sequence[str], rows: Sequence[Row]) -> None:
+    known = flag_columns.spelling(c for row in rows for c in _cells(columns, row.text))
     for row in rows:
-        if not _is_flags(columns, row.text):
+        cells = _cells(columns, row.text)
+        if len(cells) != len(columns) or flag_columns.spelling(cells) is None or known is None:
             raise DataError(
                 f"{row.where}: '{safe_name(row.text)}' is not a 0 or 1 for each of "
                 f"{len(columns)} columns",
