@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ from finetune.records.run import (
     Stop,
 )
 from finetune.records.sharding import FeaturesMade, Shard, ShardImages
-from finetune.records.start import OldAnswers, StartFacts
+from finetune.records.start import OldAnswers, OldScore, StartFacts
 from finetune.records.training import Begun, EpochRecord, FitProgress
 from finetune.records.unsure import (
     ConfidenceRow,
@@ -432,8 +433,21 @@ CANDIDATE = Candidate(
     log_loss=0.4,
     behind=0.0,
     noise=0.001,
+    metric="map",
+    score=0.75,
+    loss=0.25,
 )
-OLD = OldAnswers(n=40, before=0.9, after=0.925, gain=0.025, noise=0.025, text="40 old images")
+OLD_SCORE = OldScore(name="ash", n=20, before=0.75, after=0.875)
+OLD = OldAnswers(
+    n=40,
+    before=0.9,
+    after=0.925,
+    gain=0.025,
+    noise=0.025,
+    text="40 old images",
+    metric="accuracy",
+    rows=(OLD_SCORE,),
+)
 START = StartFacts(
     run="/runs/one",
     strategy="deep",
@@ -444,6 +458,7 @@ START = StartFacts(
     learnt=30,
     text="Start: run one, because it is better",
     old=OLD,
+    target="classes",
 )
 CHOICE = BackboneChoice(
     name="tf_efficientnet_lite0",
@@ -537,6 +552,7 @@ EXAMPLES: tuple[Any, ...] = (
     CANDIDATE,
     CHOICE,
     OLD,
+    OLD_SCORE,
     START,
     SAMPLE,
     FINDING,
@@ -668,7 +684,7 @@ EXAMPLES: tuple[Any, ...] = (
     TARGET_FLOOR,
     TARGET_FACTS,
     FAR_ANSWER,
-    target_result(PLAN),
+    replace(target_result(PLAN), backbone_choice=CHOICE, start=START),
 )
 
 

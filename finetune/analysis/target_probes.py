@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import CLEARLY, stage_sets
-from finetune.backbones.inference import TOP
-from finetune.heads import aims, cross_validation, kernels, outputs, ridge
+from finetune.backbones.inference import TOP, Layout
+from finetune.heads import aims, kernels, outputs, ridge
 from finetune.heads.aims import Aim
 from finetune.metrics import paired
 from finetune.records.choices import OtherLoss, Strategy
 from finetune.records.dataset import Sample, Target
+from finetune.records.errors import UsageError
+from finetune.records.options import DecisionOptions
 from finetune.records.target import TargetStage
 from finetune.storage.arrays import Array, Labels
 
@@ -23,8 +27,8 @@ from finetune.storage.arrays import Array, Labels
 class TargetProbes:
     """Left-out probes on the top features, and on others where wanted.
 
-    `truth` float64[N, K] is that of all rows of the analysis, as the `aim` has it; the probes were
-    ranked on the rows `ranked`.
+    `truth` float64[N, K] is that of all rows of the analysis, as the `aim` has it; `ranked` are the
+    rows that the probes' outputs are of: some of many, and none that the network knows.
     """
 
     top: outputs.OutputsLeftOut
@@ -36,10 +40,7 @@ class TargetProbes:
     @property
     def best(self) -> outputs.OutputsLeftOut:
         """The least loss, if it beats the top features by two standard errors; else these."""
-        best = min((self.top, *self.others), key=lambda c: c.score.loss)
-        one, two = (self.aim.losses(c.outputs, c.truth) for c in (self.top, best))
-        less, noise = paired.paired(one - two, best.groups)
-        return best if less > CLEARLY * noise else self.top
+        return best_of((self.top, *self.others), self.aim)
 
     @property
     def name(self) -> Strategy:
@@ -68,8 +69,8 @@ def truth_of(samples: tuple[Sample, ...]) -> Array:
     return np.array([s.values for s in samples], np.float64)
 
 
-def aim_of(target: Target, values: Array, loss: OtherLoss | None) -> Aim:
-    """What outputs are for.
+def aimed(target: Target, values: Array, loss: OtherLoss | None) -> tuple[Aim, Array]:
+    """What outputs are for, and what is wanted of each image as they have it, float64[N, K].
 
     Args:
         target: Labels or numbers.
@@ -77,9 +78,76 @@ def aim_of(target: Target, values: Array, loss: OtherLoss | None) -> Aim:
         loss: What the user named; None for the usual one.
     """
     if target.kind == "labels":
-        return aims.LabelsAim()
-    _, mean, deviation = outputs.standardised(values, len(values))
-    return aims.NumbersAim(mean, deviation, loss or "mse")
+        return aims.LabelsAim(), values
+    truth, mean, deviation = outputs.standardised(values, len(values))
+    return aims.NumbersAim(mean, deviation, loss or "mse"), truth
+
+
+def loss_of(asked: DecisionOptions, target: Target) -> OtherLoss | None:
+    """The loss that the user named for a target; None for the usual one.
+
+    Raises:
+        UsageError: it is none of this target.
+    """
+    known = {"labels": ("bce",), "number": ("mse", "mae", "huber")}[target.kind]
+    if asked.loss is not None and asked.loss not in known:
+        raise UsageError(
+            f"--loss {asked.loss} is none of --target {target.kind}",
+            hint=f"Use {' or '.join(known)}, or leave it out.",
+        )
+    found: OtherLoss | None = next(
+        (x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None
+    )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Featured:
+    """Images with their features, on which probes are ranked.
+
+    Features float32[N, F] have the columns of each stage where `layout` says; `truth` float64[N, K]
+    is as the aim has it; images with equal `groups` are left out together; `judged` int64[M] are
+    the rows that results are of, None for all.
+    """
+
+    rows: npt.NDArray[np.float32]
+    layout: Layout
+    truth: Array
+    groups: Sequence[str]
+    judged: Labels | None = None
+
+
+def left_out(
+    some: Featured,
+    candidates: Mapping[str, tuple[str, ...]],
+    aim: Aim,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> list[outputs.OutputsLeftOut]:
+    """Leave each image out for every choice of stages, in their order.
+
+    Args:
+        some: The images.
+        candidates: From `stage_sets`.
+        aim: What outputs are for.
+        progress: Called with (done, total) choices.
+    """
+    used = {tap: some.layout[tap] for taps in candidates.values() for tap in taps}
+    parts = kernels.stage_kernels(some.rows, used)
+    found = []
+    for i, (name, taps) in enumerate(candidates.items()):
+        stage = (name, taps, sum(some.layout[t][1] - some.layout[t][0] for t in taps))
+        about = (kernels.combined(parts, taps), some.truth, aim, some.groups, some.judged)
+        found.append(outputs.leave_out(stage, *about))
+        progress(i + 1, len(candidates))
+    return found
+
+
+def best_of(found: Sequence[outputs.OutputsLeftOut], aim: Aim) -> outputs.OutputsLeftOut:
+    """The least loss, if it beats the first by two standard errors; else the first."""
+    best = min(found, key=lambda c: c.score.loss)
+    one, two = (aim.losses(c.outputs, c.truth) for c in (found[0], best))
+    less, noise = paired.paired(one - two, best.groups)
+    return best if less > CLEARLY * noise else found[0]
 
 
 def fit_probes(
@@ -88,23 +156,17 @@ def fit_probes(
     """Leave each image out on the top features, each stage, and stages together."""
     target = analysis.dataset.target
     assert target is not None
-    values = truth_of(analysis.samples)
-    aim = aim_of(target, values, loss)
-    truth = values if aim.kind == "labels" else outputs.standardised(values, len(values))[0]
+    aim, truth = aimed(target, truth_of(analysis.samples), loss)
     first = analysis.body.facts.probed_top
     candidates = stage_sets(analysis.facts.stages, first) if all_stages else {TOP: (first,)}
     with clock.step("target probes", f"leaving each image out, to tell {target.kind}"):
-        rows = cross_validation.ranking_sample(analysis.labels)
-        groups = [analysis.samples[i].unit for i in rows]
-        layout = analysis.table.layout
-        used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
-        known = kernels.stage_kernels(analysis.table.rows[rows], used)
-        found = []
-        for i, (name, taps) in enumerate(candidates.items()):
-            width = sum(layout[tap][1] - layout[tap][0] for tap in taps)
-            kernel = kernels.combined(known, taps)
-            stage = (name, taps, width)
-            found.append(outputs.leave_out(stage, kernel, truth[rows], aim, groups))
-            analysis.listener.progress(i + 1, len(candidates))
-    top, *others = found
-    return TargetProbes(top=top, others=tuple(others), aim=aim, truth=truth, ranked=rows)
+        rows, known = analysis.ranked, analysis.learnt[analysis.ranked]
+        some = Featured(
+            rows=analysis.table.rows[rows],
+            layout=analysis.table.layout,
+            truth=truth[rows],
+            groups=[analysis.samples[i].unit for i in rows],
+            judged=np.flatnonzero(~known) if known.any() else None,
+        )
+        top, *others = left_out(some, candidates, aim, analysis.listener.progress)
+    return TargetProbes(top=top, others=tuple(others), aim=aim, truth=truth, ranked=rows[~known])

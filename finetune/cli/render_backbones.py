@@ -12,6 +12,7 @@ from finetune.records.anatomy import Anatomy
 from finetune.records.backbone import BackboneRow, Fetched
 from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import FAMILY_NAMES
+from finetune.report import backbone_words
 
 
 def show_backbones(rows: Sequence[BackboneRow]) -> None:
@@ -49,7 +50,7 @@ def print_backbones(out: Console, choice: BackboneChoice | None) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("backbone", overflow="fold")
     table.add_column("license", overflow="fold")
-    for name in ("parameters", "ms", "images", "accuracy", "log loss"):
+    for name in ("parameters", "ms", "images", *backbone_words.heads(choice)):
         table.add_column(name, justify="right")
     table.add_column("why", overflow="fold")
     for c in choice.candidates:
@@ -59,8 +60,7 @@ def print_backbones(out: Console, choice: BackboneChoice | None) -> None:
             "–" if c.parameters is None else f"{c.parameters / 1e6:.1f} M",
             "–" if c.latency_ms is None else f"{c.latency_ms:.1f}",
             str(c.images or "–"),
-            "–" if c.accuracy is None else f"{c.accuracy:.1%}",
-            "–" if c.log_loss is None else f"{c.log_loss:.3f}",
+            *backbone_words.figures(c),
             f"{'in' if c.standing == 'chosen' else 'out'}: {style.shown(c.why)}",
             style="bold green" if c.standing == "chosen" else None,
         )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from finetune.cli import render_findings, render_training, style
+from finetune.cli import render_backbones, render_findings, render_training, style
 from finetune.records import durations
 from finetune.records.answers import Comparison, Prediction
 from finetune.records.target import TargetMetrics, TargetStage
@@ -33,6 +33,9 @@ def show_training(result: TargetResult, *, verbose: bool = False) -> None:
     style.row(out, "Verdict:", escape(result.verdict))
     last = result.floor.reason if result.floor else result.reasons[-1].text
     style.row(out, "Chosen:", escape(last.removeprefix("Chosen: ")))
+    render_backbones.print_backbones(out, result.backbone_choice)
+    if result.start is not None and result.start.old is not None:
+        style.row(out, "Before:", style.shown(result.start.old.text))
     _print_outputs(out, metrics)
     render_findings.print_findings(out, result.findings, verbose=verbose)
     if verbose:

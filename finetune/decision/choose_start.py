@@ -15,17 +15,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import analyze, bodies, probes, taught
+from finetune.analysis import analyze, bodies, target_probes, taught
 from finetune.analysis.clock import Clock
 from finetune.analysis.look import Seen
 from finetune.backbones import features, registry
-from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
 from finetune.data import readers
-from finetune.decision import backbone_race, forecast
-from finetune.heads.cross_validation import LeftOut
-from finetune.metrics.paired import paired
+from finetune.decision import backbone_race, forecast, start_judged
+from finetune.decision.start_judged import IMAGENET, Both, Judged
 from finetune.records.backbone_choice import BackboneChoice, Candidate, Standing
+from finetune.records.choices import TargetKind, spoken_metric
 from finetune.records.dataset import Sample
 from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
@@ -34,8 +33,12 @@ from finetune.records.run import RunFacts
 from finetune.records.start import StartFacts
 from finetune.runs import places, run_folder, start
 
-IMAGENET = "ImageNet's weights"
 SHOWN = 5  # names of classes in a sentence
+_WORDS: dict[TargetKind, tuple[str, str]] = {
+    "classes": ("class", "classes"),
+    "labels": ("label", "labels"),
+    "number": ("number", "numbers"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +49,6 @@ class _Start:
     weights: str | None
     body: Prepared
     image_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    """Both on the same new images: the best probe of each, and how far the run's is ahead.
-
-    `less` is ImageNet's log loss less the run's, with its standard error `noise`.
-    """
-
-    run: LeftOut
-    imagenet: LeftOut
-    less: float
-    noise: float
-
-    @property
-    def images(self) -> int:
-        """How many judge."""
-        return len(self.run.labels)
 
 
 def choose(seen: Seen, options: Options, listener: Listener, clock: Clock) -> BackboneChoice:
@@ -111,7 +96,7 @@ def choose(seen: Seen, options: Options, listener: Listener, clock: Clock) -> Ba
     else:
         with clock.step("choice", f"comparing run {name} with {IMAGENET}"):
             judged = _judged((mine, rival), samples, known, seen, options, listener)
-        chosen, why = (rival if judged.less < -judged.noise else mine), _reason(judged)
+        chosen, why = (rival if judged.better == "imagenet" else mine), judged.reason
     told = _told(chosen, why, seen, facts, folder, name)
     told = replace(told, learnt=int(np.count_nonzero(known)) if chosen is mine else 0)
     listener.note(told.text)
@@ -131,7 +116,7 @@ def _start(
 ) -> _Start:
     """Get one of them ready and time it."""
     asked = replace(options.backbone, start_from=None, weights=weights)
-    root = readers.root_of(options.data.root)
+    root = readers.root_of(options.data.root, options.data.columns)
     paths = [root / s.path for s in seen.fitting]
     body = bodies.prepare(replace(options, backbone=asked), paths, seen.scaled, listener, clock)
     _, image_s = backbone_race.timed(body)
@@ -145,7 +130,7 @@ def _judged(
     seen: Seen,
     options: Options,
     listener: Listener,
-) -> _Judged:
+) -> Judged:
     """The best probe of each, fitted on all images and judged on those that are new to the run.
 
     Of many images a part is looked at, as much as a fifth of the budget allows.
@@ -154,10 +139,10 @@ def _judged(
     budget = options.decision.budget_s or forecast.DEFAULT_BUDGET_S
     room = int(backbone_race.SHARE * budget / sum(one.image_s for one in pair))
     rows = taught.ranked(labels, known, max(room, backbone_race.IMAGES[0]))
-    root = readers.root_of(options.data.root)
+    root = readers.root_of(options.data.root, options.data.columns)
     some = [samples[i] for i in rows.tolist()]
     paths, digests = [root / s.path for s in some], [s.digest for s in some]
-    tables = [
+    mine, rival = (
         features.extract(
             paths,
             one.body.engine,
@@ -168,8 +153,8 @@ def _judged(
             analyze.box_of(options, one.body),
         )
         for one in pair
-    ]
-    kept = np.asarray(tables[0].kept, np.int64)  # both have decoded the same pictures
+    )
+    kept = np.asarray(mine.kept, np.int64)  # both have decoded the same pictures
     left = np.flatnonzero(~known[rows[kept]])
     if not len(left):
         raise DataError(
@@ -177,45 +162,36 @@ def _judged(
             "read",
             hint="`finetune check` names what is wrong with each file.",
         )
-    groups = [some[i].unit for i in kept.tolist()]
-    found = []
-    for one, table in zip(pair, tables, strict=True):
-        about = one.body.facts
-        sets: dict[str, tuple[str, ...]] = {TOP: (about.probed_top,)}
-        if options.decision.strategy != "linear-probe":
-            sets = probes.stage_sets(about.backbone.stages, about.probed_top)
-        ranks = probes.ranked(table.rows[:], about.layout, labels[rows[kept]], groups, sets)
-        ranks = replace(ranks, wanted=seen.wanted, judged=left, metric=options.decision.judged_by)
-        found.append(ranks.probes(sets).best)
-    mine, rival = found
-    less, noise = paired(rival.losses - mine.losses, mine.groups)
-    return _Judged(run=mine, imagenet=rival, less=float(less), noise=float(noise))
-
-
-def _reason(found: _Judged) -> str:
-    """Which is better and by how much."""
-    mine, rival = found.run.score, found.imagenet.score
-    told = (
-        f"on {found.images} images that are new to it the probe has a log loss of "
-        f"{mine.log_loss:.3f} and {mine.accuracy:.1%} accuracy, with {IMAGENET} "
-        f"{rival.log_loss:.3f} and {rival.accuracy:.1%} (difference {-found.less:+.3f} ± "
-        f"{found.noise:.3f})"
+    both = Both(
+        features=(mine.rows[:], rival.rows[:]),
+        about=(pair[0].body.facts, pair[1].body.facts),
+        samples=[some[i] for i in kept.tolist()],
+        judged=left,
+        wanted=seen.wanted,
     )
-    if abs(found.less) <= found.noise:
-        return f"{told}: within a standard error the run that you named stays"
-    return told
+    target = seen.examined.dataset.target
+    if target is None:
+        return start_judged.of_classes(both, options.decision)
+    values = target_probes.truth_of(tuple(samples))
+    return start_judged.of_target(both, options.decision, target, values)
 
 
 def _told(
     chosen: _Start, why: str, seen: Seen, facts: RunFacts, folder: Path, name: str
 ) -> StartFacts:
-    """What came of it, with the classes of both."""
-    classes = seen.examined.dataset.classes
-    old = facts.classes if facts.target is None else ()  # what else it answers is no class here
+    """What came of it, with the classes, labels or numbers of both."""
+    target = seen.examined.dataset.target
+    kind: TargetKind = "classes" if target is None else target.kind
+    classes = seen.examined.dataset.classes if target is None else target.names
+    its: TargetKind = "classes" if facts.target is None else facts.target.kind
+    old = facts.classes if its == kind else ()  # what is of another kind is not the same
     shared = tuple(c for c in classes if c in set(old))
     added = tuple(c for c in classes if c not in set(old))
     missing = tuple(c for c in old if c not in set(classes))
     own = chosen.weights is not None
+    how = _classes(kind, name, shared, added, missing)
+    if its != kind:
+        how = f"Run {name} is of {_WORDS[its][1]}: it is another task"
     text = f"Start: {chosen.title}, because {why}" if why else ""
     return StartFacts(
         run=safe_name(str(folder)),
@@ -225,17 +201,21 @@ def _told(
         added=added,
         missing=missing,
         learnt=0,
-        text=f"{text}. {_classes(name, shared, added, missing)}",
+        text=f"{text}. {how}",
+        target=its,
     )
 
 
-def _classes(name: str, shared: Sequence[str], added: Sequence[str], missing: Sequence[str]) -> str:
-    """How the classes of both are related."""
+def _classes(
+    kind: TargetKind, name: str, shared: Sequence[str], added: Sequence[str], missing: Sequence[str]
+) -> str:
+    """How the classes of both are related, or their labels or numbers."""
+    one, several = _WORDS[kind]
     if not shared:
-        return f"No class is of run {name}: it is another task"
+        return f"No {one} is of run {name}: it is another task"
     if not added and not missing:
-        return f"The classes are those of run {name}"
-    told = [f"{len(shared)} of the classes are of run {name}"]
+        return f"The {several} are those of run {name}"
+    told = [f"{len(shared)} of the {several} are of run {name}"]
     if added:
         told.append(f"{len(added)} new: {_some(added)}")
     if missing:
@@ -251,7 +231,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(safe_name, names[:SHOWN])) + more
 
 
-def _row(one: _Start, chosen: bool, found: _Judged | None) -> Candidate:
+def _row(one: _Start, chosen: bool, found: Judged | None) -> Candidate:
     """What is told of one of them."""
     about = one.body.facts.backbone
     standing: Standing = "chosen" if chosen else "worse" if found else "out"
@@ -267,20 +247,24 @@ def _row(one: _Start, chosen: bool, found: _Judged | None) -> Candidate:
     )
     if found is None:
         return row
-    best = found.imagenet if one.weights is None else found.run
-    more = found.less if one.weights is None else -found.less  # its log loss less the other's
-    behind = max(0.0, more)
-    tied = abs(found.less) <= found.noise
-    why = f"{more:+.3f} ± {found.noise:.3f} log loss against the other"
+    rival = one.weights is None
+    best, more = (found.imagenet, -found.more) if rival else (found.run, found.more)
+    behind = max(0.0, -found.behind if rival else found.behind)
+    metric = spoken_metric(found.metric)
+    why = f"{more:+.3f} ± {found.noise:.3f} {metric} against the other"
     if chosen:
-        why = "within a standard error: you named it" if tied else "the least log loss"
+        better = f"the {'better' if found.metric != 'log-loss' else 'least'} {metric}"
+        why = "within a standard error: you named it" if found.better == "tied" else better
     return replace(
         row,
         why=why,
         images=found.images,
-        features=best.score.name,
-        accuracy=best.score.accuracy,
-        log_loss=best.score.log_loss,
+        features=best.features,
+        accuracy=best.accuracy,
+        log_loss=best.log_loss,
+        metric=None if best.score is None else found.metric,
+        score=best.score,
+        loss=best.loss,
         behind=behind,
         noise=found.noise if behind else 0.0,
     )

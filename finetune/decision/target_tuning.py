@@ -9,11 +9,11 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.target_probes import TargetProbes
 from finetune.backbones.inference import TOP
-from finetune.decision import baseline, refit, target_model, trials
+from finetune.decision import baseline, refit, target_lead, target_model, trials
 from finetune.decision.target_model import TargetModel
 from finetune.heads import aims
-from finetune.metrics import clusters, paired, resampled
-from finetune.records.choices import Metric, spoken_metric
+from finetune.metrics import clusters, paired
+from finetune.records.choices import Metric
 from finetune.records.decision import Plan
 from finetune.records.target import TargetFloor
 from finetune.storage.arrays import Array
@@ -35,41 +35,25 @@ class _Compared:
     groups: clusters.Clusters | None
 
     def floor(self, probes: TargetProbes, metric: Metric | None, how: str) -> TargetFloor:
-        """Keep the tuned model only if it beats the probe by more than noise.
-
-        That is one standard error of the metric; or, where that is no worse, of the loss of an
-        image, which tells more on few images.
-        """
-        aim = probes.aim
-        name, worth = aim.metric(metric)
-        known = (self.tuned, self.probed, self.truth)
-        gain, noise = resampled.difference(worth, *known, self.groups)
-        losses = [aim.losses(o, self.truth) for o in known[:2]]
-        less, less_noise = paired.paired(losses[1] - losses[0], self.groups)
-        kept = gain > noise or (gain >= 0 and less > less_noise)
-        scores = [worth(o, self.truth) for o in known[:2]]
-        said = [_told(name, score) for score in scores]
+        """Keep the tuned model only if it beats the probe by more than noise."""
+        known = (self.tuned, self.probed)
+        found = target_lead.lead(probes.aim, metric, known, self.truth, self.groups)
+        said = [target_lead.told(found.metric, score) for score in found.scores]
         reason = (
-            f"The {'tuned model' if kept else 'probe'} is kept: on {how}, the tuned model has "
-            f"{said[0]}, the best probe ({probes.best.score.name}) {said[1]}, a difference of "
-            f"{gain:+.3f} ± {noise:.3f} (loss {-less:+.3f} ± {less_noise:.3f})"
+            f"The {'tuned model' if found.clear else 'probe'} is kept: on {how}, the tuned model "
+            f"has {said[0]}, the best probe ({probes.best.score.name}) {said[1]}, a difference of "
+            f"{found.gain:+.3f} ± {found.noise:.3f} (loss {-found.less:+.3f} ± "
+            f"{found.less_noise:.3f})"
         )
         return TargetFloor(
-            kept="tuned" if kept else "probe",
+            kept="tuned" if found.clear else "probe",
             n=len(self.truth),
-            tuned_score=scores[0],
-            probe_score=scores[1],
-            difference=gain,
-            noise=noise,
+            tuned_score=found.scores[0],
+            probe_score=found.scores[1],
+            difference=found.gain,
+            noise=found.noise,
             reason=reason,
         )
-
-
-def _told(name: Metric, score: float) -> str:
-    """`mAP 0.812`; of an error, which is less than nothing here, in deviations of the number."""
-    if name in ("map", "r2"):
-        return f"{spoken_metric(name)} {score:.3f}"
-    return f"{spoken_metric(name)} {-score:.3f}" + ("" if name == "log-loss" else " deviations")
 
 
 def tuned(analysis: Analysis, probes: TargetProbes, plan: Plan, clock: Clock) -> TargetModel:

@@ -11,7 +11,7 @@ from finetune.heads import aims, cross_validation, ridge
 from finetune.heads.aims import Aim
 from finetune.metrics import clusters
 from finetune.records.target import TargetStage
-from finetune.storage.arrays import Array
+from finetune.storage.arrays import Array, Labels
 
 # A number may be told by the features almost without noise, where one in two classes is not: on a
 # disc's width probes took the weakest penalty of those for classes (docs/log.md, 2026-11-26).
@@ -39,6 +39,7 @@ def leave_out(
     truth: Array,
     aim: Aim,
     groups: Sequence[str] = (),
+    judged: Labels | None = None,
 ) -> OutputsLeftOut:
     """Left-out outputs at the penalty with the least calibrated loss.
 
@@ -49,11 +50,16 @@ def leave_out(
         truth: float64[N, K].
         aim: What outputs are for.
         groups: Images with equal ones are left out together.
+        judged: Rows int64[M] that the result is of (None: all); the others are only learnt from.
     """
     name, taps, dimensions = stage
     tried = []
     penalties = (*cross_validation.PENALTIES, *(WEAKER if aim.kind == "number" else ()))
-    for penalty, raw in cross_validation.path(kernel, truth, ridge.together(groups), penalties):
+    paths = cross_validation.path(kernel, truth, ridge.together(groups), penalties)
+    if judged is not None:
+        truth, groups = truth[judged], [groups[i] for i in judged] if groups else ()
+        paths = ((penalty, raw[judged]) for penalty, raw in paths)
+    for penalty, raw in paths:
         by = aim.calibration(raw, truth)
         outputs = aims.scaled(raw, by)
         tried.append((float(aim.losses(outputs, truth).mean()), penalty, by, outputs))

@@ -93,7 +93,8 @@ def paired(
         return float(differences.mean()), clusters.standard_error(differences, groups) * (1 + 1e-9)
     n = len(differences)
     noise = float(differences.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-    return float(differences.mean()), max(noise, np.abs(differences).max() / n) * (1 + 1e-9)
+    least = float(np.abs(differences).max()) / n
+    return float(differences.mean()), max(noise, least) * (1 + 1e-9)
 
 
 def interval(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from finetune.records.choices import Metric
 from finetune.records.start import StartFacts
 
 # What a user gives for a network that is to be chosen.
@@ -22,7 +23,9 @@ class Candidate:
     `latency_ms` is of one image alone through the network on this machine, `image_ms` an image of a
     batch, reading included. `images` were each left out once, for `accuracy` and `log_loss`;
     `behind` is its log loss less the best one's on the same images, with its standard error
-    `noise`. None is what was not measured.
+    `noise`. Of labels and numbers there are `metric`, its `score` and the mean `loss` of an image
+    instead, and `behind` is by how much the score is worse: errors are scores of which less is
+    better, of one number in its own unit. None is what was not measured.
     """
 
     name: str
@@ -40,6 +43,9 @@ class Candidate:
     log_loss: float | None = None
     behind: float | None = None
     noise: float | None = None
+    metric: Metric | None = None
+    score: float | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

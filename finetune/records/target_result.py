@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from finetune.records import tables
 from finetune.records.analysis import Reason
+from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, OtherLoss, OtherTarget, Strategy
 from finetune.records.dataset import Finding
 from finetune.records.decision import Plan
 from finetune.records.run import Stop
+from finetune.records.start import StartFacts
 from finetune.records.target import TargetFloor, TargetMetrics, TargetStage
 
 
@@ -52,6 +54,7 @@ class TargetResult:
     `estimate` is of held-out images before the test, `stages` the probes; `worst` the test images
     with the largest losses. `names` are those of the labels or numbers. `points` are truth and
     answer of test images, some hundreds at most, where numbers are learned: of the first.
+    `backbone_choice` and `start` are as in `RunResult`.
     """
 
     run: str
@@ -77,6 +80,8 @@ class TargetResult:
     points: tuple[tuple[float, float], ...] = ()
     stopped: Stop | None = None
     failed: Stop | None = None
+    backbone_choice: BackboneChoice | None = None
+    start: StartFacts | None = None
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

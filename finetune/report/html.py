@@ -130,7 +130,7 @@ def _verdict(facts: RunFacts, result: RunResult, material: Material) -> Html:
     told = [text(f"{reason}.") for reason in summary.reasons(result)]
     if result.parts:
         told.insert(0, text(f"{summary.together(result.parts)}."))
-    told += [text(f"{one}.") for one in summary.started(result)]
+    told += [text(f"{one}.") for one in summary.started(result.start)]
     confused, weakest = summary.most_confused(metrics), summary.weakest(metrics)
     told += [text(f"{said[0].upper()}{said[1:]}.") for said in (confused, weakest) if said]
     if not confused:
@@ -269,7 +269,7 @@ def _measured(result: RunResult, material: Material, history: Sequence[EpochReco
         "measured",
         "What was measured",
         tag("div", pictures, kind="grid2") if pictures else "",
-        measured.backbones(result),
+        measured.backbones(result.backbone_choice),
         details("How long each strategy would take", forecasts) if forecasts else "",
     )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.decision import Recommendation, TrialResult
 from finetune.records.material import Material
 from finetune.records.run import RunResult
 from finetune.records.training import EpochRecord
-from finetune.report import charts
+from finetune.report import backbone_words, charts
 from finetune.report.charts import Axis, Chart
 from finetune.report.markup import Html, cut, joined, paragraph, percent, table, tag, text
 
@@ -206,9 +207,8 @@ def history(epochs: Sequence[EpochRecord]) -> Html:
     ).html()
 
 
-def backbones(result: RunResult) -> Html:
+def backbones(choice: BackboneChoice | None) -> Html:
     """What the backbone was chosen of, where it was not named."""
-    choice = result.backbone_choice
     if choice is None:
         return Html("")
     rows = [
@@ -218,20 +218,15 @@ def backbones(result: RunResult) -> Html:
             "–" if c.parameters is None else f"{c.parameters / 1e6:.1f} M",
             "–" if c.latency_ms is None else f"{c.latency_ms:.1f} ms",
             c.images or "–",
-            percent(c.accuracy),
-            "–" if c.log_loss is None else f"{c.log_loss:.3f}",
+            *backbone_words.figures(c),
             ("in: " if c.standing == "chosen" else "out: ") + c.why,
         ]
         for c in choice.candidates
     ]
-    head = ["backbone", "license", "parameters", "one image", "images", "accuracy", "log loss"]
+    head = ["backbone", "license", "parameters", "one image", "images"]
     return joined(
         tag("h3", "Which backbone" if choice.start is None else "Where to start"),
         paragraph(f"{choice.reason}."),
-        table([*head, "why"], rows, "Backbones that were compared"),
-        paragraph(
-            "accuracy and log loss of the best linear classifier, each image left out once"
-            f"{'' if choice.start is None else '; only images new to the run judge'}",
-            "soft",
-        ),
+        table([*head, *backbone_words.heads(choice), "why"], rows, "Backbones that were compared"),
+        paragraph(backbone_words.how(choice), "soft"),
     )

@@ -11,6 +11,7 @@ from finetune.records.decision import Recommendation
 from finetune.records.metrics import Baseline, Metrics
 from finetune.records.robustness import Fall
 from finetune.records.run import BlendPart, RunResult
+from finetune.records.start import StartFacts
 from finetune.records.unsure import Selected
 
 _WEAKEST = 3
@@ -48,14 +49,11 @@ def reasons(result: RunResult) -> list[str]:
     return told if result.floor is None else [*told, against_probe(result.floor)]
 
 
-def started(result: RunResult) -> list[str]:
+def started(start: StartFacts | None) -> list[str]:
     """Where the training started, and how the old run and the new model answer the same images."""
-    if result.start is None:
+    if start is None:
         return []
-    told = [result.start.text]
-    if result.start.old is not None:
-        told.append(result.start.old.text)
-    return told
+    return [start.text] if start.old is None else [start.text, start.old.text]
 
 
 def together(parts: Sequence[BlendPart]) -> str:

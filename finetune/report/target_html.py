@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from finetune.records.errors import printable
 from finetune.records.run import RunFacts
+from finetune.records.start import StartFacts
 from finetune.records.target_result import TargetResult
 from finetune.records.training import EpochRecord
 from finetune.report import (
@@ -103,6 +104,7 @@ def _verdict(result: TargetResult) -> Html:
     told = [text(f"{_capital(result.verdict)}.")] if result.verdict else []
     if result.floor is not None:
         told.append(text(f"{_capital(result.floor.reason.rstrip('.'))}."))
+    told += [text(f"{one}.") for one in summary.started(result.start)]
     if result.stopped is not None:
         told.append(tag("b", f"Stopped early: {result.stopped.text}."))
     if bad := summary.worst_first(gallery.findings(result)):
@@ -178,7 +180,29 @@ def _worst(result: TargetResult, pictures: Pictures) -> Html:
 
 def _decision(result: TargetResult) -> Html:
     return section(
-        "decision", "What was chosen, and why", items([reason.text for reason in result.reasons])
+        "decision",
+        "What was chosen, and why",
+        items([reason.text for reason in result.reasons]),
+        measured.backbones(result.backbone_choice),
+        _before(result.start),
+    )
+
+
+def _before(start: StartFacts | None) -> Html:
+    """Each label or number of the run that was started from: before and after."""
+    if start is None or start.old is None or not start.old.rows:
+        return Html("")
+    old, short = start.old, "AP" if start.old.metric == "map" else "MAE"
+    rows = [
+        [r.name, r.n, *("–" if x is None else f"{x:.4g}" for x in (r.before, r.after))]
+        for r in old.rows[:_LABELS]
+    ]
+    head = ["label" if old.metric == "map" else "number", "images", f"{short} before", "after"]
+    return joined(
+        tag("h3", "Before and after"),
+        paragraph(f"{old.text}."),
+        table(head, rows, "What the old run knows, of it and of the new model"),
+        shown_of(len(rows), len(old.rows), "labels", "the others are in result.json"),
     )
 
 

@@ -117,18 +117,9 @@ def _loss_of(options: Options, target: Target) -> OtherLoss | None:
     Raises:
         UsageError: it, or the metric, is of another target.
     """
-    asked = options.decision
-    known = {"labels": ("bce",), "number": ("mse", "mae", "huber")}[target.kind]
-    if asked.loss is not None and asked.loss not in known:
-        raise UsageError(
-            f"--loss {asked.loss} is none of --target {target.kind}",
-            hint=f"Use {' or '.join(known)}, or leave it out.",
-        )
-    found: OtherLoss | None = next(
-        (x for x in ("bce", "mse", "mae", "huber") if x == asked.loss), None
-    )
-    nothing = np.zeros((1, len(target.names)))
-    target_probes.aim_of(target, nothing, found).metric(asked.metric)
+    found = target_probes.loss_of(options.decision, target)
+    aim, _ = target_probes.aimed(target, np.zeros((1, len(target.names))), found)
+    aim.metric(options.decision.metric)
     return found
 
 
@@ -168,7 +159,6 @@ def analyzed(
             lambda: known or choose_backbone.choose(seen, options, listener, clock)
         )
     elif options.backbone.start_from is not None:
-        require_classes(seen.examined.dataset, "--start-from")
         choice = ranks.of_one(lambda: known or choose_start.choose(seen, options, listener, clock))
     analysis = analyze.analyze(options, listener, clock, most, seen=seen, choice=choice)
     probes = fit_probes(analysis, clock, all_stages=all_stages)

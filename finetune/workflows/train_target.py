@@ -27,13 +27,14 @@ from finetune.records.dataset import Finding, Target
 from finetune.records.decision import Plan
 from finetune.records.errors import RunError, safe_name
 from finetune.records.run import HeadFacts, RunFacts
+from finetune.records.start import StartFacts
 from finetune.records.target import TargetMetrics
 from finetune.records.target_result import FarAnswer, TargetResult
 from finetune.runs import places, run_folder, run_tensors
 from finetune.runs.resume import Progress
 from finetune.storage.arrays import Array
-from finetune.workflows import begin, final_test, report_target, run_facts
-from finetune.workflows.faults import NO_REPORT, UNTESTED
+from finetune.workflows import begin, final_test, old_target_answers, report_target, run_facts
+from finetune.workflows.faults import NO_REPORT, OLD_UNKNOWN, UNTESTED
 from finetune.workflows.writing import Place, Writer
 
 WORST = 100  # answers that are kept with the result
@@ -47,6 +48,7 @@ class _Test:
     metrics: TargetMetrics
     worst: tuple[FarAnswer, ...]
     findings: tuple[Finding, ...]
+    answers: old_target_answers.Tested
     points: tuple[tuple[float, float], ...] = ()
 
 
@@ -66,11 +68,13 @@ class TargetTraining:
     model: TargetModel | None = None
     plan: Plan | None = None
     test: _Test | None = None
+    start: StartFacts | None = None
 
     def __post_init__(self) -> None:
         """Leave every image out of the probes, without which there is nothing to keep."""
         options = self.analysis.options
         self.writer = Writer(options, self.analysis.listener, self.progress, self.now)
+        self.start = None if self.analysis.choice is None else self.analysis.choice.start
         every = options.decision.strategy not in ("linear-probe", "scratch")
         self.probes = begin.target_probed(self.analysis, self.clock, all_stages=every)
 
@@ -97,7 +101,12 @@ class TargetTraining:
             raise self.model.stopped
         if analysis.splits.test:
             model = self.model
-            self.test = self.writer.attempt(UNTESTED, lambda: self._tested(model))
+            self.test = test = self.writer.attempt(UNTESTED, lambda: self._tested(model))
+            answers = None if test is None else test.answers
+            old = self.writer.attempt(
+                OLD_UNKNOWN, lambda: old_target_answers.measured(analysis, answers, clock)
+            )
+            self.start = old or self.start
 
     def keep(self, fault: BaseException | None) -> TargetResult:
         """Write the run: the model that was made, or the best probe where none was made yet."""
@@ -122,10 +131,18 @@ class TargetTraining:
             return None
         known, truth = found.outputs, target_probes.truth_of(found.samples)
         metrics = target_model.measured(analysis, model.facts, known, truth, found.groups)
-        worst = self._worst(model, known, truth, [s.path for s in found.samples])
+        answers = old_target_answers.Tested(
+            paths=tuple(s.path for s in found.samples),
+            outputs=known,
+            truth=truth,
+            groups=found.groups,
+        )
+        worst = self._worst(model, known, truth, answers.paths)
         pairs = zip(truth[:POINTS, 0].tolist(), known[:POINTS, 0].tolist(), strict=True)
         points = tuple(pairs) if model.facts.kind == "number" else ()
-        return _Test(metrics=metrics, worst=worst, findings=found.findings, points=points)
+        return _Test(
+            metrics=metrics, worst=worst, findings=found.findings, answers=answers, points=points
+        )
 
     def _worst(
         self, model: TargetModel, known: Array, truth: Array, paths: Sequence[str]
@@ -221,6 +238,8 @@ class TargetTraining:
             points=tested.points if tested else (),
             stopped=run_facts.stop(fault, model.strategy, decided=decided),
             failed=self.writer.failed(safe_name(run)),
+            backbone_choice=analysis.choice,
+            start=self.start,
         )
 
     def _facts(self, model: TargetModel, result: TargetResult) -> RunFacts:

@@ -14,7 +14,7 @@ from helpers import SAMPLE, Recorder, options_for, train
 
 from finetune import api
 from finetune.analysis import taught
-from finetune.decision import baseline, choose_start
+from finetune.decision import baseline, start_judged
 from finetune.records.choices import PROBES
 from finetune.records.dataset import Sample
 from finetune.records.errors import BackboneError, RunError, UsageError
@@ -289,4 +289,4 @@ def test_half_of_the_ranked_images_at_most_are_known(new: int) -> None:
     judging = int((~learnt[rows]).sum())
     assert judging >= min(new, 400) - 8
     assert 700 <= len(rows) <= 820
-    assert choose_start.IMAGENET  # the name that users read
+    assert start_judged.IMAGENET  # the name that users read
