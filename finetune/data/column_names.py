@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from finetune.records.errors import DataError, safe_name
+from finetune.records.errors import DataError, UsageError, excerpt, safe_name
 
 # The first of each before the others where a table has several.
 PATHS = (
@@ -30,6 +30,53 @@ def labels_of(header: Sequence[str], asked: Sequence[str] = ()) -> tuple[str, ..
         return tuple(c for c in found if c is not None) if all(found) else ()
     known = first(header, LABELS)
     return () if known is None else (known,)
+
+
+def require_once(asked: Sequence[str]) -> None:
+    """Refuse a column that is asked for twice.
+
+    Raises:
+        UsageError: names it.
+    """
+    lower = [name.lower() for name in asked]
+    twice = next((name for i, name in enumerate(lower) if name in lower[:i]), None)
+    if twice is not None:
+        raise UsageError(
+            f"--label-column names '{twice}' twice: {','.join(asked)}", hint="Give it once."
+        )
+
+
+def plain(value: object) -> str | None:
+    """A value of JSON or Parquet as a cell of CSV has it; None of what holds others.
+
+    Truth values are `true` and `false`, as JSON has them; bytes are text where they are UTF-8.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            return None
+    return None if isinstance(value, list | tuple | dict) else str(value).strip()
+
+
+def spoken(value: object) -> str | None:
+    """The same of a label, which may be a list of such values: parted by `;`."""
+    if not isinstance(value, list | tuple):
+        return plain(value)
+    parts = [plain(part) for part in value]
+    return None if None in parts else joined(filter(None, parts))
+
+
+def no_label(where: str, column: str, value: object) -> DataError:
+    """The fault that a cell holds something with parts of its own."""
+    return DataError(
+        f"{where}, column '{safe_name(column)}': {excerpt(str(value))} is no label",
+        hint="A label is text or a number, several are a list of these, or text parted by ;.",
+    )
 
 
 def joined(cells: Iterable[object]) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from finetune.data import listing, names
+from finetune.data import cell_lists, listing, names
 from finetune.data.column_names import (
     PATHS,
     SPLITS,
@@ -21,7 +23,9 @@ from finetune.data.column_names import (
     joined,
     labels_of,
     no_columns,
+    no_label,
     quoted,
+    spoken,
 )
 from finetune.data.containers import ContainedPath
 from finetune.data.listing import Example, Listed
@@ -58,6 +62,13 @@ class _File:
             if "bytes" in inside or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
                 return str(column.name)
         return None
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """The first row of each group."""
+        about, count = self.table.metadata, self.table.num_row_groups
+        sizes = (about.row_group(number).num_rows for number in range(count))
+        return list(accumulate(sizes, initial=0))
 
     def column(self, name: str) -> list[Any]:
         """All values of one column, or of a part of it (`image.path`)."""
@@ -96,16 +107,10 @@ class _File:
     def _group_of(self, row: int) -> tuple[Any, int]:
         if not hasattr(self.table, "num_row_groups"):
             return self.table, row
-        start = 0
-        for number in range(self.table.num_row_groups):
-            rows = self.table.metadata.row_group(number).num_rows
-            if row < start + rows:
-                if self.group[0] != number:
-                    read = self.table.read_row_group(number, columns=[self.image])
-                    self.group = number, read
-                return self.group[1], row - start
-            start += rows
-        raise ValueError("no such row")
+        number = bisect.bisect_right(self.starts, row) - 1
+        if self.group[0] != number:
+            self.group = number, self.table.read_row_group(number, columns=[self.image])
+        return self.group[1], row - self.starts[number]
 
 
 @contextlib.contextmanager
@@ -197,6 +202,8 @@ def _read(place: Path, asked: Sequence[str]) -> Listed:
             read_one[path] = partial(file.read, i)
             given = file.role or names.role_of(role)
             examples.append(Example(path, safe_name(said), given, row=i + 1))
+    if len(columns) == 1:
+        examples = [*cell_lists.parted(str(place), f"column '{columns[0]}'", examples)]
     root, named = listing.packed(place, examples, read_one)
     text = f"{place.name}: {len(examples):,} rows in {len(files)} file(s) of Parquet or Arrow"
     text += f"; column '{files[0].image}' holds the pictures, {quoted(columns)} the labels"
@@ -240,19 +247,27 @@ def _inside(name: str) -> str:
 
 
 def _labels(file: _File, column: str) -> list[str]:
-    """A column as text; numbers that stand for names by the names. Empty where there is none."""
+    """A column as text; numbers that stand for names by the names. Empty where there is none.
+
+    Raises:
+        DataError: a value that holds others, as those of a struct do.
+    """
     known, short = _class_names(file, column), _is_short(file, column)
 
-    def spoken(value: object) -> str:
-        if value is None or (known and isinstance(value, int) and not 0 <= value < len(known)):
-            return ""
+    def meant(value: object) -> object:
         if isinstance(value, list):
-            return joined(filter(None, map(spoken, value)))
-        if short and isinstance(value, float):
-            return str(np.float32(value))
-        return known[value] if known and isinstance(value, int) else str(value).strip()
+            return [meant(part) for part in value]
+        if known and isinstance(value, int):
+            return known[value] if 0 <= value < len(known) else None
+        return str(np.float32(value)) if short and isinstance(value, float) else value
 
-    return [spoken(value) for value in file.column(column)]
+    said = []
+    for row, value in enumerate(file.column(column), start=1):
+        text = spoken(meant(value))
+        if text is None:
+            raise no_label(f"{file.path} row {row}", column, value)
+        said.append(text)
+    return said
 
 
 def _is_short(file: _File, column: str) -> bool:

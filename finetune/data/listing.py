@@ -16,7 +16,7 @@ from finetune.data.names import Role
 from finetune.data.targets import Learned, Row
 from finetune.records.choices import MOST_CLASSES, OtherTarget, TargetChoice
 from finetune.records.dataset import Dataset, Finding, Sample, Target
-from finetune.records.errors import DataError, safe_name
+from finetune.records.errors import DataError, excerpt, safe_name
 
 ROLES: tuple[Role, ...] = ("train", "val", "test")
 
@@ -106,12 +106,18 @@ def dataset(listed: Listed, asked: Path, target: TargetChoice = "auto") -> Datas
             _require_known(listed, by_role[role], classes, role)
     else:
         _require_some(listed, by_role["train"], notes)
-        learned = targets.learn(*kind, listed.columns, _rows(listed, there))
+        learned = targets.learn(*kind, listed.columns, _rows(listed, there), listed.source)
         classes = learned.strata
     parts = {
         role: _samples(listed.root, found, classes, notes, learned, read=role != "test")
         for role, found in by_role.items()
     }
+    if not parts["train"]:
+        why = _lost(notes) or f" ({len(notes['closed'])} may not be read)"
+        raise DataError(
+            f"no picture that {listed.source} lists to train on can be read" + why,
+            hint="Are they there, and whole? Write the list once more.",
+        )
     return Dataset(
         root=safe_name(str(asked)),
         classes=classes,
@@ -136,12 +142,12 @@ def of_folders(found: Dataset, target: TargetChoice) -> Dataset:
     assert kind is not None
     parts = {"train": found.pool, "val": found.val or (), "test": found.test or ()}
     rows = [
-        Row(s.path, name, role == "train", f"class '{safe_name(name)}' of {found.root}")
+        Row(s.path, name, role == "train", found.root, f"class '{safe_name(name)}'")
         for role, samples in parts.items()
         for s in samples
         for name in (found.classes[s.label],)
     ]
-    learned = targets.learn(*kind, (), rows)
+    learned = targets.learn(*kind, (), rows, found.root)
 
     def turned(samples: tuple[Sample, ...] | None) -> tuple[Sample, ...] | None:
         if samples is None:
@@ -175,7 +181,8 @@ def measured_folders(found: Dataset, root: Path, target: Target) -> Dataset:
             s.path,
             found.classes[s.label],
             True,
-            f"class '{found.classes[s.label]}' of {found.root}",
+            found.root,
+            f"class '{found.classes[s.label]}'",
         )
         for s in chosen
     ]
@@ -236,9 +243,8 @@ def _rows(listed: Listed, there: Sequence[Example]) -> list[Row]:
             path=e.path,
             text=e.label,
             learned=e.split in (None, "train"),
-            where=f"{listed.source} row {e.row}, {listed.label}"
-            if e.row
-            else f"{listed.source}, {listed.label} of {e.path}",
+            where=f"{listed.source} row {e.row}" if e.row else f"{listed.source}, {e.path}",
+            column=listed.label,
         )
         for e in there
     ]
@@ -302,8 +308,8 @@ def _classes(
         )
     if len(counts) < 2:
         raise DataError(
-            f"{listed.label} of {listed.source} has one label only, '{next(iter(counts))}': there "
-            "is nothing to tell apart" + _lost(notes),
+            f"{listed.label} of {listed.source} has one label only, "
+            f"'{excerpt(next(iter(counts)))}': there is nothing to tell apart" + _lost(notes),
             hint="Two classes with pictures are needed.",
         )
     return tuple(sorted(counts))
@@ -329,10 +335,13 @@ def _require_known(
     meant = [
         f"'{u}' is perhaps '{known[names.folded(u)]}'" for u in unknown if names.folded(u) in known
     ]
+    row = next((e.row for e in found if e.label == unknown[0]), 0)
     raise DataError(
         f"{listed.source} has labels among {role} that are not known: "
-        f"{safe_name(', '.join(unknown[:5]))}" + (f" ({', '.join(meant[:3])})" if meant else ""),
-        hint=f"The classes are {safe_name(', '.join(classes[:8]))}"
+        f"{excerpt(', '.join(unknown[:5]), 200)}"
+        + (f" (the first in row {row}, {listed.label})" if row else "")
+        + (f" ({', '.join(meant[:3])})" if meant else ""),
+        hint=f"The classes are {excerpt(', '.join(classes[:8]), 300)}"
         + (" …" if len(classes) > 8 else "."),
     )
 
@@ -352,27 +361,31 @@ def _samples(
     def label(e: Example) -> int:
         return number[e.label] if learned is None else learned.stratum[e.path]
 
-    out = []
-    for e in sorted(found, key=lambda e: (label(e), e.path)):
+    out, gone = [], defaultdict[str, list[str]](list)
+    for e in found:  # as they are listed: archives are read from their start to their end
         place = root / e.path
         if not _there(place):
-            notes["missing"].append(e.path)
+            gone["missing"].append(e.path)
             continue
         try:
             digest = digest_file(place) if read else ""
         except DataError:
-            notes["closed"].append(e.path)
+            gone["closed"].append(e.path)
             continue
         values = () if learned is None else learned.values[e.path]
         out.append(Sample(e.path, label(e), digest, e.group, values))
-    return tuple(out)
+    for key, paths in gone.items():
+        notes[key] += sorted(paths)
+    return tuple(sorted(out, key=lambda s: (s.label, s.path)))
 
 
 def _there(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # in a folder that may not be looked into: reading it will tell
+    except PermissionError:  # in a folder that may not be looked into: reading it will tell
         return True
+    except OSError:  # a name that is too long, links in a circle
+        return False
 
 
 def _findings(listed: Listed, notes: Mapping[str, Sequence[str]]) -> tuple[Finding, ...]:

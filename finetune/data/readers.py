@@ -19,6 +19,7 @@ from finetune.data import (
     shards,
     tables,
 )
+from finetune.data.column_names import require_once
 from finetune.data.containers import ContainedPath
 from finetune.data.files import children_of, filled, is_hidden
 from finetune.data.findings import LAYOUT
@@ -65,6 +66,7 @@ def read(
         DataError: nothing of all this, or a fault in it; the message names row and column.
         UsageError: `label_from` for what has labels of its own, or `columns` for what has none.
     """
+    require_once(columns)
     place = Path(asked)
     named = label_from is not None and place.is_dir()
     listed = None if named else _listed(place, tuple(columns))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from finetune.data import containers, file_kinds, listing
-from finetune.data.column_names import joined, labels_of
+from finetune.data.column_names import joined, labels_of, no_label, spoken
 from finetune.data.containers import ContainedPath
 from finetune.data.listing import Example, Listed
 from finetune.records.errors import DataError, safe_name
@@ -120,15 +120,16 @@ def _of_json(path: Path, text: str, asked: Sequence[str]) -> str:
             f"{path} is not JSON: {error}", hint="Write the shard once more."
         ) from error
     if not isinstance(told, dict):
-        return _spoken(told)
-    cells = [_spoken(told[column]) for column in labels_of([str(k) for k in told], asked)]
+        return _said(path, "label", told)
+    cells = [_said(path, column, told[column]) for column in labels_of([*told], asked)]
     return joined(cells) if any(cells) else ""
 
 
-def _spoken(value: object) -> str:
-    if isinstance(value, list):
-        return joined(filter(None, map(_spoken, value)))
-    return str(value) if isinstance(value, str | int | float) else ""
+def _said(path: Path, column: str, value: object) -> str:
+    text = spoken(value)
+    if text is None:
+        raise no_label(str(path), column, json.dumps(value))
+    return text
 
 
 def _parted(name: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from finetune.data import columnar, file_kinds, flag_columns, names
+from finetune.data import cell_lists, columnar, file_kinds, flag_columns, names
 from finetune.data.column_names import (
     GROUPS,
     LABELS,
@@ -22,12 +22,15 @@ from finetune.data.column_names import (
     joined,
     labels_of,
     no_columns,
+    no_label,
+    plain,
     quoted,
+    spoken,
 )
 from finetune.data.containers import ContainedPath
 from finetune.data.flag_columns import Flags
 from finetune.data.listing import Example, Listed
-from finetune.records.errors import DataError, cause, safe_name
+from finetune.records.errors import DataError, cause, excerpt, safe_name
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 DELIMITERS = ",;\t|"
@@ -105,6 +108,8 @@ def read(table: Path, asked: Sequence[str] = ()) -> Listed:
         raise DataError(f"{table} has no rows", hint="Give each picture a row with its label.")
     place = _place(table, columns, found)
     root, examples = _placed(table.parent, place, [example for _, example in found])
+    if len(columns.labels) == 1:
+        examples = cell_lists.parted(str(table), f"column '{columns.labels[0]}'", examples)
     said = f"column '{columns.path}' names the pictures"
     said += f", {flags.text if flags else f'{quoted(columns.labels)} the labels'}"
     said += f", '{columns.split}' the splits" if columns.split else ""
@@ -151,11 +156,16 @@ def _rows(table: Path, asked: Sequence[str] = ()) -> tuple[list[str], Iterator[R
 
 
 def _text(table: Path) -> str:
-    """UTF-8, UTF-16 where a mark says so, else what Windows writes in the West."""
+    """UTF-8, UTF-16 or 32 where a mark or zeros say so, else what Windows writes in the West."""
     with table.open("rb") as file:
         content = file.read()
+    # before UTF-16, whose mark is the start of this one's
+    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return content.decode("utf-32", "replace")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
+    if b"\0" in content[:4]:  # without a mark: the zeros beside letters say which
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le", "replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -254,25 +264,29 @@ def _json_rows(table: Path, text: str, asked: Sequence[str]) -> tuple[list[str],
                 f"{table} row {number} is not an object",
                 hint='Each line is one object: {"file_name": "1.jpg", "label": "cat"}.',
             )
-        cells = {str(key): _spoken(v, str(key), asked) for key, v in record.items()}
+        where = f"{table} row {number}"
+        known = labels_of([*record], asked)
+        cells = {k: _spoken(v, k, where, label=k in known) for k, v in record.items()}
         header |= dict.fromkeys(cells)
         records.append(Row(number, cells))
     return list(header), iter(records)
 
 
-def _spoken(value: object, column: str, asked: Sequence[str]) -> str:
-    """A value of JSON as a cell of CSV has it: a list with one entry is that, labels are joined."""
+def _spoken(value: object, column: str, where: str, *, label: bool) -> str:
+    """A value of JSON as a cell of CSV has it: a list with one entry is that, labels are joined.
+
+    Raises:
+        DataError: a label that is an object, or has lists in it.
+    """
+    if label:
+        said = spoken(value)
+        if said is None:
+            raise no_label(where, column, json.dumps(value))
+        return said
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, list) and labels_of([column], asked):
-        return joined(value)
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value)
-    return json.dumps(value)
+    text = plain(value)
+    return json.dumps(value) if text is None else text
 
 
 def _columns(table: Path, header: Sequence[str], asked: Sequence[str]) -> Columns:
@@ -308,7 +322,7 @@ def _example(table: Path, columns: Columns, row: Row) -> tuple[int, Example]:
     role = names.role_of(split) if split else None
     if split and role is None:
         raise DataError(
-            f"{table} row {row.number}, column '{columns.split}': '{safe_name(split)}' is no split",
+            f"{table} row {row.number}, column '{columns.split}': '{excerpt(split)}' is no split",
             hint="Splits are train, val and test; leave the cell empty to have them made.",
         )
     group = safe_name(row.cells.get(columns.group, "").strip()) if columns.group else ""
@@ -346,7 +360,7 @@ def _place(table: Path, columns: Columns, found: Sequence[tuple[int, Example]]) 
     number, example = found[0]
     looked = table.parent / _slashed(table.parent, example.path)
     raise DataError(
-        f"{table} row {number}, column '{columns.path}': no file at {safe_name(str(looked))}"
+        f"{table} row {number}, column '{columns.path}': no file at {excerpt(str(looked), 300)}"
         + (f", nor is one where the next {len(some) - 1} rows say" if len(some) > 1 else ""),
         hint=f"Paths are absolute or relative to {table.parent}: move the table, or correct them.",
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from finetune.data import flag_columns
 from finetune.records.choices import MOST_CLASSES, OtherTarget, TargetChoice
 from finetune.records.dataset import Target
-from finetune.records.errors import DataError, safe_name
+from finetune.records.errors import DataError, excerpt, safe_name
 
 PART = ";"  # parts several labels, or the cells of several columns, in one text
 NONE = "(none)"  # the stratum of images without a label
@@ -38,6 +38,12 @@ class Row(NamedTuple):
     text: str
     learned: bool
     where: str
+    column: str = "the label"
+
+    @property
+    def cell(self) -> str:
+        """Where the label stands, with the column."""
+        return f"{self.where}, {self.column}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +114,13 @@ def _as_number(given: Sequence[str], name: str) -> tuple[OtherTarget, str] | Non
     return None
 
 
-def learn(kind: OtherTarget, reason: str, columns: Sequence[str], rows: Sequence[Row]) -> Learned:
+def learn(
+    kind: OtherTarget,
+    reason: str,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    source: str = "",
+) -> Learned:
     """The target of a list and the values of its images.
 
     Args:
@@ -116,12 +128,14 @@ def learn(kind: OtherTarget, reason: str, columns: Sequence[str], rows: Sequence
         reason: How that was told.
         columns: As for `told`.
         rows: Every image once; those to be learned from decide which labels there are.
+        source: What lists them, for messages.
 
     Raises:
         DataError: a cell that is no number, nothing that differs, or a label of a later split that
             no image to be learned from has.
     """
-    return (_labels if kind == "labels" else _numbers)(reason, columns, rows)
+    where = f"{source}: " if source else ""
+    return (_labels if kind == "labels" else _numbers)(reason, columns, rows, where)
 
 
 def measured(target: Target, columns: Sequence[str], rows: Sequence[Row]) -> Learned:
@@ -151,8 +165,9 @@ def _known(
     unknown = sorted({label for has in held.values() for label in has} - {*target.names})
     if unknown:
         raise DataError(
-            f"labels that are not known: {safe_name(', '.join(unknown[:5]))}",
-            hint=f"The labels are {safe_name(', '.join(target.names[:8]))}"
+            f"labels that are not known: {excerpt(', '.join(unknown[:5]), 200)}"
+            f" (the first: {next(r.cell for r in rows if unknown[0] in held[r.path])})",
+            hint=f"The labels are {excerpt(', '.join(target.names[:8]), 300)}"
             + (" …" if len(target.names) > 8 else "."),
         )
     return {path: _flags(target.names, has) for path, has in held.items()}
@@ -179,7 +194,7 @@ def _cells(columns: Sequence[str], text: str) -> list[str]:
     return [c.strip() for c in text.split(PART)] if text else [""] * max(len(columns), 1)
 
 
-def _labels(reason: str, columns: Sequence[str], rows: Sequence[Row]) -> Learned:
+def _labels(reason: str, columns: Sequence[str], rows: Sequence[Row], where: str) -> Learned:
     if len(columns) > 1:
         _require_flags(columns, rows)
     held = _held(columns, rows)
@@ -191,7 +206,7 @@ def _labels(reason: str, columns: Sequence[str], rows: Sequence[Row]) -> Learned
         unknown = sorted(held[row.path] - images.keys())
         if unknown:
             raise DataError(
-                f"{row.where}: '{safe_name(unknown[0])}' is a label that no training image has",
+                f"{row.cell}: '{excerpt(unknown[0])}' is a label that no training image has",
                 hint="Give it images to learn from, or take it out.",
             )
     count = sum(row.learned for row in rows)
@@ -200,13 +215,13 @@ def _labels(reason: str, columns: Sequence[str], rows: Sequence[Row]) -> Learned
     names = tuple(sorted(images.keys() - rare.keys() - {*always}))
     if not names:
         raise DataError(
-            f"no label to learn in {count:,} images: {len(rare)} of fewer than {FEWEST} images, "
-            f"{len(always)} of every image",
+            f"{where}no label to learn in {count:,} images: {len(rare)} of fewer than {FEWEST} "
+            f"images, {len(always)} of every image",
             hint="A label needs two images that have it and one that lacks it.",
         )
     if len(names) > MOST_CLASSES:
         raise DataError(
-            f"{len(names):,} different labels, more than {MOST_CLASSES:,}",
+            f"{where}{len(names):,} different labels, more than {MOST_CLASSES:,}",
             hint="Are they words of a sentence? Labels are names that images share.",
         )
     held = {path: has & {*names} for path, has in held.items()}
@@ -228,7 +243,7 @@ def _require_flags(columns: Sequence[str], rows: Sequence[Row]) -> None:
         cells = _cells(columns, row.text)
         if len(cells) != len(columns) or flag_columns.spelling(cells) is None or known is None:
             raise DataError(
-                f"{row.where}: '{safe_name(row.text)}' is not a 0 or 1 for each of "
+                f"{row.cell}: '{excerpt(row.text)}' is not a 0 or 1 for each of "
                 f"{len(columns)} columns",
                 hint="Give one column whose cells name labels parted by ;, or columns of 0 and 1.",
             )
@@ -245,14 +260,14 @@ def _by_rarest(
     return strata, {path: number[name] for path, name in rarest.items()}
 
 
-def _numbers(reason: str, columns: Sequence[str], rows: Sequence[Row]) -> Learned:
+def _numbers(reason: str, columns: Sequence[str], rows: Sequence[Row], where: str) -> Learned:
     names = tuple(columns) or ("number",)
     values = _read_numbers(names, rows)
     learned = np.array([values[row.path] for row in rows if row.learned], np.float64)
     for name, column in zip(names, learned.T, strict=True):
         if column.min() == column.max():
             raise DataError(
-                f"all {len(column):,} images have the same {name}, {column[0]:g}: there is "
+                f"{where}all {len(column):,} images have the same {name}, {column[0]:g}: there is "
                 "nothing to learn",
                 hint="Numbers must differ from image to image.",
             )
@@ -302,8 +317,8 @@ def _read_numbers(names: Sequence[str], rows: Sequence[Row]) -> dict[str, tuple[
         found = cells[row.path]
         if len(found) != len(names):
             raise DataError(
-                f"{row.where}: {len(found)} numbers, and {len(names)} are wanted: "
-                f"'{safe_name(row.text)}'",
+                f"{row.cell}: {len(found)} numbers, and {len(names)} are wanted: "
+                f"'{excerpt(row.text)}'",
                 hint="Give each number a column, and name them: --label-column width,height.",
             )
         for name, cell in zip(names, found, strict=True):
@@ -314,9 +329,9 @@ def _read_numbers(names: Sequence[str], rows: Sequence[Row]) -> dict[str, tuple[
 
 
 def _no_number(row: Row, name: str, cell: str) -> DataError:
-    said = f"{row.where}{f', {name}' if name else ''}: '{safe_name(cell.strip())}' is no number"
+    where = f"{row.where}, column '{safe_name(name)}'" if name else row.cell
     return DataError(
-        said,
+        f"{where}: '{excerpt(cell.strip())}' is no number",
         hint=f"Write 1500 or 1.5, finite and up to {LARGEST:g}; --target classes takes cells as "
         "names.",
     )

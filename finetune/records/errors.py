@@ -109,6 +109,11 @@ def safe_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def excerpt(text: str, most: int = 60) -> str:
+    """The start of a text that a message quotes, with `…` where there is more."""
+    return safe_name(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
 def printable(text: str) -> str:
     """Control characters, line breaks and stray bytes as escapes, so that a name cannot draw."""
     if text.isprintable():  # as nearly all is, and a page asks for thousands
