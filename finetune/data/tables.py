@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
-from finetune.data import cell_lists, columnar, file_kinds, flag_columns, names
+from finetune.data import cell_lists, columnar, encodings, file_kinds, flag_columns, names
 from finetune.data.column_names import (
     GROUPS,
     LABELS,
@@ -147,29 +146,13 @@ def _rows(table: Path, asked: Sequence[str] = ()) -> tuple[list[str], Iterator[R
         if table.suffix.lower() == ".parquet":
             header, cells = columnar.rows(table, asked)
             return header, (Row(number, found) for number, found in cells)
-        text = _text(table)
+        with table.open("rb") as file:
+            text = encodings.decoded(file.read())
     except OSError as error:
         raise DataError(f"cannot read {table}: {cause(error)}", hint="Check the file.") from error
     if table.suffix.lower() in (".jsonl", ".ndjson"):
         return _json_rows(table, text, asked)
     return _csv_rows(table, text)
-
-
-def _text(table: Path) -> str:
-    """UTF-8, UTF-16 or 32 where a mark or zeros say so, else what Windows writes in the West."""
-    with table.open("rb") as file:
-        content = file.read()
-    # before UTF-16, whose mark is the start of this one's
-    if content.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return content.decode("utf-32", "replace")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", "replace")
-    if b"\0" in content[:4]:  # without a mark: the zeros beside letters say which
-        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le", "replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
 
 
 def _csv_rows(table: Path, text: str) -> tuple[list[str], Iterator[Row]]:
