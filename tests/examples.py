@@ -15,6 +15,7 @@ from target_examples import (
     TARGET,
     TARGET_EVALUATION,
     TARGET_FACTS,
+    TARGET_FALL,
     TARGET_FLOOR,
     TARGET_STAGE,
     target_result,
@@ -683,6 +684,7 @@ EXAMPLES: tuple[Any, ...] = (
     TARGET_STAGE,
     TARGET_FLOOR,
     TARGET_FACTS,
+    TARGET_FALL,
     FAR_ANSWER,
     replace(target_result(PLAN), backbone_choice=CHOICE, start=START),
 )

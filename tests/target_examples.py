@@ -6,6 +6,7 @@ from finetune.records.analysis import Reason
 from finetune.records.answers import LabelAnswer
 from finetune.records.dataset import Target
 from finetune.records.decision import Plan
+from finetune.records.robustness import TargetFall
 from finetune.records.target import (
     LabelScore,
     NumberScore,
@@ -60,6 +61,16 @@ TARGET_FLOOR = TargetFloor(
 )
 LABEL_ANSWER = LabelAnswer(label="cat", probability=0.75, on=True)
 TARGET_FACTS = TargetFacts(kind="labels", loss="bce", thresholds=(0.4, 0.5))
+TARGET_FALL = TargetFall(
+    kind="blur",
+    strength=2,
+    what="out of focus",
+    images=8,
+    metric="map",
+    score=0.625,
+    lost=0.25,
+    error=0.125,
+)
 FAR_ANSWER = FarAnswer(path="a/1.png", truth="cat", answer="dög", loss=2.5)
 TARGET_EVALUATION = TargetEvaluation(
     run="runs/labels",
@@ -71,6 +82,7 @@ TARGET_EVALUATION = TargetEvaluation(
     worst=(FAR_ANSWER,),
     better_than_baseline=True,
     verdict="better",
+    robustness=(TARGET_FALL,),
 )
 
 

@@ -12,6 +12,8 @@ from rich.table import Table
 from finetune.cli import render_backbones, render_findings, render_training, style
 from finetune.records import durations
 from finetune.records.answers import Comparison, Prediction
+from finetune.records.choices import spoken_metric
+from finetune.records.robustness import TargetFall
 from finetune.records.target import TargetMetrics, TargetStage
 from finetune.records.target_result import TargetEvaluation, TargetResult
 from finetune.report import target_words
@@ -76,6 +78,7 @@ def show_evaluation(found: TargetEvaluation, *, verbose: bool = False) -> None:
     out.print(f"[bold green4]{score}[/] {style.shown(f'{rest} images of {found.data}')}")
     style.row(out, "Verdict:", style.shown(found.verdict))
     _print_outputs(out, found.metrics)
+    _print_robustness(out, found.robustness)
     if verbose and found.worst:
         out.print("\n[italic]answers furthest from the truth[/]")
         table = Table(box=None, pad_edge=False)
@@ -121,6 +124,25 @@ def compared(found: Comparison) -> Table:
             style="bold green4" if best else None,
         )
     return table
+
+
+def _print_robustness(out: Console, falls: Sequence[TargetFall]) -> None:
+    """Where it loses most, and the score under each kind at each strength."""
+    fragile = target_words.fragile(falls)
+    if fragile is None:
+        return
+    style.row(out, "Fragile:", fragile)
+    metric = falls[0].metric
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"{spoken_metric(metric)} on {falls[0].images} images")
+    for name in ("slight", "medium", "strong"):
+        table.add_column(name, justify="right")
+    table.add_column("what strong is", style="dim")
+    form = ".3f" if metric == "map" else ".3g"
+    for kind in dict.fromkeys(f.kind for f in falls):
+        mine = [f for f in falls if f.kind == kind]
+        table.add_row(kind, *(f"{f.score:{form}}" for f in mine), mine[-1].what)
+    out.print(table)
 
 
 def _answer(p: Prediction) -> str:

@@ -10,6 +10,7 @@ from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, OtherLoss, OtherTarget, Strategy
 from finetune.records.dataset import Finding
 from finetune.records.decision import Plan
+from finetune.records.robustness import TargetFall
 from finetune.records.run import Stop
 from finetune.records.start import StartFacts
 from finetune.records.target import TargetFloor, TargetMetrics, TargetStage
@@ -30,7 +31,8 @@ class TargetEvaluation:
     """The answer of `finetune evaluate` for a run of labels or numbers.
 
     `worst` are the images with the largest losses, `better_than_baseline` whether the model is
-    better than one answer for all images, as `verdict` says in words.
+    better than one answer for all images, as `verdict` says in words. `robustness` is empty unless
+    it was asked for.
     """
 
     run: str
@@ -42,6 +44,7 @@ class TargetEvaluation:
     worst: tuple[FarAnswer, ...] = ()
     better_than_baseline: bool | None = None
     verdict: str = ""
+    robustness: tuple[TargetFall, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     _repr_html_ = tables.as_html

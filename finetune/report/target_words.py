@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from finetune.records.choices import spoken_metric
+from finetune.records.robustness import TargetFall
 from finetune.records.target import TargetMetrics
+
+_MEDIUM = 2  # of three strengths
+_WORST = 3
 
 
 def headline(metrics: TargetMetrics) -> tuple[str, str]:
@@ -27,6 +34,19 @@ def ends(metrics: TargetMetrics) -> str:
     )
     low, high = found or (score or 0.0, score or 0.0)
     return f"{score or 0:.3f} ({low:.3f} to {high:.3f})"
+
+
+def fragile(falls: Sequence[TargetFall]) -> str | None:
+    """Where it loses most, of each kind at medium strength; None where nothing was measured."""
+    medium = sorted((f for f in falls if f.strength == _MEDIUM), key=lambda f: -f.lost)
+    if not medium:
+        return None
+    metric = medium[0].metric
+    form = ".3f" if metric == "map" else ".3g"
+    shown = [f"{f.lost:{form}} ± {f.error:{form}} ({f.what})" for f in medium if f.lost > f.error]
+    if not shown:
+        return "no medium change costs more than its standard error"
+    return f"{spoken_metric(metric)} gets worse most by {', '.join(shown[:_WORST])}"
 
 
 def rows(metrics: TargetMetrics) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -13,7 +13,7 @@ from finetune.backbones import prepared
 from finetune.data import examination, grouping, names, near_duplicates, readers
 from finetune.data.corruptions import CORRUPTIONS
 from finetune.data.findings import SEEN, leaks
-from finetune.deploy import doubt, outputs, predictor
+from finetune.deploy import doubt, predictor
 from finetune.metrics import classification, clusters, mistakes, verdict
 from finetune.records.answers import Evaluation
 from finetune.records.dataset import Dataset, Sample, Splits, Target
@@ -55,8 +55,6 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
     policy = doubt.resolve(facts, doubts)
     columns = columns_of(label_column)
     if facts.target is not None:
-        if robust:
-            outputs.require_classes(facts, "--robustness", "it counts right answers")
         whole, place = readers.read_target(root, _target(facts, facts.target), pattern, columns)
         return evaluate_target.measured(
             evaluate_target.Run(path=path, facts=facts, splits=splits, target=facts.target),
@@ -66,6 +64,7 @@ def run_evaluation(  # noqa: PLR0913 - what a person can ask for
             device=device,
             listener=listener,
             groups=lambda some: _groups(place, some, together, listener, facts.preprocess.bands),
+            robust=robust,
         )
     dataset = readers.read_labelled(root, facts.classes, pattern, columns)
     place = readers.root_of(root, columns)

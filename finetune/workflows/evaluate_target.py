@@ -8,18 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from finetune.data.corruptions import CORRUPTIONS
 from finetune.data.findings import SEEN, leaks
-from finetune.deploy import outputs
+from finetune.deploy import outputs, predictor
 from finetune.metrics import labels, numbers, one_answer
 from finetune.metrics.clusters import Clusters
 from finetune.records.dataset import Dataset, Sample, Splits
 from finetune.records.errors import RunError, safe_name
 from finetune.records.events import Listener
+from finetune.records.robustness import TargetFall
 from finetune.records.run import RunFacts
 from finetune.records.target import TargetFacts, TargetMetrics
 from finetune.records.target_result import FarAnswer, TargetEvaluation
 from finetune.storage.arrays import Array
-from finetune.workflows import answered
+from finetune.workflows import answered, robustness_target
 
 WORST = 100  # answers that are told, as many as a run keeps
 
@@ -34,7 +36,7 @@ class Run:
     target: TargetFacts
 
 
-def measured(
+def measured(  # noqa: PLR0913 - what a person can ask for
     run: Run,
     dataset: Dataset,
     samples: Sequence[Sample],
@@ -43,6 +45,7 @@ def measured(
     device: str,
     listener: Listener,
     groups: Callable[[Sequence[Sample]], Clusters | None],
+    robust: bool = False,
 ) -> TargetEvaluation:
     """How a run does on images whose labels or numbers are known.
 
@@ -54,6 +57,7 @@ def measured(
         device: `auto`, `cpu`, `cuda`, `mps`.
         listener: Hears of progress.
         groups: Tells which of some images go together.
+        robust: Whether the same images are also asked about dark, blurred and so on.
 
     Raises:
         DataError: no image can be read.
@@ -68,6 +72,11 @@ def measured(
     metrics = _metrics(run, answers, truth, groups(good))
     better, verdict = one_answer.standing(run.target.kind, metrics)
     findings = dataset.findings + leaks(run.splits.fitting, good, SEEN)
+    falls: tuple[TargetFall, ...] = ()
+    if robust:
+        many = len(good) * (1 + 3 * len(CORRUPTIONS))
+        model = predictor.of_run(run.path, facts, device=device, images=many, listener=listener)
+        falls = robustness_target.measure(model, run.target.kind, place, good, listener)
     return TargetEvaluation(
         run=safe_name(str(run.path)),
         data=dataset.root,
@@ -78,6 +87,7 @@ def measured(
         worst=_worst(run, answers, truth, [s.path for s in good]),
         better_than_baseline=better,
         verdict=verdict,
+        robustness=falls,
     )
 
 

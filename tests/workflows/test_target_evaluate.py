@@ -106,18 +106,51 @@ def test_the_command_answers_in_words_and_in_json(
 def test_what_the_run_does_not_know_is_refused(
     tmp_path: Path, target_runs: dict[str, Path], data: Path, run_cli: Callable[..., Any]
 ) -> None:
-    """Labels that it never learned are named; so is what counts right answers."""
+    """Labels that it never learned are named."""
     table = data / "other.csv"
     table.write_text("file_name,label\n0.png,cat;fox\n1.png,cat\n")
 
     other = run_cli("evaluate", str(table), "--run", str(target_runs["labels"]))
-    robust = run_cli(
-        *("evaluate", str(data / "labels.csv"), "--run", str(target_runs["labels"]), "--robustness")
-    )
 
     assert other.code == 3
     assert "labels that are not known: fox" in other.err.replace("\n", " ")
-    assert robust.code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "others", "without"),
+    [
+        ("labels", "labels.csv", "rotation", "clutter"),
+        ("number", "angle.csv", "illumination", "rotation"),
+    ],
+)
+def test_poor_pictures_are_asked_about_too(
+    kind: OtherTarget,
+    table: str,
+    others: str,
+    without: str,
+    target_runs: dict[str, Path],
+    data: Path,
+    run_cli: Callable[..., Any],
+) -> None:
+    """Changes that would change the truth are left out; the fall is that of the same images."""
+    words = ("evaluate", str(data / table), "--run", str(target_runs[kind]), "--robustness")
+
+    shown = run_cli(*words)
+    told = json.loads(run_cli(*words, "--json").out)
+
+    falls = told["robustness"]
+    whole = told["metrics"]["map" if kind == "labels" else "mae"]
+    better = 1 if kind == "labels" else -1
+    kinds = {f["kind"] for f in falls}
+    assert others in kinds
+    assert without not in kinds
+    assert len(falls) == 3 * len(kinds)
+    for f in falls:
+        assert f["score"] + better * f["lost"] == pytest.approx(whole, rel=1e-3, abs=1e-3)
+        assert f["images"] == 12
+        assert f["error"] >= 0
+    assert f"{'mAP' if kind == 'labels' else 'MAE'} on 12 images" in shown.out
+    assert "what strong is" in shown.out
 
 
 def test_class_folders_called_by_numbers_are_measured_on(
