@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import analyze, probes
+from finetune.analysis import analyze, probes, target_probes
 from finetune.analysis.look import Seen
 from finetune.backbones import features, inference, prepared
 from finetune.backbones.inference import TOP, Engine
@@ -18,18 +18,47 @@ from finetune.backbones.prepared import Prepared
 from finetune.data import decoding, readers
 from finetune.decision.candidates import Source
 from finetune.decision.forecast import DEFAULT_BUDGET_S
+from finetune.heads.aims import Aim
 from finetune.heads.cross_validation import FEWEST, LeftOut
+from finetune.heads.outputs import OutputsLeftOut
+from finetune.metrics import clusters
 from finetune.records.backbone import Box, PreparedFacts
 from finetune.records.backbone_choice import Standing
+from finetune.records.choices import OtherLoss
+from finetune.records.dataset import Target
 from finetune.records.errors import ImageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
+from finetune.storage.arrays import Array
 
 IMAGES = (125, 250, 500)
 # Of the budget, for choosing; the features of the network that is taken are needed anyway.
 SHARE = 0.2
 FEATURES_SHARE = 0.5  # of the budget, for the features of all images
 TIMED, BATCH = 5, 8  # single images, and images of each of two batches
+_ERRORS: dict[OtherLoss, str] = {  # in standard deviations of the numbers
+    "mse": "squared error",
+    "mae": "absolute error",
+    "huber": "Huber loss",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetLeftOut:
+    """The best probe of labels or numbers, each image left out, and what its outputs are for."""
+
+    found: OutputsLeftOut
+    aim: Aim
+
+    @property
+    def losses(self) -> Array:
+        """Of each image, float64[N]."""
+        return self.aim.losses(self.found.outputs, self.found.truth)
+
+    @property
+    def groups(self) -> clusters.Clusters | None:
+        """Which images were left out together."""
+        return self.found.groups
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,7 +66,8 @@ class Racer:
     """A network in the race: `rows` are its features, `left_out` its best probe on them.
 
     One that was dropped has no `engine` any more, whose memory the others may need. `spare` says
-    that it may be taken where no other is left: it keeps to the limit that the user gave.
+    that it may be taken where no other is left: it keeps to the limit that the user gave. `word` is
+    what its loss is called.
     """
 
     source: Source
@@ -47,7 +77,8 @@ class Racer:
     latency_s: float
     image_s: float
     rows: npt.NDArray[np.float32]
-    left_out: LeftOut | None = None
+    left_out: LeftOut | TargetLeftOut | None = None
+    word: str = "log loss"
     standing: Standing = "chosen"
     why: str = ""
     behind: float = 0.0
@@ -65,15 +96,15 @@ class Racer:
         return self.about.backbone.preprocess.side_px
 
     @property
-    def probe(self) -> LeftOut:
+    def probe(self) -> LeftOut | TargetLeftOut:
         """Its best probe so far."""
         assert self.left_out is not None, "measured before it is judged"
         return self.left_out
 
     @property
-    def log_loss(self) -> float:
-        """Of that probe."""
-        return self.probe.score.log_loss
+    def loss(self) -> float:
+        """Of that probe, the mean over images."""
+        return float(self.probe.losses.mean())
 
 
 @dataclass(kw_only=True)
@@ -97,6 +128,14 @@ class Race:
         classes = len(np.unique(labels))
         self.good = np.ones(len(rows), np.bool_)
         self.steps = sorted({min(len(rows), max(n, FEWEST * classes)) for n in IMAGES})
+
+    @property
+    def word(self) -> str:
+        """What the loss is called that networks are compared by."""
+        target = self.seen.examined.dataset.target
+        if target is None or target.kind == "labels":
+            return "log loss"
+        return _ERRORS[target_probes.loss_of(self.options.decision, target) or "mse"]
 
     @property
     def spent(self) -> float:
@@ -134,6 +173,7 @@ class Race:
             box=analyze.box_of(self.options, body),
             latency_s=latency,
             image_s=image,
+            word=self.word,
             rows=np.empty((0, max(stop for _, stop in body.facts.layout.values())), np.float32),
         )
         racer.why = self._too_slow(racer, first=first)
@@ -181,14 +221,36 @@ class Race:
             self._take(racer, slice(len(racer.rows), count))
         some = self.good[:count]
         groups = [s.unit for s, good in zip(self.samples, some, strict=False) if good]
+        target = self.seen.examined.dataset.target
         for racer in racers:
             about = racer.about
             sets: dict[str, tuple[str, ...]] = {TOP: (about.probed_top,)}
             if self.options.decision.strategy != "linear-probe":
                 sets = probes.stage_sets(about.backbone.stages, about.probed_top)
+            if target is not None:
+                racer.left_out = self._of_target(target, racer, some, groups, sets)
+                continue
             labels = self.labels[:count][some]
             known = probes.ranked(racer.rows[some], about.layout, labels, groups, sets)
             racer.left_out = known.probes(sets).best
+
+    def _of_target(
+        self,
+        target: Target,
+        racer: Racer,
+        good: npt.NDArray[np.bool_],
+        groups: Sequence[str],
+        sets: Mapping[str, tuple[str, ...]],
+    ) -> TargetLeftOut:
+        """The best probe of labels or numbers on those of the first images that are good."""
+        known = [s for s, fine in zip(self.samples, good, strict=False) if fine]
+        loss = target_probes.loss_of(self.options.decision, target)
+        aim, truth = target_probes.aimed(target, target_probes.truth_of(tuple(known)), loss)
+        rows, layout = racer.rows[good], racer.about.layout
+        some = target_probes.Featured(rows=rows, layout=layout, truth=truth, groups=groups)
+        return TargetLeftOut(
+            found=target_probes.best_of(target_probes.left_out(some, sets, aim), aim), aim=aim
+        )
 
     def _take(self, racer: Racer, some: slice) -> None:
         assert racer.engine is not None, "it is still in the race"

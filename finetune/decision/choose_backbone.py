@@ -14,7 +14,7 @@ from finetune.analysis import probes
 from finetune.analysis.clock import Clock
 from finetune.analysis.look import Seen
 from finetune.decision import candidates
-from finetune.decision.backbone_race import SHARE, Race, Racer
+from finetune.decision.backbone_race import SHARE, Race, Racer, TargetLeftOut
 from finetune.decision.candidates import Source
 from finetune.metrics.paired import paired
 from finetune.records.backbone_choice import BackboneChoice, Candidate
@@ -129,13 +129,13 @@ def _run(race: Race, racers: list[Racer]) -> int:
 
 def _survivors(left: list[Racer], images: int, *, last: bool) -> list[Racer]:
     """Those that are not clearly behind; of many the better half, and the fastest."""
-    best = min(left, key=lambda r: r.log_loss)
+    best = min(left, key=lambda r: r.loss)
     for racer in left:
         differences = racer.probe.losses - best.probe.losses
         racer.behind, racer.noise = paired(differences, best.probe.groups)
         if racer is not best and racer.behind > CLEARLY * racer.noise:
             racer.standing, racer.why = "worse", _more(racer, best, images)
-    good = sorted((r for r in left if r.standing != "worse"), key=lambda r: r.log_loss)
+    good = sorted((r for r in left if r.standing != "worse"), key=lambda r: r.loss)
     if last:
         return good
     most = max(FEWEST_LEFT, (len(left) + 1) // 2)
@@ -168,16 +168,16 @@ def _only(left: list[Racer], count: int) -> tuple[Racer, str]:
 def _decided(racers: list[Racer], images: int) -> tuple[Racer, str]:
     """The network to take, and why; the others are told why not."""
     left = [r for r in racers if r.standing != "worse"]
-    best = min(left, key=lambda r: r.log_loss)
+    best = min(left, key=lambda r: r.loss)
     tied = [r for r in left if r is best or r.behind <= TIED * r.noise]
     quick = [r for r in tied if r.image_s < FASTER * best.image_s]
     chosen = min(quick, key=lambda r: r.image_s) if quick else best
     on = f"on {images} images, each left out once"
-    chosen.why = f"its probe has the least log loss: {best.log_loss:.3f} {on}"
+    chosen.why = f"its probe has the least {best.word}: {best.loss:.3f} {on}"
     if chosen is not best:
         chosen.why = (
             f"its probe is within a standard error of the best ({chosen.behind:+.3f} ± "
-            f"{chosen.noise:.3f} log loss against {best.name} {on}), and it takes "
+            f"{chosen.noise:.3f} {best.word} against {best.name} {on}), and it takes "
             f"{1000 * chosen.image_s:.1f} ms an image instead of {1000 * best.image_s:.1f}"
         )
     for racer in left:
@@ -186,7 +186,7 @@ def _decided(racers: list[Racer], images: int) -> tuple[Racer, str]:
         racer.standing, racer.why = "worse", _more(racer, best, images)
         if racer in tied:
             racer.standing = "slower"
-            racer.why = f"within a standard error of the best log loss; {chosen.name} is faster"
+            racer.why = f"within a standard error of the best {best.word}; {chosen.name} is faster"
             if chosen is best:
                 racer.why = f"{_more(racer, best, images)}, and not a tenth faster"
     return chosen, f"Backbone: {chosen.name}, the choice of {len(racers)}: {chosen.why}"
@@ -194,16 +194,15 @@ def _decided(racers: list[Racer], images: int) -> tuple[Racer, str]:
 
 def _more(racer: Racer, best: Racer, images: int) -> str:
     return (
-        f"{racer.behind:+.3f} ± {racer.noise:.3f} log loss against {best.name} on {images} images"
+        f"{racer.behind:+.3f} ± {racer.noise:.3f} {best.word} against {best.name} on {images} "
+        "images"
     )
 
 
 def _row(racer: Racer) -> Candidate:
     """What is told of a network that was timed."""
-    about, score = racer.about.backbone, None
-    if racer.left_out is not None:
-        score = racer.left_out.score
-    return Candidate(
+    about = racer.about.backbone
+    row = Candidate(
         name=racer.name,
         licence=racer.source.licence,
         permissive=racer.source.permissive,
@@ -214,11 +213,24 @@ def _row(racer: Racer) -> Candidate:
         latency_ms=1000 * racer.latency_s,
         image_ms=1000 * racer.image_s,
         images=len(racer.rows),
-        features="" if score is None else score.name,
-        accuracy=None if score is None else score.accuracy,
-        log_loss=None if score is None else score.log_loss,
-        behind=None if score is None else racer.behind,
-        noise=None if score is None else racer.noise,
+    )
+    if racer.left_out is None:
+        return row
+    row = replace(row, behind=racer.behind, noise=racer.noise)
+    if isinstance(racer.left_out, TargetLeftOut):
+        score, labels = racer.left_out.found.score, racer.left_out.aim.kind == "labels"
+        return replace(
+            row,
+            features=score.name,
+            metric="map" if labels else "r2",
+            score=score.score,
+            loss=score.loss,
+        )
+    return replace(
+        row,
+        features=racer.left_out.score.name,
+        accuracy=racer.left_out.score.accuracy,
+        log_loss=racer.left_out.score.log_loss,
     )
 
 

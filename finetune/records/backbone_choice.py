@@ -24,8 +24,9 @@ class Candidate:
     batch, reading included. `images` were each left out once, for `accuracy` and `log_loss`;
     `behind` is its log loss less the best one's on the same images, with its standard error
     `noise`. Of labels and numbers there are `metric`, its `score` and the mean `loss` of an image
-    instead, and `behind` is by how much the score is worse: errors are scores of which less is
-    better, of one number in its own unit. None is what was not measured.
+    instead, and `behind` is by how much the loss is worse, or the score where one of two is a run's
+    network: errors are scores of which less is better, of one number in its own unit. None is what
+    was not measured.
     """
 
     name: str

@@ -72,6 +72,6 @@ def unit_of(metric: Metric) -> tuple[float, str, str]:
     """By what a difference in a metric is multiplied to be told, its format, and what it is of."""
     if metric in ("accuracy", "balanced-accuracy", "macro-f1"):
         of = "" if metric == "accuracy" else f" of {spoken_metric(metric)}"
-        return 100.0, ".1f", f"points{of}"
-    form = ".3g" if metric in ("rmse", "mae") else ".3f"
+        return 100.0, "z.1f", f"points{of}"
+    form = "z.3g" if metric in ("rmse", "mae") else "z.3f"  # never -0.000
     return 1.0, form, f"of {spoken_metric(metric)}"

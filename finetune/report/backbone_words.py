@@ -15,7 +15,8 @@ def heads(choice: BackboneChoice) -> tuple[str, str]:
 def figures(one: Candidate) -> tuple[str, str]:
     """The two figures of a network, `–` where nothing was measured."""
     if one.score is not None and one.loss is not None:
-        return f"{one.score:.3f}" if abs(one.score) < 1 else f"{one.score:.4g}", f"{one.loss:.3f}"
+        form = ".4g" if one.metric in ("rmse", "mae") else ".3f"
+        return f"{one.score:{form}}", f"{one.loss:.3f}"
     return (
         "–" if one.accuracy is None else f"{one.accuracy:.1%}",
         "–" if one.log_loss is None else f"{one.log_loss:.3f}",

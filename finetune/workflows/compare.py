@@ -183,7 +183,8 @@ def _best(rows: Sequence[Contender], metric: Metric) -> Contender:
     """The best of those that were tried, by the metric; of equal ones the surest."""
     tried = [c for c in rows if c.score is not None]
     sign = -1.0 if metric in LESS_IS_BETTER else 1.0
-    return max(tried, key=lambda c: (sign * (c.score or 0.0), -(c.log_loss or 0.0)))
+    # what differs by the rounding of sums alone is equal
+    return max(tried, key=lambda c: (sign * float(f"{c.score or 0:.9g}"), -(c.log_loss or 0.0)))
 
 
 def _verdict(

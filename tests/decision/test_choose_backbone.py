@@ -267,6 +267,49 @@ def test_real_networks_are_chosen_among(tmp_path: Path) -> None:
     assert accuracy > 0.5
 
 
+@pytest.mark.parametrize(("kind", "metric"), [("labels", "map"), ("number", "r2")])
+def test_labels_and_numbers_are_judged_by_their_own_probe(
+    kind: str, metric: str, image_folder, test_only: Lay
+) -> None:
+    """A candidate's loss is that of the target's best probe, not of the strata it is divided by."""
+    root = image_folder({"a": 14, "b": 10})
+    cells = {"labels": ("disc;red", "square"), "number": ("1.5", "4.25")}[kind]
+    rows = [(f, cells[f.parent.name == "b"]) for f in sorted(root.rglob("*.png"))]
+    text = "".join(f"{f.relative_to(root)},{cell}\n" for f, cell in rows)
+    table = root / "table.csv"
+    table.write_text(f"path,{'labels' if kind == 'labels' else 'width'}\n{text}")
+    options = options_for(
+        root=str(table),
+        backbone=AUTO,
+        label_column=None if kind == "labels" else "width",
+        target=kind,
+        metric=None if kind == "labels" else "mae",
+        loss=None if kind == "labels" else "mae",
+    )
+    listener = Recorder()
+    clock = Clock(listener)
+    seen = look.look(options, listener, clock, kept=False)
+    sources = [test_only("test_resnet"), test_only("test_efficientnet")]
+
+    found = choose_backbone.choose(seen, options, listener, clock, sources)
+
+    analysis = analyze.analyze(options, listener, clock, seen=seen, choice=found)
+    probes = begin.target_probed(analysis, clock, all_stages=True)
+    taken = found.candidates[0]
+    assert taken.name == found.name
+    assert taken.metric == metric
+    # the order of images is another one, which weak penalties feel in the third digit
+    assert taken.loss == pytest.approx(probes.best.score.loss, rel=0.01)
+    assert taken.score == pytest.approx(probes.best.score.score, rel=0.01)
+    assert taken.features == probes.best.score.name
+    other = found.candidates[1]
+    assert other.behind is not None
+    assert other.noise is not None
+    assert taken.loss + other.behind - (taken.behind or 0) == pytest.approx(other.loss, rel=1e-4)
+    assert all(c.accuracy is None and c.log_loss is None for c in found.candidates)
+    assert ("log loss" if kind == "labels" else "absolute error") in found.reason
+
+
 # --- the judgement --------------------------------------------------------------------------------
 
 
