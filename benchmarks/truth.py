@@ -395,7 +395,7 @@ class Bench:
         self.logits.update(
             {
                 f"trial-{tuning}": trial.logits,
-                f"trial-{tuning}-probe": trials._rival_logits(self.seen, best, trial),
+                f"trial-{tuning}-probe": trials.rival_logits(self.seen, best, trial),
                 f"trial-{tuning}-labels": self.seen.labels[held],
                 f"trial-{tuning}-groups": np.array([self.seen.samples[i].unit for i in held]),
                 "test-labels": self.test_labels,

@@ -51,9 +51,10 @@ def write_errors(path: Path, result: RunResult | TargetResult) -> None:
 
 
 def as_training(command: str) -> str:
-    """The `train` that follows from a `recommend` or `compare`, with the same options."""
-    words = [w for w in shlex.split(command) if w not in ("--json", "--verbose", "--quiet")]
-    before = ("recommend", "compare")
+    """The `train` that follows from a `recommend`, `compare` or `check`, with the same options."""
+    own = ("--json", "--verbose", "--quiet", "--labels")  # a list of suspects has no Next line
+    words = [w for w in shlex.split(command) if w not in own]
+    before = ("recommend", "compare", "check")
     return shlex.join("train" if w in before and i == 1 else w for i, w in enumerate(words))
 
 

@@ -156,7 +156,8 @@ def check(asked: Asked) -> None:
     if found.labels is not None:
         label_files.write_suspects(asked, found.labels.suspects)
     written = bool(asked.csv_file or asked.label_studio)
-    show = partial(render.show_health, verbose=asked.verbose, written=written)
+    command = after.as_training(asked.options.output.command)
+    show = partial(render.show_health, verbose=asked.verbose, written=written, command=command)
     after.answer(found, show, json=asked.json)
     if asked.options.data.strict and any(c.alarming for c in found.checks):
         raise typer.Exit(EXIT_FINDINGS)

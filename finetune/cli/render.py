@@ -29,7 +29,9 @@ _FILES_SHOWN = 5
 _CLASSES_SHOWN, _MATRIX_SHOWN = 20, 20
 
 
-def show_health(health: Health, *, verbose: bool = False, written: bool = False) -> None:
+def show_health(
+    health: Health, *, verbose: bool = False, written: bool = False, command: str = ""
+) -> None:
     """The answer of `check`: the verdict, then what was found with what to do, the worst first.
 
     Suspect labels, where they were asked for, come before all that.
@@ -38,6 +40,7 @@ def show_health(health: Health, *, verbose: bool = False, written: bool = False)
         health: What the checks say.
         verbose: List those that passed or do not apply, too.
         written: Whether suspect labels go to a file.
+        command: The training that follows, with the options of this check.
     """
     out = style.out()
     if health.labels is not None:
@@ -68,8 +71,7 @@ def show_health(health: Health, *, verbose: bool = False, written: bool = False)
     if not verbose:
         out.print(f"{quiet}; --verbose and --json list them.", style="dim")
     if not alarms and not (health.labels and health.labels.found):
-        target = "" if health.target is None else f" --target {health.target.kind}"
-        print_next(out, f"finetune train {shlex.quote(health.data)}{target}")
+        print_next(out, command or f"finetune train {shlex.quote(health.data)}")
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:

@@ -222,7 +222,7 @@ def _held_out(
     analysis: Analysis, probes: Probes, trial: holdout.Trial
 ) -> tuple[Array, Array, Labels]:
     """Logits of the trial's model and of the best probe, and the labels."""
-    rival = trials._rival_logits(analysis, probes.best, trial)
+    rival = trials.rival_logits(analysis, probes.best, trial)
     return trial.logits, rival, np.asarray(analysis.labels[trial.held])
 
 

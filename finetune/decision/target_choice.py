@@ -131,8 +131,8 @@ def _wanted(analysis: Analysis, rule: table.Rule, probes: TargetProbes) -> tuple
         return probes.name, Reason("probes", "The best probe makes no error that tuning could fix")
     return "deep", Reason(
         "evidence",
-        "Tried: deep fine-tuning, which led on all measured sets of labels and numbers "
-        "(docs/log.md, 2026-11-26); held-out images decide whether it is kept",
+        "Tried: deep fine-tuning; on measured sets of labels and numbers it was ahead of the best "
+        "probe on some and behind on others (docs/targets.md), so held-out images decide",
     )
 
 

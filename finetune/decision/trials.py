@@ -86,13 +86,13 @@ def _held_out(
 ) -> tuple[arrays.Array, arrays.Array, npt.NDArray[np.int64]]:
     """Calibrated probabilities of the trial's model and of the best probe, and the labels."""
     labels = analysis.labels[trial.held]
-    rival = _rival_logits(analysis, probes.best, trial)
+    rival = rival_logits(analysis, probes.best, trial)
     _, mine = analysis.calibrated(trial.logits, trial.held, weighed=trial.weighed)
     _, other = analysis.calibrated(rival, trial.held)
     return mine, other, labels
 
 
-def _rival_logits(
+def rival_logits(
     analysis: Analysis, rival: cross_validation.LeftOut, trial: holdout.Trial
 ) -> arrays.Array:
     """Scores float64[M,C] of the probe, fitted on what the trial's models learnt from.
@@ -113,7 +113,7 @@ def scores_without(
     taps: Sequence[str],
     fitted: Callable[[npt.NDArray[np.int64]], ridge.Head],
 ) -> arrays.Array:
-    """What a probe says of held-out images, float64[M,C], as `_rival_logits` has it.
+    """What a probe says of held-out images, float64[M,C], as `rival_logits` has it.
 
     Args:
         analysis: The data.

@@ -265,6 +265,15 @@ def test_check_json_has_every_check(run_cli, image_folder) -> None:
     assert {"passed", "warning", "not-applicable"} <= {c["status"] for c in answer["checks"]}
 
 
+def test_the_training_after_a_check_has_its_options(run_cli, image_folder) -> None:
+    """What was checked is what would be trained on."""
+    root = image_folder({"a": 6, "b": 6})
+
+    done = run_cli("check", root, "--max-per-class", "5", "--verbose")
+
+    assert done.out.splitlines()[-1] == f"Next:     finetune train {root} --max-per-class 5"
+
+
 def test_check_shows_people_what_to_do(run_cli, image_folder) -> None:
     """The finding with its file on one line and what to do; passed checks are only counted."""
     root = image_folder({"a": 12, "b": 12})

@@ -463,7 +463,7 @@ def test_the_probe_is_judged_as_it_would_be_kept(
     monkeypatch.setattr(Analysis, "blocks", read)
     model = SimpleNamespace()
     final = holdout.Trial(((rows, held),), np.zeros((len(held), 4)), model, "")
-    logits = trials._rival_logits(data, probes.best, final)
+    logits = trials.rival_logits(data, probes.best, final)
 
     asked = [s for s in asked if s not in learnt]
     assert len(learnt) == len(asked) > 1
@@ -496,7 +496,7 @@ def test_of_a_trial_the_probe_learns_what_the_trial_learnt(
 
     monkeypatch.setattr(Analysis, "head", fitted)
     halves = (every[::2], every[1::2]), (every[1::2], every[::2])
-    trials._rival_logits(
+    trials.rival_logits(
         data, probes.best, holdout.Trial(halves, np.zeros((len(every), 4)), None, "")
     )
 
