@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import bodies, look, similarity, size, taught, upright
+from finetune.analysis import bodies, importance, look, similarity, size, taught, upright
 from finetune.analysis.clock import Clock
 from finetune.backbones import features, ranks
 from finetune.backbones.inference import TOP
@@ -35,7 +35,6 @@ from finetune.storage.arrays import Array, Labels
 # Images whose BatchNorm inputs are looked at: with 32 the drift has settled to 5 % (docs/log.md,
 # 2026-11-23).
 DRIFT_SAMPLE = 32
-LEAST_IMAGES = 4  # two to learn from and two to measure on, where no classes ask for more
 ASKED_IMAGES = 5000  # a share is known to one point then
 
 
@@ -183,6 +182,11 @@ class Analysis:
         """Rows on which probes are ranked; those of `learnt` are not judged."""
         return taught.ranked(self.labels, self.learnt)
 
+    @cached_property
+    def weights(self) -> Array | None:
+        """How much each row counts in learning, float64[N] of mean one; None where all the same."""
+        return importance.of(self.samples)
+
     @property
     def in_train(self) -> npt.NDArray[np.bool_]:
         """Which rows are not kept from tuning for validation, bool[N]."""
@@ -206,7 +210,8 @@ class Analysis:
         for first, stop in (self.table.layout[tap] for tap in taps):
             spans.append((start, start + stop - first))
             start += stop - first
-        return ridge.Blocks(self.table.columns(taps, rows), tuple(spans))
+        counts = self.weights if rows is None or self.weights is None else self.weights[rows]
+        return ridge.Blocks(self.table.columns(taps, rows), tuple(spans), counts)
 
 
 def analyze(
@@ -258,7 +263,7 @@ def analyze(
         )
     samples = tuple(chosen[i] for i in table.kept)
     labels = np.array([s.label for s in samples], np.int64)
-    _require_every_class(dataset, labels, len({s.unit for s in samples}))
+    look.require_every_class(dataset, labels, len({s.unit for s in samples}))
     lost = {s.path for s in bad}
     splits = taught.remembered(splits, body.facts.backbone, lost)
     return Analysis(
@@ -372,27 +377,3 @@ def imagenet_probabilities(
     for part, some in arrays.parts(top):
         out[part] = calibration.probabilities((some @ weight.T + bias).astype(np.float64), 1.0)
     return out
-
-
-def _require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:
-    if dataset.target is not None:  # `classes` are only what images are divided by
-        if distinct < LEAST_IMAGES:
-            raise DataError(
-                f"{dataset.root} has {distinct} different training images; copies, near duplicates "
-                "and a --group count as one",
-                hint=f"Give {LEAST_IMAGES} at the very least; a hundred is a sensible start.",
-            )
-        return
-    counts = np.bincount(labels, minlength=len(dataset.classes))
-    empty = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
-    if empty:
-        raise DataError(
-            f"no readable training image of {', '.join(empty[:5])} in {dataset.root}",
-            hint="Add images of it, or remove the class folder.",
-        )
-    if distinct < 2 * len(dataset.classes):
-        raise DataError(
-            f"{dataset.root} has {distinct} different training images for "
-            f"{len(dataset.classes)} classes; copies, near duplicates and a --group count as one",
-            hint="Give at least two per class; ten is a sensible least.",
-        )

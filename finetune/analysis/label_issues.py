@@ -17,7 +17,7 @@ that are hard do not flood the list. Measured in `benchmarks/label_issues.py`, w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ def find(analysis: Analysis, probe: LeftOut, most: int | None = None) -> LabelIs
     """
     labels, classes = analysis.labels, analysis.dataset.classes
     groups = [sample.unit for sample in analysis.samples]
-    blocks = analysis.blocks(probe.score.taps)
+    blocks = replace(analysis.blocks(probe.score.taps), weights=None)  # each label is judged alike
     logits = ridge.left_out(blocks, labels, len(classes), probe.score.penalty, groups)
     judged = judge(logits, labels)
     rows = judged.suspects[:most]

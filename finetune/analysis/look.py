@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from finetune.analysis.clock import Clock
 from finetune.data import bands, class_shares, examination, findings, readers, scales
 from finetune.heads import logit_adjustment
 from finetune.heads.logit_adjustment import Wanted
 from finetune.records.choices import TUNED
-from finetune.records.dataset import Sample, Scale, Splits
+from finetune.records.dataset import Dataset, Sample, Scale, Splits
 from finetune.records.errors import DataError, UsageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.runs import run_folder, start
 from finetune.training import recipe
+
+LEAST_IMAGES = 4  # two to learn from and two to measure on, where no classes ask for more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,4 +139,38 @@ def _require_validation(options: Options, splits: Splits) -> None:
             f"--no-refit needs at least {least} validation images, here are {images}: with fewer "
             "the model that is returned is trained on all images anyway",
             hint="Leave it out, or give more to --val-fraction.",
+        )
+
+
+def require_every_class(dataset: Dataset, labels: npt.NDArray[np.int64], distinct: int) -> None:
+    """Refuse data that lack a class, or have too few different images.
+
+    Args:
+        dataset: What was scanned.
+        labels: Of the images that can be read, int64[N].
+        distinct: How many of them are different.
+
+    Raises:
+        DataError: says what to add.
+    """
+    if dataset.target is not None:  # `classes` are only what images are divided by
+        if distinct < LEAST_IMAGES:
+            raise DataError(
+                f"{dataset.root} has {distinct} different training images; copies, near duplicates "
+                "and a --group count as one",
+                hint=f"Give {LEAST_IMAGES} at the very least; a hundred is a sensible start.",
+            )
+        return
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    empty = [dataset.classes[i] for i in np.flatnonzero(counts == 0)]
+    if empty:
+        raise DataError(
+            f"no readable training image of {', '.join(empty[:5])} in {dataset.root}",
+            hint="Add images of it, or remove the class folder.",
+        )
+    if distinct < 2 * len(dataset.classes):
+        raise DataError(
+            f"{dataset.root} has {distinct} different training images for "
+            f"{len(dataset.classes)} classes; copies, near duplicates and a --group count as one",
+            hint="Give at least two per class; ten is a sensible least.",
         )

@@ -96,7 +96,8 @@ class Ranked:
     """Labelled features on which linear classifiers are ranked, and the kernel of each stage.
 
     `wanted` are the classes' shares where the model will be used (None: those of the labels),
-    `metric` is what models are compared by, `judged` which rows they are judged on (None: all).
+    `metric` is what models are compared by, `judged` which rows they are judged on (None: all);
+    `counts` float64[N] is how much each counts in learning.
     """
 
     known: dict[str, Array]
@@ -106,6 +107,7 @@ class Ranked:
     wanted: Wanted | None = None
     metric: Metric = "accuracy"
     judged: Labels | None = None
+    counts: Array | None = None
 
     def probes(
         self,
@@ -118,7 +120,9 @@ class Ranked:
             kernel = kernels.combined(self.known, taps)
             width = sum(self.layout[tap][1] - self.layout[tap][0] for tap in taps)
             about = (name, taps, kernel, self.labels, width, self.groups)
-            one = cross_validation.leave_out(*about, wanted=self.wanted, judged=self.judged)
+            one = cross_validation.leave_out(
+                *about, wanted=self.wanted, judged=self.judged, counts=self.counts
+            )
             found.append(one)
             progress(i + 1, len(candidates))
         return Probes(found[0], tuple(found[1:]), (), self.metric)
@@ -130,6 +134,7 @@ def ranked(
     labels: Labels,
     groups: Sequence[str],
     candidates: Mapping[str, tuple[str, ...]],
+    counts: Array | None = None,
 ) -> Ranked:
     """What the classifiers on some stages have in common.
 
@@ -139,10 +144,11 @@ def ranked(
         labels: int64[N] in 0..C-1.
         groups: Images with equal ones are left out together.
         candidates: From `stage_sets`.
+        counts: How much each image counts in learning, float64[N]; None where all count the same.
     """
     used = {tap: layout[tap] for taps in candidates.values() for tap in taps}
-    known = kernels.stage_kernels(rows, used)
-    return Ranked(known=known, layout=layout, labels=labels, groups=groups)
+    known = kernels.stage_kernels(rows, used, counts)
+    return Ranked(known=known, layout=layout, labels=labels, groups=groups, counts=counts)
 
 
 def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
@@ -153,8 +159,9 @@ def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
         rows, known = analysis.ranked, analysis.learnt[analysis.ranked]
         groups = [analysis.samples[i].unit for i in rows]
         layout, labels = analysis.table.layout, analysis.labels[rows]
+        counts = None if analysis.weights is None else analysis.weights[rows]
         material = replace(
-            ranked(analysis.table.rows[rows], layout, labels, groups, candidates),
+            ranked(analysis.table.rows[rows], layout, labels, groups, candidates, counts),
             wanted=analysis.wanted,
             metric=analysis.options.decision.judged_by,
             judged=np.flatnonzero(~known) if known.any() else None,
@@ -166,6 +173,6 @@ def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
         if few or known.any():
             return probes
         curve = cross_validation.learning_curve(
-            kernels.combined(material.known, best.score.taps), best.labels, groups
+            kernels.combined(material.known, best.score.taps), best.labels, groups, counts
         )
     return replace(probes, curve=curve)

@@ -107,7 +107,8 @@ class Featured:
 
     Features float32[N, F] have the columns of each stage where `layout` says; `truth` float64[N, K]
     is as the aim has it; images with equal `groups` are left out together; `judged` int64[M] are
-    the rows that results are of, None for all.
+    the rows that results are of, None for all; `counts` float64[N] is how much each counts in
+    learning.
     """
 
     rows: npt.NDArray[np.float32]
@@ -115,6 +116,7 @@ class Featured:
     truth: Array
     groups: Sequence[str]
     judged: Labels | None = None
+    counts: Array | None = None
 
 
 def left_out(
@@ -132,12 +134,12 @@ def left_out(
         progress: Called with (done, total) choices.
     """
     used = {tap: some.layout[tap] for taps in candidates.values() for tap in taps}
-    parts = kernels.stage_kernels(some.rows, used)
+    parts = kernels.stage_kernels(some.rows, used, some.counts)
     found = []
     for i, (name, taps) in enumerate(candidates.items()):
         stage = (name, taps, sum(some.layout[t][1] - some.layout[t][0] for t in taps))
         about = (kernels.combined(parts, taps), some.truth, aim, some.groups, some.judged)
-        found.append(outputs.leave_out(stage, *about))
+        found.append(outputs.leave_out(stage, *about, some.counts))
         progress(i + 1, len(candidates))
     return found
 
@@ -167,6 +169,7 @@ def fit_probes(
             truth=truth[rows],
             groups=[analysis.samples[i].unit for i in rows],
             judged=np.flatnonzero(~known) if known.any() else None,
+            counts=None if analysis.weights is None else analysis.weights[rows],
         )
         top, *others = left_out(some, candidates, aim, analysis.listener.progress)
     return TargetProbes(top=top, others=tuple(others), aim=aim, truth=truth, ranked=rows[~known])

@@ -15,6 +15,7 @@ PATHS = (
 LABELS = ("label", "labels", "target", "class", "class_name", "category", "y", "species")
 SPLITS = ("split", "set", "subset", "partition")
 GROUPS = ("group", "groups", "patient", "patient_id", "subject", "group_id")
+WEIGHTS = ("weight", "weights", "sample_weight")
 
 
 def first(header: Sequence[str], known: Sequence[str]) -> str | None:

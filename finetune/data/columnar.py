@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from finetune.data import cell_lists, listing, names
+from finetune.data import cell_lists, listing, names, weighing
 from finetune.data.column_names import (
+    GROUPS,
     PATHS,
     SPLITS,
+    WEIGHTS,
     first,
     joined,
     labels_of,
@@ -197,16 +199,21 @@ def _read(place: Path, asked: Sequence[str]) -> Listed:
     for file in files:
         split, labels = first([str(n) for n in file.schema.names], SPLITS), _joint(file, columns)
         roles = _labels(file, split) if split else [""] * len(labels)
+        groups, weights = _groups(file), _weights(file, columns)
         for i, (name, said, role) in enumerate(zip(_names(file), labels, roles, strict=True)):
             path = f"{file.path.stem}/{name}"
             read_one[path] = partial(file.read, i)
             given = file.role or names.role_of(role)
-            examples.append(Example(path, safe_name(said), given, row=i + 1))
+            about = (groups[i] if groups else "", i + 1, weights[i] if weights else 1.0)
+            examples.append(Example(path, safe_name(said), given, *about))
     if len(columns) == 1:
         examples = [*cell_lists.parted(str(place), f"column '{columns[0]}'", examples)]
     root, named = listing.packed(place, examples, read_one)
     text = f"{place.name}: {len(examples):,} rows in {len(files)} file(s) of Parquet or Arrow"
     text += f"; column '{files[0].image}' holds the pictures, {quoted(columns)} the labels"
+    group, weight = first(header, GROUPS), _weight_column(header, columns)
+    text += f", '{group}' what goes together" if group else ""
+    text += f", '{weight}' how much an image counts in learning" if weight else ""
     return Listed(
         source=str(place),
         root=root,
@@ -215,6 +222,27 @@ def _read(place: Path, asked: Sequence[str]) -> Listed:
         label=f"column {quoted(columns)}",
         columns=columns,
     )
+
+
+def _groups(file: _File) -> list[str]:
+    """What the picture of each row goes together with; none where no column says so."""
+    column = first([str(n) for n in file.schema.names], GROUPS)
+    return [] if column is None else [safe_name(text) for text in _labels(file, column)]
+
+
+def _weights(file: _File, labels: Sequence[str]) -> list[float]:
+    """How much the picture of each row counts; none where no column says so."""
+    column = _weight_column([str(n) for n in file.schema.names], labels)
+    if column is None:
+        return []
+    return [
+        weighing.weight_of(text, f"{file.path} row {i + 1}, column '{column}'")
+        for i, text in enumerate(_labels(file, column))
+    ]
+
+
+def _weight_column(header: Sequence[str], labels: Sequence[str]) -> str | None:
+    return first([c for c in header if c not in labels], WEIGHTS)
 
 
 def _joint(file: _File, columns: Sequence[str]) -> list[str]:

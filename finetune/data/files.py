@@ -113,8 +113,10 @@ def _unread(path: Path) -> str | None:
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """SHA-256 over the sorted labels and content hashes: the same images, the same value."""
-    lines = sorted(f"{s.label} {s.digest}" for s in samples)
+    """SHA-256 over sorted labels, content hashes and weights: the same images, the same value."""
+    lines = sorted(
+        f"{s.label} {s.digest}" + ("" if s.weight == 1 else f" {s.weight!r}") for s in samples
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

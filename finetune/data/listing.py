@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from finetune.data import findings, names, targets
+from finetune.data import findings, names, targets, weighing
 from finetune.data.containers import Container, root_of
 from finetune.data.files import digest_file
 from finetune.data.findings import LISTED
@@ -26,7 +26,7 @@ class Example(NamedTuple):
 
     `path` is below the listing's root, with forward slashes; `label` is empty where none is given,
     and has several parted by `;`; `split` is None where the list names none, `group` empty where
-    the picture is by itself, `row` 0 where rows have no number.
+    the picture is by itself, `row` 0 where rows have no number; `weight` is how much it counts.
     """
 
     path: str
@@ -34,6 +34,7 @@ class Example(NamedTuple):
     split: Role | None = None
     group: str = ""
     row: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,8 @@ def dataset(listed: Listed, asked: Path, target: TargetChoice = "auto") -> Datas
     ready = any(e.split is not None for e in there)
     by_role = {role: [e for e in there if (e.split or "train") == role] for role in ROLES}
     learned = None
+    counts = [(e.label if kind is None else "", e.weight) for e in by_role["train"]]
+    weighing.require_some(listed.source, counts)
     if kind is None:
         classes = _classes(listed, by_role["train"], notes)
         for role in ("val", "test"):
@@ -373,7 +376,7 @@ def _samples(
             gone["closed"].append(e.path)
             continue
         values = () if learned is None else learned.values[e.path]
-        out.append(Sample(e.path, label(e), digest, e.group, values))
+        out.append(Sample(e.path, label(e), digest, e.group, values, e.weight))
     for key, paths in gone.items():
         notes[key] += sorted(paths)
     return tuple(sorted(out, key=lambda s: (s.label, s.path)))

@@ -5,18 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetune.data import cell_lists, columnar, encodings, file_kinds, flag_columns, names
+from finetune.data import (
+    cell_lists,
+    columnar,
+    encodings,
+    file_kinds,
+    flag_columns,
+    names,
+    table_places,
+    weighing,
+)
 from finetune.data.column_names import (
     GROUPS,
     LABELS,
     PATHS,
     SPLITS,
+    WEIGHTS,
     first,
     joined,
     labels_of,
@@ -33,11 +42,7 @@ from finetune.records.errors import DataError, cause, excerpt, safe_name
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 DELIMITERS = ",;\t|"
-# Where the pictures may lie, beside the table, when they do not where it says.
-BESIDE = ("images", "image", "imgs", "img", "pictures", "photos", "train", "data")
-ENDINGS = ("", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
 MOST_BYTES = 2_000_000_000
-TRIED = 20  # rows whose pictures are looked for to find out where all of them lie
 
 
 class Row(NamedTuple):
@@ -55,6 +60,7 @@ class Columns:
     labels: tuple[str, ...]
     split: str | None
     group: str | None
+    weight: str | None
     others: tuple[str, ...]
 
 
@@ -105,14 +111,15 @@ def read(table: Path, asked: Sequence[str] = ()) -> Listed:
         found = [(n, e._replace(label=flags.only(e.label))) for n, e in found]
     if not found:
         raise DataError(f"{table} has no rows", hint="Give each picture a row with its label.")
-    place = _place(table, columns, found)
-    root, examples = _placed(table.parent, place, [example for _, example in found])
+    place = table_places.found_at(table, columns.path, found)
+    root, examples = table_places.placed(table.parent, place, [example for _, example in found])
     if len(columns.labels) == 1:
         examples = cell_lists.parted(str(table), f"column '{columns.labels[0]}'", examples)
     said = f"column '{columns.path}' names the pictures"
     said += f", {flags.text if flags else f'{quoted(columns.labels)} the labels'}"
     said += f", '{columns.split}' the splits" if columns.split else ""
     said += f", '{columns.group}' what goes together" if columns.group else ""
+    said += f", '{columns.weight}' how much an image counts in learning" if columns.weight else ""
     said += place.text
     said += f"; not used: {', '.join(columns.others)}" if columns.others else ""
     return Listed(
@@ -127,7 +134,7 @@ def read(table: Path, asked: Sequence[str] = ()) -> Listed:
 
 def _flags(table: Path, header: Sequence[str]) -> Flags | None:
     """Columns that are flags of labels, where none is called a label: all but what is known."""
-    known = [first(header, k) for k in (PATHS, SPLITS, GROUPS)]
+    known = [first(header, k) for k in (PATHS, SPLITS, GROUPS, WEIGHTS)]
     left = [c for c in header if c and c not in known]
     if known[0] is None or len(left) < 2 or labels_of(header):
         return None
@@ -275,9 +282,10 @@ def _spoken(value: object, column: str, where: str, *, label: bool) -> str:
 def _columns(table: Path, header: Sequence[str], asked: Sequence[str]) -> Columns:
     path, split, group = (first(header, k) for k in (PATHS, SPLITS, GROUPS))
     labels = labels_of(header, asked)
-    left = [c for c in header if c and c not in (path, *labels, split, group)]
-    if not labels and not asked and path is not None and len(left) == 1:
-        labels = (left.pop(),)  # the only other column there is
+    weight = first([c for c in header if c not in labels], WEIGHTS)
+    left = [c for c in header if c and c not in (path, *labels, split, group, weight)]
+    if not labels and not asked and path is not None and len(left) + (weight is not None) == 1:
+        labels, weight, left = (weight or left[0],), None, []  # the only other column there is
     shown = ", ".join(f"'{safe_name(c)}'" for c in header[:8]) + (" …" if len(header) > 8 else "")
     if asked and not labels:
         raise no_columns(table, header, asked)
@@ -287,7 +295,9 @@ def _columns(table: Path, header: Sequence[str], asked: Sequence[str]) -> Column
             f"{table} has no column of {lacks}; its columns are {shown}",
             hint="Call the columns file_name and label in its first line.",
         )
-    return Columns(path=path, labels=labels, split=split, group=group, others=tuple(left))
+    return Columns(
+        path=path, labels=labels, split=split, group=group, weight=weight, others=tuple(left)
+    )
 
 
 def _example(table: Path, columns: Columns, row: Row) -> tuple[int, Example]:
@@ -310,82 +320,8 @@ def _example(table: Path, columns: Columns, row: Row) -> tuple[int, Example]:
         )
     group = safe_name(row.cells.get(columns.group, "").strip()) if columns.group else ""
     role = role or ("train" if columns.split else None)
-    return row.number, Example(path, label, role, group, row.number)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """How a cell leads to a file: a folder below the table's, and an ending; and in words."""
-
-    folder: str
-    ending: str
-    text: str = ""
-
-    def of(self, path: str) -> str:
-        """The path that is meant."""
-        return f"{self.folder}{path}{self.ending}"
-
-
-def _place(table: Path, columns: Columns, found: Sequence[tuple[int, Example]]) -> _Place:
-    """Where the pictures of the first rows are.
-
-    Raises:
-        DataError: nowhere.
-    """
-    some = [e.path for _, e in found[:TRIED]]
-    folders = ["", *(f"{name}/" for name in BESIDE)]
-    for folder in folders:
-        for ending in ENDINGS:
-            place = _Place(folder, ending)
-            if any(_exists(table.parent, _slashed(table.parent, place.of(path))) for path in some):
-                text = f"; they lie in {folder}" if folder else ""
-                return _Place(folder, ending, text + (f"; '{ending}' is added" if ending else ""))
-    number, example = found[0]
-    looked = table.parent / _slashed(table.parent, example.path)
-    raise DataError(
-        f"{table} row {number}, column '{columns.path}': no file at {excerpt(str(looked), 300)}"
-        + (f", nor is one where the next {len(some) - 1} rows say" if len(some) > 1 else ""),
-        hint=f"Paths are absolute or relative to {table.parent}: move the table, or correct them.",
-    )
-
-
-def _exists(base: Path, path: str) -> bool:
-    try:
-        return (base / path).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def _slashed(base: Path, path: str) -> str:
-    """A path with slashes, where it was written with those of Windows."""
-    if "\\" in path and not _exists(base, path):
-        return PureWindowsPath(path).as_posix()
-    return path
-
-
-def _placed(
-    base: Path, place: _Place, examples: Sequence[Example]
-) -> tuple[Path, Sequence[Example]]:
-    """The folder that all pictures lie in, and the examples with paths below it."""
-    meant = [_slashed(base, place.of(e.path)) for e in examples]
-    if isinstance(base, ContainedPath):
-        return base, [e._replace(path=_normal(p)) for e, p in zip(examples, meant, strict=True)]
-    outer = [p for p in meant if os.path.isabs(p) or ".." in p.split("/")]  # noqa: PTH117 - many
-    if not outer:
-        return base, [e._replace(path=_normal(p)) for e, p in zip(examples, meant, strict=True)]
-    whole = [os.path.normpath(os.path.join(base.absolute(), p)) for p in meant]  # noqa: PTH118
-    whole = [f"/{p.lstrip('/')}" if p.startswith("//") else p for p in whole]
-    try:
-        root = Path(os.path.commonpath([os.path.dirname(p) for p in whole]))  # noqa: PTH120
-    except ValueError as error:
-        raise DataError(
-            f"the pictures lie in places that have nothing in common: {cause(error)}",
-            hint="Move them to one drive.",
-        ) from error
-    below = [Path(os.path.relpath(p, root)).as_posix() for p in whole]
-    return root, [e._replace(path=p) for e, p in zip(examples, below, strict=True)]
-
-
-def _normal(path: str) -> str:
-    """Without `./` and doubled slashes, so that a picture has one name."""
-    return "/".join(part for part in path.split("/") if part not in ("", "."))
+    weight = 1.0
+    if columns.weight:
+        where = f"{table} row {row.number}, column '{columns.weight}'"
+        weight = weighing.weight_of(row.cells.get(columns.weight, ""), where)
+    return row.number, Example(path, label, role, group, row.number, weight)

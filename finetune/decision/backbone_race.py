@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import analyze, probes, target_probes
+from finetune.analysis import analyze, importance, probes, target_probes
 from finetune.analysis.look import Seen
 from finetune.backbones import features, inference, prepared
 from finetune.backbones.inference import TOP, Engine
@@ -220,7 +220,8 @@ class Race:
         for racer in racers:
             self._take(racer, slice(len(racer.rows), count))
         some = self.good[:count]
-        groups = [s.unit for s, good in zip(self.samples, some, strict=False) if good]
+        samples = [s for s, good in zip(self.samples, some, strict=False) if good]
+        groups, counts = [s.unit for s in samples], importance.of(samples)
         target = self.seen.examined.dataset.target
         for racer in racers:
             about = racer.about
@@ -231,7 +232,7 @@ class Race:
                 racer.left_out = self._of_target(target, racer, some, groups, sets)
                 continue
             labels = self.labels[:count][some]
-            known = probes.ranked(racer.rows[some], about.layout, labels, groups, sets)
+            known = probes.ranked(racer.rows[some], about.layout, labels, groups, sets, counts)
             racer.left_out = known.probes(sets).best
 
     def _of_target(
@@ -247,7 +248,13 @@ class Race:
         loss = target_probes.loss_of(self.options.decision, target)
         aim, truth = target_probes.aimed(target, target_probes.truth_of(tuple(known)), loss)
         rows, layout = racer.rows[good], racer.about.layout
-        some = target_probes.Featured(rows=rows, layout=layout, truth=truth, groups=groups)
+        some = target_probes.Featured(
+            rows=rows,
+            layout=layout,
+            truth=truth,
+            groups=groups,
+            counts=importance.of(known),
+        )
         return TargetLeftOut(
             found=target_probes.best_of(target_probes.left_out(some, sets, aim), aim), aim=aim
         )

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from finetune.analysis import probes, target_probes
+from finetune.analysis import importance, probes, target_probes
 from finetune.backbones.inference import TOP
 from finetune.decision import target_lead
 from finetune.heads.logit_adjustment import Wanted
@@ -42,6 +42,11 @@ class Both:
     def groups(self) -> list[str]:
         """Images with equal ones are left out together."""
         return [s.unit for s in self.samples]
+
+    @property
+    def counts(self) -> Array | None:
+        """How much each counts in learning."""
+        return importance.of(self.samples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,7 @@ def of_classes(both: Both, asked: DecisionOptions) -> Judged:
     found = []
     for rows, about in zip(both.features, both.about, strict=True):
         sets = _sets(about, asked)
-        ranks = probes.ranked(rows, about.layout, labels, both.groups, sets)
+        ranks = probes.ranked(rows, about.layout, labels, both.groups, sets, both.counts)
         ranks = replace(ranks, wanted=both.wanted, judged=both.judged, metric=asked.judged_by)
         found.append(ranks.probes(sets).best)
     mine, rival = found
@@ -127,7 +132,12 @@ def of_target(both: Both, asked: DecisionOptions, target: Target, values: Array)
     found = []
     for rows, about in zip(both.features, both.about, strict=True):
         some = target_probes.Featured(
-            rows=rows, layout=about.layout, truth=truth, groups=both.groups, judged=both.judged
+            rows=rows,
+            layout=about.layout,
+            truth=truth,
+            groups=both.groups,
+            judged=both.judged,
+            counts=both.counts,
         )
         tried = target_probes.left_out(some, _sets(about, asked), aim)
         found.append(target_probes.best_of(tried, aim))

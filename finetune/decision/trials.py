@@ -61,6 +61,7 @@ def material(
             wanted=analysis.wanted,
             counting=analysis.counting,
             learnt=analysis.learnt[some],
+            counts=None if analysis.weights is None else analysis.weights[some],
         )
 
 

@@ -82,6 +82,7 @@ def leave_out(  # noqa: PLR0913 - what is left out, and how it is judged
     *,
     wanted: Wanted | None = None,
     judged: Labels | None = None,
+    counts: Array | None = None,
 ) -> LeftOut:
     """Leave-one-out scores at the penalty with the least calibrated log loss.
 
@@ -95,10 +96,11 @@ def leave_out(  # noqa: PLR0913 - what is left out, and how it is judged
             answer for the other. Without groups each is left out alone.
         wanted: The classes' shares where the model will be used; None for those of the labels.
         judged: Rows int64[M] that the result is of (None: all); the others are only learnt from.
+        counts: How much each image counts in learning, float64[N]; in judging all count the same.
     """
     shift = None if wanted is None else wanted.shift(labels)
     hot = np.eye(int(labels.max()) + 1)[labels]
-    paths = path(kernel, hot, ridge.together(groups))
+    paths = path(kernel, hot, ridge.together(groups), weights=counts)
     if judged is not None:
         labels, groups = labels[judged], [groups[i] for i in judged] if groups else ()
         paths = ((penalty, logits[judged]) for penalty, logits in paths)
@@ -129,7 +131,7 @@ def leave_out(  # noqa: PLR0913 - what is left out, and how it is judged
 
 
 def learning_curve(
-    kernel: Array, labels: Labels, groups: Sequence[str] = ()
+    kernel: Array, labels: Labels, groups: Sequence[str] = (), counts: Array | None = None
 ) -> tuple[tuple[int, float], ...]:
     """Leave-one-out error when a quarter, a half and all of each class's images are there.
 
@@ -137,6 +139,7 @@ def learning_curve(
         kernel: From `combined`, float64[N, N].
         labels: int64[N].
         groups: As for `leave_out`.
+        counts: As for `leave_out`.
 
     Returns:
         Images and error, a fraction of 1; the mean over three draws.
@@ -147,9 +150,10 @@ def learning_curve(
         errors, rows = [], np.arange(len(labels))
         for _ in range(1 if share == 1 else CURVE_DRAWS):
             rows = draw(rng, labels, share, FEWEST)
-            part = kernels.centered(kernel[np.ix_(rows, rows)])
+            heavy = None if counts is None else counts[rows]
+            part = kernels.unit(kernels.centered(kernel[np.ix_(rows, rows)], heavy), heavy)
             some = [groups[int(i)] for i in rows] if groups else ()
-            found = leave_out("", (), kernels.unit(part), labels[rows], 0, some)
+            found = leave_out("", (), part, labels[rows], 0, some, counts=heavy)
             errors.append(1.0 - found.score.accuracy)
         points.append((len(rows), float(np.mean(errors))))
     return tuple(points)
@@ -184,6 +188,7 @@ def path(
     wanted: Array,
     together: Sequence[Labels],
     penalties: Sequence[float] | None = None,
+    weights: Array | None = None,
 ) -> Iterator[tuple[float, Array]]:
     """Leave-one-out scores float64[N, C] at each penalty, the rows of a group left out at once.
 
@@ -195,7 +200,11 @@ def path(
         wanted: What the scores are to be, float64[N, C].
         together: The rows of each group of several.
         penalties: Those to try; `PENALTIES` unless given.
+        weights: How much each row counts, float64[N]; None where all count the same.
     """
+    if weights is not None:
+        yield from _weighed(kernel, wanted, together, penalties or PENALTIES, weights)
+        return
     mean = wanted.mean(axis=0)
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0.0)
@@ -207,5 +216,36 @@ def path(
         missed = residual / np.maximum(1.0 - own, 1e-9)[:, None]
         for rows in together:
             inside = 1.0 / len(wanted) + (vectors[rows] * kept) @ vectors[rows].T
+            missed[rows] = np.linalg.solve((1 + 1e-9) * np.eye(len(rows)) - inside, residual[rows])
+        yield penalty, wanted - missed
+
+
+def _weighed(
+    kernel: Array,
+    wanted: Array,
+    together: Sequence[Labels],
+    penalties: Sequence[float],
+    weights: Array,
+) -> Iterator[tuple[float, Array]]:
+    """The same where Σ w_i ‖y_i − b − x_i W‖² + λ ‖W‖² is least, with means weighed by w.
+
+    With S = diag(√w) and S K S = V diag(s) Vᵀ what is fitted about the mean is L (y − ȳ), with
+    L = K S V diag(1 / (s + λ)) Vᵀ S, and rows left out miss by
+    (1 − L[rows, rows] − w[rows] / Σ w)⁻¹ residuals: a row of weight 2 is that row
+    twice, left out at once.
+    """
+    root, share = np.sqrt(weights)[:, None], weights / weights.sum()
+    off = wanted - share @ wanted
+    values, vectors = np.linalg.eigh(root * kernel * root.T)
+    values = np.maximum(values, 0.0)
+    right = root * vectors
+    left = kernel @ right
+    turned, products = right.T @ off, left * right
+    for penalty in penalties:
+        inverse = 1.0 / (values + penalty)
+        residual = off - left @ (inverse[:, None] * turned)
+        missed = residual / np.maximum(1.0 - share - products @ inverse, 1e-9)[:, None]
+        for rows in together:
+            inside = share[rows] + (left[rows] * inverse) @ right[rows].T
             missed[rows] = np.linalg.solve((1 + 1e-9) * np.eye(len(rows)) - inside, residual[rows])
         yield penalty, wanted - missed

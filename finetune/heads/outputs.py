@@ -40,6 +40,7 @@ def leave_out(
     aim: Aim,
     groups: Sequence[str] = (),
     judged: Labels | None = None,
+    counts: Array | None = None,
 ) -> OutputsLeftOut:
     """Left-out outputs at the penalty with the least calibrated loss.
 
@@ -51,11 +52,12 @@ def leave_out(
         aim: What outputs are for.
         groups: Images with equal ones are left out together.
         judged: Rows int64[M] that the result is of (None: all); the others are only learnt from.
+        counts: How much each image counts in learning, float64[N]; in judging all count the same.
     """
     name, taps, dimensions = stage
     tried = []
     penalties = (*cross_validation.PENALTIES, *(WEAKER if aim.kind == "number" else ()))
-    paths = cross_validation.path(kernel, truth, ridge.together(groups), penalties)
+    paths = cross_validation.path(kernel, truth, ridge.together(groups), penalties, counts)
     if judged is not None:
         truth, groups = truth[judged], [groups[i] for i in judged] if groups else ()
         paths = ((penalty, raw[judged]) for penalty, raw in paths)

@@ -2,9 +2,10 @@
 
 A head minimises, over one-hot labels y and features x scaled to a mean squared norm of one,
 
-    Σ_i ‖y_i − b − x_i W‖²  +  λ ‖W‖²
+    Σ_i w_i ‖y_i − b − x_i W‖²  +  λ ‖W‖²
 
-and its logits, divided by a fitted temperature, go through a softmax.
+with w_i = 1 unless rows count differently (means are weighed by w, too), and its logits, divided by
+a fitted temperature, go through a softmax.
 Logistic regression cross-validated in folds was no better and 25 times slower (docs/log.md,
 2026-11-23).
 """
@@ -24,10 +25,14 @@ from finetune.storage.arrays import Array, Labels, Rows
 
 @dataclass(frozen=True)
 class Blocks:
-    """Features grouped by stage: `rows` float32[N, D], one (start, stop) of columns per stage."""
+    """Features grouped by stage: `rows` float32[N, D], one (start, stop) of columns per stage.
+
+    `weights` float64[N] say how much a row counts; None where all count the same.
+    """
 
     rows: Rows
     spans: tuple[tuple[int, int], ...]
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,18 @@ def fit_to(blocks: Blocks, wanted: Array, penalty: float, temperature: float = 1
     One linear system whose side is the number of rows or of features, whichever is less.
     """
     factor, shift = _scaling(blocks)
-    mean = wanted.mean(axis=0)
+    mean = kernels.mean(wanted, blocks.weights).astype(np.float64)
+    root = None if blocks.weights is None else np.sqrt(blocks.weights)[:, None]
+    off = wanted - mean if root is None else root * (wanted - mean)
     if blocks.rows.shape[1] >= len(blocks.rows):
         x = _scaled(blocks.rows[:], shift, factor)
+        if root is not None:
+            x = (x * root).astype(np.float32)
         inner = kernels.gram(x)
         inner[np.diag_indices_from(inner)] += penalty
-        w = x.T @ np.linalg.solve(inner, wanted - mean)
+        w = x.T @ np.linalg.solve(inner, off)
     else:
-        inner, side = _products(blocks.rows, wanted - mean, shift, factor, penalty)
+        inner, side = _products(blocks.rows, off, (factor, shift), penalty, root)
         w = np.linalg.solve(inner, side)
     weight = (w * factor[:, None]).T
     return Head(weight=weight, bias=mean - weight @ shift, temperature=temperature)
@@ -87,7 +96,7 @@ def left_out(
 
     Exact for ridge while the scaling is taken as fixed, as in `cross_validation`, but for any
     number of images: the one matrix that is inverted has as many sides as there are images or
-    features, whichever is less.
+    features, whichever is less. All count the same: `blocks` have no weights.
 
     Args:
         blocks: The features of all images.
@@ -110,7 +119,7 @@ def left_out(
         def inside(rows: Labels) -> Array:
             return np.eye(len(rows)) - penalty * inverse[np.ix_(rows, rows)]
     else:
-        inner, side = _products(blocks.rows, target, shift, factor, penalty)
+        inner, side = _products(blocks.rows, target, (factor, shift), penalty)
         inverse = np.linalg.inv(inner)
         weight = inverse @ side
         for part, raw in arrays.parts(blocks.rows):
@@ -146,13 +155,23 @@ def together(groups: Sequence[str]) -> list[Labels]:
 
 
 def _products(
-    rows: Rows, target: Array, shift: Array, factor: Array, penalty: float
+    rows: Rows,
+    target: Array,
+    scaling: tuple[Array, Array],
+    penalty: float,
+    root: Array | None = None,
 ) -> tuple[Array, Array]:
-    """XᵀX + λI float64[D, D] and XᵀY float64[D, C] of scaled rows, a part at a time."""
+    """XᵀX + λI float64[D, D] and XᵀY float64[D, C] of scaled rows, a part at a time.
+
+    Rows are multiplied by `root` float64[N, 1], as the target was.
+    """
+    factor, shift = scaling
     inner = np.diag(np.full(len(factor), penalty))
     side = np.zeros((len(factor), target.shape[1]))
     for part, some in arrays.parts(rows):
         x = _scaled(some, shift, factor)
+        if root is not None:
+            x = (x * root[part]).astype(np.float32)
         inner += x.T @ x
         side += x.T @ target[part]
     return inner, side
@@ -161,11 +180,13 @@ def _products(
 def _scaling(blocks: Blocks) -> tuple[Array, Array]:
     """Per-feature factor and shift, float64[D] each; the same scaling as that of `kernels`."""
     count, width = blocks.rows.shape
-    shift, variance = np.zeros(width), np.zeros(width)
-    for _, rows in arrays.parts(blocks.rows):
-        shift += rows.sum(axis=0, dtype=np.float64) / count
-    for _, rows in arrays.parts(blocks.rows):
-        variance += np.square(rows - shift).sum(axis=0) / count
+    shift, variance, w = np.zeros(width), np.zeros(width), blocks.weights
+    share = None if w is None else w / w.sum()
+    for part, rows in arrays.parts(blocks.rows):
+        shift += rows.sum(axis=0, dtype=np.float64) / count if share is None else share[part] @ rows
+    for part, rows in arrays.parts(blocks.rows):
+        squares = np.square(rows - shift)
+        variance += squares.sum(axis=0) / count if share is None else share[part] @ squares
     factor = np.empty(width)
     for start, stop in blocks.spans:
         norm = np.sqrt(variance[start:stop].sum())

@@ -17,7 +17,8 @@ class Sample:
 
     Images of one `group` stay on one side of a split; without one, an image stays with its exact
     copies. Where several labels or numbers are learned, `values` has a 0 or 1 for each label, or
-    the numbers, and `label` is the stratum by which images are divided.
+    the numbers, and `label` is the stratum by which images are divided. `weight` is how much the
+    image counts in learning, as it was given.
     """
 
     path: str
@@ -25,6 +26,7 @@ class Sample:
     digest: str
     group: str = ""
     values: tuple[float, ...] = ()
+    weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0
 
     @property
     def unit(self) -> str:

@@ -42,7 +42,8 @@ class Material:
     are the classes' shares where the model will be used, `counting` those by which its epochs are
     compared; None for those of the images. Where there is an `aim`, `truth` float64[N,K] is what
     outputs are to be, and `labels` are strata. `learnt` bool[N] says what has
-    taught the network before it came here, and so cannot judge it; None where nothing has.
+    taught the network before it came here, and so cannot judge it; None where nothing has. `counts`
+    float64[N] is how much each image counts in learning; None where all count the same.
     """
 
     backbone: Backbone
@@ -61,6 +62,11 @@ class Material:
     aim: Aim | None = None
     truth: arrays.Array | None = None
     learnt: npt.NDArray[np.bool_] | None = None
+    counts: arrays.Array | None = None
+
+    def counted(self, rows: Rows) -> arrays.Array | None:
+        """How much some images count in learning, float64[M]."""
+        return None if self.counts is None else self.counts[rows]
 
     def aimed_at(self, rows: Rows) -> npt.NDArray[Any]:
         """What some images are to be taken for: their labels int64[M], or float32[M,K]."""
@@ -106,6 +112,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     wanted: Wanted | None = None,
     counting: Wanted | None = None,
     learnt: npt.NDArray[np.bool_] | None = None,
+    counts: arrays.Array | None = None,
 ) -> Material:
     """Decode the images at the plan's resolution; take the top features there unless given."""
     run, last, why = setup.frozen(plan, backbone, device, plan.side_px)
@@ -118,7 +125,7 @@ def prepare(  # noqa: PLR0913 - it fills a record of as many fields
     elif top is None:
         top = top_features(backbone, device, plain)
     sources = (backbone, device, large, plain, top, labels, groups, classes, seed, listener)
-    return Material(*sources, progress, wanted, counting, learnt=learnt)
+    return Material(*sources, progress, wanted, counting, learnt=learnt, counts=counts)
 
 
 def _decoded(
@@ -239,7 +246,9 @@ def _fit(
         plan,
         material.backbone,
         start,
-        state.Split(Some(material.large, rows), material.aimed_at(rows)),
+        state.Split(
+            Some(material.large, rows), material.aimed_at(rows), counts=material.counted(rows)
+        ),
         None if val is None else _validation(material, plan, labels, val),
         classes=material.classes if material.truth is None else material.truth.shape[1],
         device=material.device,
@@ -269,7 +278,9 @@ def _slot(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> Slot 
     names = "\n".join(material.groups[i] for i in rows)
     held = "" if val is None else "\n".join(material.groups[i] for i in val)
     final = val is not None or len(rows) == len(material.labels)
-    parts = (t.encode() for t in (to_json(plan), names, held))
+    heavy = material.counted(rows)
+    weights = [] if heavy is None else [",".join(map(repr, heavy.tolist()))]
+    parts = (t.encode() for t in (to_json(plan), names, held, *weights))
     return material.progress.slot(*parts, final=final)
 
 
@@ -279,12 +290,14 @@ def _start(material: Material, learnt: Rows) -> ridge.Head:
     top, labels = material.top[learnt], material.labels[learnt]
     rows = cross_validation.ranking_sample(labels)
     span = (0, top.shape[1])
-    kernel = kernels.stage_kernels(top[rows], {TOP: span})[TOP]
+    counts, some = material.counted(learnt), material.counted(learnt[rows])
+    kernel = kernels.stage_kernels(top[rows], {TOP: span}, some)[TOP]
     groups = [material.groups[i] for i in learnt[rows]]
-    blocks = ridge.Blocks(top, (span,))
+    blocks = ridge.Blocks(top, (span,), counts)
     if material.aim is not None and material.truth is not None:
         truth, stage = material.truth[learnt], (TOP, (TOP,), top.shape[1])
-        left = outputs.leave_out(stage, kernel, truth[rows], material.aim, groups)
+        left = outputs.leave_out(stage, kernel, truth[rows], material.aim, groups, counts=some)
         return outputs.fit(blocks, truth, left)
-    found = cross_validation.leave_out(TOP, (TOP,), kernel, labels[rows], top.shape[1], groups)
+    about = (TOP, (TOP,), kernel, labels[rows], top.shape[1], groups)
+    found = cross_validation.leave_out(*about, counts=some)
     return ridge.fit(blocks, labels, material.classes, found.score.penalty, found.temperature)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy.typing as npt
 import torch
 
 from finetune.backbones import ranks
@@ -140,7 +138,7 @@ def _attempt(
                 record = state.validated(record, best, loop, val)
             history.append(replace(record, seconds=time.perf_counter() - began))
             if start is not None:
-                _require_whole(history, loop, train.labels)
+                _require_whole(history, loop, train)
             if slot is not None and ranks.rank() == 0 and (slot.due or epoch == loop.last):
                 _keep(slot, loop, best, history, listener)
             listener.epoch(history[-1])
@@ -169,7 +167,7 @@ def _keep(
         listener.note(f"{fault.message}; going on, as all epochs are done")
 
 
-def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArray[Any]) -> None:
+def _require_whole(history: Sequence[EpochRecord], loop: Loop, train: Split) -> None:
     """Find out whether the network still knows anything; by its loss from half of the epochs on.
 
     With BatchNorm's statistics frozen nothing brings activations back that a rate too large has
@@ -183,7 +181,7 @@ def _require_whole(history: Sequence[EpochRecord], loop: Loop, labels: npt.NDArr
         TrainingError: the same, at the smallest rate that is tried.
     """
     plan, first, last = loop.plan, loop.began, history[-1].train_loss
-    nothing = loop.ignorance(labels)
+    nothing = loop.ignorance(train)
     # one that ends before half of its schedule, as a second training may, is judged at its end:
     # unjudged, a network that had come to know nothing was returned (docs/log.md, 2026-11-26)
     half = min(plan.epochs / 2, loop.last)

@@ -21,15 +21,26 @@ class Criterion(Protocol):
     What is wanted is int64[B], the classes, or float[B, K], what the K outputs are to be.
     """
 
-    def __call__(self, outputs: Tensor, wanted: Tensor, /) -> Tensor:
-        """Outputs float[B,K] and what is wanted → the mean loss, float32[]."""
+    def __call__(self, outputs: Tensor, wanted: Tensor, counts: Tensor | None = None, /) -> Tensor:
+        """Outputs float[B,K] and what is wanted → the mean loss, float32[].
+
+        Each image's is multiplied by how much it counts, float32[B].
+        """
         ...
 
-    def blind(self, wanted: npt.NDArray[Any], outputs: int, /) -> npt.NDArray[np.float64]:
+    def blind(
+        self, wanted: npt.NDArray[Any], outputs: int, counts: Array | None = None, /
+    ) -> npt.NDArray[np.float64]:
         """The best answer for a model that gives every image of a set the same, float64[K]."""
         ...
 
-    def of_constant(self, answer: npt.NDArray[np.float64], wanted: npt.NDArray[Any], /) -> float:
+    def of_constant(
+        self,
+        answer: npt.NDArray[np.float64],
+        wanted: npt.NDArray[Any],
+        counts: Array | None = None,
+        /,
+    ) -> float:
         """The mean loss on a set where every image gets the same answer."""
         ...
 
@@ -69,26 +80,33 @@ class Loss:
     weight: Tensor | None
     smoothing: float
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, counts: Tensor | None = None) -> Tensor:
         """Scores float[B,C] and labels int64[B] → the mean loss, float32[]."""
         losses = functional.cross_entropy(
             logits, labels, reduction="none", label_smoothing=self.smoothing
         )
         if self.weight is not None:
             losses = losses * self.weight[labels]
+        if counts is not None:
+            losses = losses * counts
         return losses.mean()
 
-    def blind(self, labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
+    def blind(
+        self, labels: npt.NDArray[np.int64], classes: int, counts: Array | None = None
+    ) -> npt.NDArray[np.float64]:
         """The best probabilities float64[C] for a model that gives every image of a set the same.
 
         With n_c images of class c: (1−ε) · w_c n_c / Σ_k w_k n_k + ε/C.
         """
-        mass = np.bincount(labels, minlength=classes) * self._weights(classes)
+        mass = np.bincount(labels, counts, minlength=classes) * self._weights(classes)
         out: npt.NDArray[np.float64] = (1 - self.smoothing) * mass / mass.sum()
         return out + self.smoothing / classes
 
     def of_constant(
-        self, probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+        self,
+        probabilities: npt.NDArray[np.float64],
+        labels: npt.NDArray[np.int64],
+        counts: Array | None = None,
     ) -> float:
         """The mean loss on a set where every image gets the same probabilities float64[C].
 
@@ -97,7 +115,8 @@ class Loss:
         surprise = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
         each = (1 - self.smoothing) * surprise + self.smoothing * surprise.mean()
         weights = self._weights(len(probabilities))
-        return float((weights[labels] * each[labels]).mean())
+        losses = weights[labels] * each[labels]
+        return float((losses if counts is None else counts * losses).mean())
 
     def judged(
         self,

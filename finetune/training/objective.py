@@ -21,32 +21,46 @@ class OutputsLoss:
 
     aim: Aim
 
-    def __call__(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def __call__(self, outputs: Tensor, wanted: Tensor, counts: Tensor | None = None) -> Tensor:
         """Outputs float[B,K] and what they are to be, float32[B,K] → the mean loss, float32[]."""
-        if self.aim.loss == "bce":
-            return functional.binary_cross_entropy_with_logits(outputs, wanted)
-        if self.aim.loss == "mae":
-            return functional.l1_loss(outputs, wanted)
-        if self.aim.loss == "huber":
-            return functional.huber_loss(outputs, wanted, delta=HUBER_DELTA)
-        return functional.mse_loss(outputs, wanted)
+        if counts is None:
+            return self._losses(outputs, wanted, "mean")
+        return (self._losses(outputs, wanted, "none").mean(dim=1) * counts).mean()
 
-    def blind(self, wanted: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.float64]:
+    def _losses(self, outputs: Tensor, wanted: Tensor, reduction: str) -> Tensor:
+        """The mean loss float32[], or that of each output float32[B,K], as `reduction` says."""
+        if self.aim.loss == "bce":
+            return functional.binary_cross_entropy_with_logits(outputs, wanted, reduction=reduction)
+        if self.aim.loss == "mae":
+            return functional.l1_loss(outputs, wanted, reduction=reduction)
+        if self.aim.loss == "huber":
+            return functional.huber_loss(outputs, wanted, reduction, HUBER_DELTA)
+        return functional.mse_loss(outputs, wanted, reduction=reduction)
+
+    def blind(
+        self, wanted: npt.NDArray[Any], outputs: int, counts: Array | None = None
+    ) -> npt.NDArray[np.float64]:
         """The log odds of each label; the mean of each number, for an absolute error the median."""
         del outputs
         truth = wanted.astype(np.float64)
-        mean: npt.NDArray[np.float64] = truth.mean(axis=0)
+        mean: npt.NDArray[np.float64] = np.average(truth, axis=0, weights=counts)
         if self.aim.loss == "bce":
             share = np.clip(mean, 1e-6, 1 - 1e-6)
             mean = np.log(share / (1 - share))
         elif self.aim.loss == "mae":
-            mean = np.median(truth, axis=0)
+            mean = np.median(truth if counts is None else truth[counts > 0], axis=0)
         return mean
 
-    def of_constant(self, answer: npt.NDArray[np.float64], wanted: npt.NDArray[Any]) -> float:
+    def of_constant(
+        self,
+        answer: npt.NDArray[np.float64],
+        wanted: npt.NDArray[Any],
+        counts: Array | None = None,
+    ) -> float:
         """The mean loss where every image gets the same outputs float64[K]."""
         truth = wanted.astype(np.float64)
-        return float(self.aim.losses(np.broadcast_to(answer, truth.shape), truth).mean())
+        losses = self.aim.losses(np.broadcast_to(answer, truth.shape), truth)
+        return float((losses if counts is None else counts * losses).mean())
 
     def judged(
         self,

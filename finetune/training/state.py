@@ -35,13 +35,15 @@ class Split:
     """Pixels uint8[N,S,S,3] with labels int64[N], or what outputs are to be, float32[N,K].
 
     Where classes will have other shares, or count otherwise: `shift` float64[C] is added to
-    calibrated scores, and images count by `weights` float64[N].
+    calibrated scores, and images count by `weights` float64[N]. `counts` float64[N] is how much
+    each counts in the loss of training; None where all count the same.
     """
 
     pixels: npt.NDArray[np.uint8] | Some | prefetch.Ahead
     labels: npt.NDArray[Any]
     shift: Array | None = None
     weights: Array | None = None
+    counts: Array | None = None
 
 
 # What a slot holds of an earlier process: the tensors, and the facts beside them.
@@ -133,24 +135,28 @@ class Loop:
                     "here on, whose gradients add up to the same update"
                 )
             if self.done == 0:
-                self.began = loss * self._as_set(train.labels, train.labels[chunk])
+                self.began = loss * self._as_set(train, chunk)
             loss_sum += loss * len(chunk)
             self.done += 1
             listener.progress(self.done, total)
         return loss_sum / sum(map(len, chunks))
 
-    def ignorance(self, labels: npt.NDArray[Any]) -> float:
+    def ignorance(self, train: Split) -> float:
         """The least mean loss of a model that gives every image the same answer."""
-        constant = self.criterion.blind(labels, self.head.linear.out_features)
-        return self.criterion.of_constant(constant, labels)
+        outputs = self.head.linear.out_features
+        constant = self.criterion.blind(train.labels, outputs, train.counts)
+        return self.criterion.of_constant(constant, train.labels, train.counts)
 
-    def _as_set(self, labels: npt.NDArray[Any], batch: npt.NDArray[Any]) -> float:
+    def _as_set(self, train: Split, rows: npt.NDArray[np.int64]) -> float:
         """By what a batch's loss is multiplied to stand for the set's, rare classes as frequent.
 
         It is their ratio for a model that knows nothing: one where classes are even.
         """
-        constant = self.criterion.blind(labels, self.head.linear.out_features)
-        of_set, of_batch = (self.criterion.of_constant(constant, some) for some in (labels, batch))
+        whole, counts = train.labels, train.counts
+        constant = self.criterion.blind(whole, self.head.linear.out_features, counts)
+        of_set = self.criterion.of_constant(constant, whole, counts)
+        batch = None if counts is None else counts[rows]
+        of_batch = self.criterion.of_constant(constant, whole[rows], batch)
         return of_set / max(of_batch, 1e-12)
 
     def train_mode(self) -> None:
@@ -167,7 +173,10 @@ class Loop:
         labels = torch.from_numpy(train.labels[rows[own]]).to(self.device)
         share = len(rows), own
         x = augment(images, self.plan.augment, self.plan.side_px, self.generator, share)
-        loss = self._gradients(self.backbone.normalise(x), labels, len(rows))
+        counts = None
+        if train.counts is not None:
+            counts = torch.from_numpy(train.counts[rows[own]]).float().to(self.device)
+        loss = self._gradients(self.backbone.normalise(x), labels, len(rows), counts)
         tuned = [p for g in self.optimiser.param_groups for p in g["params"]]
         loss, self.differs = _added_up(tuned, loss, self.differs)
         self.scaler.unscale_(self.optimiser)
@@ -176,13 +185,16 @@ class Loop:
         self.scaler.update()
         return loss
 
-    def _gradients(self, x: Tensor, labels: Tensor, count: int) -> float:
+    def _gradients(
+        self, x: Tensor, labels: Tensor, count: int, counts: Tensor | None = None
+    ) -> float:
         """Gradients of a batch's loss, which is returned; in more parts where memory is short.
 
         Args:
             x: This rank's images, normalised.
             labels: Theirs.
             count: Images of the whole batch.
+            counts: How much each of this rank's images counts, float32[B].
 
         Raises:
             TrainingError: not even one image fits.
@@ -190,7 +202,7 @@ class Loop:
         while True:
             self.optimiser.zero_grad(set_to_none=True)
             try:
-                return self._in_parts(x, labels, count)
+                return self._in_parts(x, labels, count, counts)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -201,16 +213,19 @@ class Loop:
                     ) from error
             self.parts = min(2 * self.parts, len(labels))
 
-    def _in_parts(self, x: Tensor, labels: Tensor, count: int) -> float:
+    def _in_parts(self, x: Tensor, labels: Tensor, count: int, counts: Tensor | None) -> float:
         """Add up the gradients of the parts, each with its share in the mean of the batch."""
         total, parts = 0.0, min(self.parts, len(labels)) or 1
         self.differs = len(labels) == parts  # images one by one cannot be compared
-        for images, wanted in zip(*(t.tensor_split(parts) for t in (x, labels)), strict=True):
+        heavy = [None] * parts if counts is None else counts.tensor_split(parts)
+        some = (t.tensor_split(parts) for t in (x, labels))
+        for images, wanted, weights in zip(*some, heavy, strict=True):
             if not len(wanted):  # a batch of fewer images than ranks
                 continue
             with autocast(self.device, self.plan.precision):
                 features = self.features(images)
-                loss = self.criterion(self.head(features), wanted) * (len(wanted) / count)
+                loss = self.criterion(self.head(features), wanted, weights)
+                loss = loss * (len(wanted) / count)
             self.differs = self.differs or _differ(features.detach())
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())

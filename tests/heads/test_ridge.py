@@ -465,8 +465,10 @@ def test_each_share_of_the_curve_is_drawn_from_each_class(monkeypatch: pytest.Mo
     drawn: list[tuple[LeftOut, np.ndarray]] = []
     leave_out = cross_validation.leave_out
 
-    def spy(name: str, taps: tuple[str, ...], kernel: np.ndarray, *rest: object) -> LeftOut:
-        found = leave_out(name, taps, kernel, *rest)
+    def spy(
+        name: str, taps: tuple[str, ...], kernel: np.ndarray, *rest: object, **how: object
+    ) -> LeftOut:
+        found = leave_out(name, taps, kernel, *rest, **how)
         np.testing.assert_allclose(kernel.sum(axis=0), 0, atol=1e-3)  # centred on what was drawn
         assert np.trace(kernel) / len(kernel) == pytest.approx(1)
         drawn.append((found, kernel))

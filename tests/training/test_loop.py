@@ -517,7 +517,7 @@ def test_where_a_training_began_does_not_depend_on_its_first_batch(
 
     mean = loop.epoch(1, by_label(labels), Recorder())
 
-    assert loop.began == pytest.approx(loop.ignorance(np.array(labels)), rel=1e-4)
+    assert loop.began == pytest.approx(loop.ignorance(by_label(labels)), rel=1e-4)
     assert mean == pytest.approx(loop.began, rel=1e-4)
 
 
@@ -526,7 +526,7 @@ def test_the_guard_measures_a_weighed_training_with_its_own_loss(tiny: Backbone,
     """At 30:1 knowing nothing is 0.51, and not log 2: half of that is learnt, 0.5 is not."""
     labels = [0] * 60 + [1] * 2
     loop = loop_of(labels, tiny, start_head(tiny), epochs=1)
-    nothing = loop.ignorance(np.array(labels))
+    nothing = loop.ignorance(by_label(labels))
     share = math.sqrt(30) / (math.sqrt(30) + 1)
     wanted = np.array([0.9 * share + 0.05, 0.9 * (1 - share) + 0.05])
     loop.began, loop.done, loop.slowed = nothing / 2, TELLING_STEPS, RESTARTS
@@ -535,7 +535,7 @@ def test_the_guard_measures_a_weighed_training_with_its_own_loss(tiny: Backbone,
     assert nothing == pytest.approx(-(wanted * np.log(wanted)).sum(), rel=1e-5)
     with pytest.raises(TrainingError) if loss == "fell apart" else contextlib.nullcontext():
         history = [EpochRecord(1, last, None, None, 1e-3, 0.0, best=False)]
-        _require_whole(history, loop, np.array(labels))
+        _require_whole(history, loop, by_label(labels))
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny: Backbone) -> None:
@@ -805,3 +805,24 @@ def test_tuning_on_a_gpu_follows_the_cpu(tiny: Backbone) -> None:
     )
 
     assert recorder.epochs[-1].train_loss < recorder.epochs[0].train_loss
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_images_without_weight_teach_nothing(tiny: Backbone, parts: int) -> None:
+    """Whatever their labels are, a step is the same; and weights of one are no weights."""
+
+    def stepped(labels: list[int], counts: list[float] | None) -> list[torch.Tensor]:
+        data = by_label(labels)
+        plan = plan_for("partial", tiny, optimiser="sgd")  # Adam's first step is its sign
+        loop = setup.make_loop(plan, tiny, start_head(tiny), data, 2, torch.device("cpu"), seed=0)
+        loop.parts = parts
+        loop.step(replace(data, counts=counts and np.array(counts)), np.arange(len(labels)))
+        return [p.detach().clone() for p in loop.head.parameters()]
+
+    half = [0.0, 0.0, 2.0, 2.0]
+    one, two = stepped([0, 1, 0, 1], half), stepped([1, 0, 0, 1], half)
+    plain, ones = stepped([0, 1, 0, 1], None), stepped([0, 1, 0, 1], [1.0] * 4)
+
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain, ones, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(plain, one, strict=True))
