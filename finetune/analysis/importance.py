@@ -11,7 +11,7 @@ from finetune.storage.arrays import Array
 
 
 def of(samples: Sequence[Sample]) -> Array | None:
-    """Weights float64[N] of mean one, so that a penalty and a rate mean what they mean without.
+    """Weights float64[N] of mean one, so that l2 and a learning rate mean what they mean without.
 
     None where all images count the same.
     """
