@@ -14,6 +14,9 @@ from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import FAMILY_NAMES
 from finetune.report import backbone_words
 
+_ALL_COLUMNS = 100  # on a narrower terminal license and parameters are left to --json
+_NAME = 21  # characters of the default network's name
+
 
 def show_backbones(rows: Sequence[BackboneRow]) -> None:
     """The answer of `backbones`."""
@@ -48,16 +51,22 @@ def print_backbones(out: Console, choice: BackboneChoice | None) -> None:
     word = "Backbone:" if choice.start is None else "Start:"
     style.row(out, word, style.shown(choice.reason.removeprefix(f"{word} ")))
     table = Table(box=None, pad_edge=False)
-    table.add_column("backbone", overflow="fold")
-    table.add_column("license", overflow="fold")
-    for name in ("parameters", "ms", "images", *backbone_words.heads(choice)):
-        table.add_column(name, justify="right")
+    wide = out.width >= _ALL_COLUMNS
+    table.add_column("backbone", overflow="fold", min_width=_NAME)
+    if wide:
+        table.add_column("license", overflow="fold")
+        table.add_column("parameters", justify="right")
+    for name in ("ms", "images", *backbone_words.heads(choice)):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     for c in choice.candidates:
-        table.add_row(
-            style.shown(c.name),
+        about = (
             style.shown(c.licence) + ("" if c.permissive else " (opt-in)"),
             "–" if c.parameters is None else f"{c.parameters / 1e6:.1f} M",
+        )
+        table.add_row(
+            style.shown(c.name),
+            *(about if wide else ()),
             "–" if c.latency_ms is None else f"{c.latency_ms:.1f}",
             str(c.images or "–"),
             *backbone_words.figures(c),

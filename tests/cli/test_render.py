@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from examples import (
     CHECK,
+    CHOICE,
     COMPARISON,
     EXPECTED,
     FINDING,
@@ -22,7 +23,7 @@ from examples import (
 )
 from rich.console import Console
 
-from finetune.cli import render, render_advice, render_training, style
+from finetune.cli import render, render_advice, render_backbones, render_training, style
 from finetune.metrics import classification, verdict
 from finetune.records.answers import Advice, Evaluation, Health
 from finetune.records.choices import TRANSFERS
@@ -253,6 +254,24 @@ def test_no_strategy_is_cut_in_a_comparison(capsys) -> None:
         assert f"\n{name} " in out
     assert "67 min  both" in out
     assert "Next:     finetune train /data/trees --strategy deep" in out
+
+
+def test_networks_that_were_compared_fit_a_terminal(capsys) -> None:
+    """Name and figures of each stand on one line of eighty columns; a wide one has all."""
+    choice = replace(CHOICE, candidates=(CHOICE.candidates[0],) * 2)
+
+    render_backbones.print_backbones(style.out(), choice)
+    narrow = capsys.readouterr().out.splitlines()
+    render_backbones.print_backbones(Console(highlight=False, width=120), choice)
+    wide = capsys.readouterr().out
+
+    assert max(map(len, narrow)) <= 80
+    rows = [line for line in narrow if line.startswith("tf_efficientnet_lite0 ")]
+    assert len(rows) == 2
+    assert all(" 12.5 " in row and " 0.750 " in row for row in rows)
+    assert "Apache-2.0" not in "".join(narrow)
+    assert "Apache-2.0" in wide
+    assert "3.4 M" in wide
 
 
 def test_advice_fits_a_terminal(capsys) -> None:
