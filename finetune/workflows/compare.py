@@ -183,8 +183,12 @@ def _best(rows: Sequence[Contender], metric: Metric) -> Contender:
     """The best of those that were tried, by the metric; of equal ones the surest."""
     tried = [c for c in rows if c.score is not None]
     sign = -1.0 if metric in LESS_IS_BETTER else 1.0
-    # what differs by the rounding of sums alone is equal
-    return max(tried, key=lambda c: (sign * float(f"{c.score or 0:.9g}"), -(c.log_loss or 0.0)))
+
+    def rank(c: Contender) -> tuple[float, float]:
+        # what differs by the rounding of sums alone is equal
+        return sign * float(f"{c.score or 0:.9g}"), -float(f"{c.log_loss or 0:.9g}")
+
+    return max(tried, key=rank)
 
 
 def _verdict(
@@ -199,19 +203,18 @@ def _verdict(
     best, (scale, form, unit) = _best(rows, metric), unit_of(metric)
     taken = next(c for c in rows if c.strategy == chosen)
     said = f"The classic table{', made for classes,' if target else ''} says {table}"
+    # that there is no blend of labels or numbers takes nothing away from the others
+    untried = [c.strategy for c in rows if c.untried and not (target and c.strategy == "blend")]
+    of = f" (of those with figures: not {', '.join(untried)})" if untried else ""
     if best.difference is None or best.low is None or best.high is None:
         said += f", which has no figures; best of the others was {best.strategy}"
     elif best.strategy == table:
-        said += ", and that was best"
+        said += f", and that was best{of}"
     else:
         said += (
-            f", best was {best.strategy}: the table cost {scale * best.difference:{form}} "
+            f", best was {best.strategy}{of}: the table cost {scale * best.difference:{form}} "
             f"{unit} (95 % interval {scale * best.low:{form}} to {scale * best.high:{form}})"
         )
-    # that there is no blend of labels or numbers takes nothing away from the others
-    untried = [c.strategy for c in rows if c.untried and not (target and c.strategy == "blend")]
-    if untried:
-        said += f" (of those with figures: not {', '.join(untried)})"
     said += f". The measured policy takes {taken.strategy}"
     if taken.score is None or best.score is None:
         return f"{said}, which was not tried."

@@ -12,7 +12,7 @@ from test_train_target import drawn
 
 from finetune.analysis import analyze
 from finetune.cli import render_advice
-from finetune.records.answers import Comparison
+from finetune.records.answers import Comparison, Contender
 from finetune.records.errors import UsageError
 from finetune.workflows import compare, recommend
 
@@ -188,3 +188,20 @@ def test_options_of_another_target_are_refused_before_any_feature(
     for run in (compare.run_comparison, recommend.run_recommendation):
         with pytest.raises(UsageError, match=words):
             run(asked(tables[kind], **options), Recorder())
+
+
+def test_of_equal_ones_the_cheapest_is_best() -> None:
+    """What differs by the rounding of a sum is no gain, and nothing is told as minus zero."""
+    rows = (
+        Contender("linear-probe", score=1 - 1e-15, difference=-1e-16, low=-1e-16, high=0.0),
+        Contender("stage-probe", score=1.0, difference=0.0, low=0.0, high=0.0),
+        Contender("blend", untried="it is for classes"),
+    )
+
+    best = compare._best(rows, "map")
+    told = compare._verdict(rows, "map", table="stage-probe", chosen="stage-probe", target="labels")
+
+    assert best.strategy == "linear-probe"
+    assert "-0.000" not in told
+    assert "the table cost 0.000 of mAP (95 % interval 0.000 to 0.000)" in told
+    assert "blend" not in told
