@@ -52,9 +52,9 @@ BELIEFS: dict[Similarity, dict[Strategy, Belief]] = {
         "blend": Belief(0.13, 0.10, 0.13, 0.39, 0.04, 15, 1431, 24),
     },
     "different": {
-        "partial": Belief(0.20, -0.35, 0.50, 0.17, 0.32, 10, 2000, 24),
-        "deep": Belief(0.25, -0.08, 0.42, 0.29, 0.47, 10, 2000, 24),
-        "blend": Belief(0.35, -0.04, 0.33, 0.40, 0.45, 10, 2000, 24),
+        "partial": Belief(0.20, -0.36, 0.55, 0.15, 0.29, 10, 2000, 24),
+        "deep": Belief(0.29, -0.05, 0.46, 0.34, 0.51, 10, 2000, 24),
+        "blend": Belief(0.40, 0.01, 0.36, 0.47, 0.52, 10, 2000, 24),
     },
 }
 SURE = 2.0  # standard deviations; about one chance in forty beyond
