@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import math
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,7 +30,7 @@ import numpy as np
 import row_file
 
 from finetune.analysis.probes import ranked, stage_sets
-from finetune.data import checks, near_duplicates, readers, split
+from finetune.data import checks, near_duplicates, readers, split, targets
 from finetune.data.check_subject import Subject
 from finetune.data.decoding import Glance
 from finetune.decision import table
@@ -194,6 +196,72 @@ def table_step(images: int, classes: int, _features: int) -> Callable[[], Any]:
     return lambda: readers.read(home / "labels.csv", None)
 
 
+def cell_of(kind: str, i: int, labels: int) -> str:
+    """What is learned of a made-up image: none to three labels, or a number."""
+    rng = np.random.default_rng([7, i])
+    if kind == "number":
+        return f"{rng.normal(50, 20):.3f}"
+    return ";".join(f"label{k:03d}" for k in rng.permutation(labels)[: rng.integers(0, 4)])
+
+
+def target_table(kind: str) -> Step:
+    """A CSV file of labels or of a number: read, values, strata, digests."""
+
+    def step(images: int, labels: int, _features: int) -> Callable[[], Any]:
+        home = Path(tempfile.mkdtemp(prefix="finetune-scale-"))
+        lines = []
+        for i in range(images):
+            folder = home / f"{i // 1_000:04d}"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{i:07d}.png").write_bytes(str(i).encode())
+            lines.append(f"{folder.name}/{i:07d}.png,{cell_of(kind, i, labels)}\n")
+        (home / "rows.csv").write_text("path,target\n" + "".join(lines))
+        return lambda: readers.read(str(home / "rows.csv"))
+
+    return step
+
+
+def target_shards(kind: str) -> Step:
+    """The same in shards of WebDataset, 2,000 images each."""
+
+    def step(images: int, labels: int, _features: int) -> Callable[[], Any]:
+        home = Path(tempfile.mkdtemp(prefix="finetune-scale-"))
+        for start in range(0, images, 2_000):
+            with tarfile.open(home / f"part-{start // 2_000:04d}.tar", "w") as out:
+                for i in range(start, min(start + 2_000, images)):
+                    for ending, text in (("png", str(i)), ("txt", cell_of(kind, i, labels))):
+                        info = tarfile.TarInfo(f"{i:07d}.{ending}")
+                        info.size = len(text)
+                        out.addfile(info, io.BytesIO(text.encode()))
+        return lambda: readers.read(str(home))
+
+    return step
+
+
+def target_split(kind: str) -> Step:
+    """Strata from values, and train, validation and test by them."""
+
+    def step(images: int, labels: int, _features: int) -> Callable[[], Any]:
+        rows = [
+            targets.Row(f"{i:07d}.jpg", cell_of(kind, i, labels), True, f"row {i}")
+            for i in range(images)
+        ]
+        digests = [digest(i) for i in range(images)]
+
+        def work() -> Any:
+            found = targets.learn("number" if kind == "number" else "labels", "", (), rows)
+            pool = tuple(
+                Sample(r.path, found.stratum[r.path], d, values=found.values[r.path])
+                for r, d in zip(rows, digests, strict=True)
+            )
+            made = Dataset("/data/made-up", found.strata, "plain", pool, None, None, ())
+            return split.split(made, seed=0, val_fraction=0.2, test_fraction=0.2)
+
+        return work
+
+    return step
+
+
 def parts_step(images: int, _classes: int, _features: int) -> Callable[[], Any]:
     """Features that shards have computed, looked up (rows of 64 numbers: the index is the cost)."""
     home, digests = (
@@ -222,6 +290,12 @@ STEPS: dict[str, Step] = {
     "metrics": metrics_step,
     "report": report_step,
     "splits.json": json_step,
+    "table of labels": target_table("labels"),
+    "table of a number": target_table("number"),
+    "shards of labels": target_shards("labels"),
+    "shards of a number": target_shards("number"),
+    "strata and split of labels": target_split("labels"),
+    "strata and split of a number": target_split("number"),
 }
 BY_CLASSES = ("ridge, fit", "ridge, leave one out", "metrics", "report", "split", "checks")
 BY_FEATURES = ("ridge, fit", "ridge, leave one out", "probes by stage")

@@ -191,7 +191,8 @@ def export(
         out: Where to write; beside the run where None.
         images: Pictures to check on; the run's own where None.
         int8: Layers in 8 bits; what they lose on held-out images is measured.
-        max_loss: Points of accuracy, the most that may be lost.
+        max_loss: Points of accuracy (of labels mAP), the most that may be lost; of numbers the
+            percent by which RMSE may rise.
         listener: Hears of progress.
     """
     from finetune.workflows.export import run_export  # noqa: PLC0415 - when asked for

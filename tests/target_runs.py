@@ -36,6 +36,8 @@ def target_run(
     names: tuple[str, ...] | None = None,
     network: bool = True,
     data: Path | None = None,
+    backbone: str = "lenet5",
+    splits: Splits | None = None,
 ) -> Path:
     """A run of that target, with or without its inference file.
 
@@ -45,34 +47,39 @@ def target_run(
         names: Of labels or numbers, where they are to be others.
         network: Whether it has an inference file.
         data: What it says it was trained on.
+        backbone: The untrained network; others than LeNet-5 squash their pictures.
+        splits: Its images, where they are to be others.
     """
     torch.manual_seed(0)
     called = names or NAMES[kind]
-    backbone, about = load.build("lenet5", registry.RANDOM)
-    side = about.preprocess.side_px
+    net, about = load.build(backbone, registry.RANDOM)
+    how = about.preprocess
+    how = how if backbone == "lenet5" else replace(how, scales=(), fit="squash")
+    side = how.side_px
     rng = np.random.default_rng(0)
-    weight = (3 * rng.normal(size=(len(called), 84))).astype(np.float32)
+    start, stop = engine._layout(net, side)["top"]
+    weight = (3 * rng.normal(size=(len(called), stop - start))).astype(np.float32)
     bias = np.full(len(called), 10.0 if kind == "number" else 0.0, np.float32)
     head = ridge.Head(weight.astype(np.float64), bias.astype(np.float64), 1.0)
-    made = engine.make(backbone, torch.device("cpu"), side, 1)
+    made = engine.make(net, torch.device("cpu"), side, 1)
     files, why = inference_file.inference_file(
-        lambda: engine.convert(backbone, side), Predictor(made, side, (), 1.0, head, ("top",))
+        lambda: engine.convert(net, side), Predictor(made, side, (), 1.0, head, ("top",))
     )
     assert files is not None, why
     target = TARGETS[kind]
     if kind == "number":
         target = replace(target, within=(7.5,) * len(called))
     values = [(1.0, 0.0, 1.0), (0.0, 1.0, 0.0)] if kind == "labels" else [(5.0,), (15.0,)]
-    splits = Splits(
+    shown = splits or Splits(
         tuple(Sample(f"{i}.png", 0, f"d{i}", values=v) for i, v in enumerate(values)), (), ()
     )
-    tensors = {name: tensor.numpy() for name, tensor in backbone.state().items()}
+    tensors = {name: tensor.numpy() for name, tensor in net.state().items()}
     run_folder.save(
         path,
         replace(
             FACTS,
             backbone=about,
-            preprocess=about.preprocess,
+            preprocess=how,
             doubt=None,
             shares=None,
             parts=(),
@@ -86,7 +93,7 @@ def target_run(
         RESULT,
         tensors=run_tensors.pack(tensors, weight, bias),
         history=HISTORY,
-        splits=splits,
+        splits=shown,
         report="<!doctype html>",
         aside=path.with_name(f".aside-{path.name}"),
         network=files if network else None,

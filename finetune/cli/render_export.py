@@ -45,20 +45,30 @@ def _show_int8(found: Exported, cost: Int8, where: str) -> None:
     """What 8 bits lose and gain."""
     out = style.out()
     low, high = (100 * end for end in cost.interval)
-    lost = f"loses {100 * cost.loss:.1f} points of accuracy (95 % interval"
+    ends = f"{low:+.1f} to {high:+.1f}) on {style.shown(cost.source)}, where predict has"
+    name = "accuracy" if cost.metric == "accuracy" else "mAP"
+    lost = f"loses {100 * cost.loss:.1f} points of {name} (95 % interval"
     if cost.loss < 0:
-        lost = f"gains {-100 * cost.loss:.1f} points of accuracy (95 % interval of the loss"
-    out.print(
-        f"[bold]{style.shown(found.path)}[/]: {found.format} in 8 bits {lost} "
-        f"{low:+.1f} to {high:+.1f}) on "
-        f"{style.shown(cost.source)}, where predict has {100 * cost.fp32_accuracy:.1f} %; "
-        f"{100 * cost.same_labels:.1f} % of the labels are the same."
-    )
+        lost = f"gains {-100 * cost.loss:.1f} points of {name} (95 % interval of the loss"
+    score = cost.fp32_accuracy if cost.fp32_score is None else cost.fp32_score
+    told = f"{100 * (score or 0):.1f} %; {100 * cost.same_labels:.1f} % of the labels are the same"
+    if cost.metric == "map":
+        told = f"{score or 0:.3f}; {100 * cost.same_labels:.1f} % of the images have the same on"
+    if cost.metric == "rmse":
+        lost = f"raises RMSE by {100 * cost.loss:.1f} % (95 % interval"
+        told = f"{score or 0:.4g}"
+    out.print(f"[bold]{style.shown(found.path)}[/]: {found.format} in 8 bits {lost} {ends} {told}.")
     out.print(
         f"Size: {cost.bytes / 1e6:.1f} MB, in 32 bits {cost.fp32_bytes / 1e6:.1f} MB. A picture "
         f"takes {cost.ms:.0f} ms, in 32 bits {cost.fp32_ms:.0f} ms. Ranges of values are from "
         f"{cost.calibrated} pictures."
     )
+    if found.target == "number":
+        out.print(
+            f"On {where}: numbers differ by up to {found.max_difference:.2f} of their standard "
+            "deviation."
+        )
+        return
     some = "all labels equal" if found.labels_equal else "not all labels equal"
     out.print(f"On {where}: {some}, probabilities differ by up to {found.max_difference:.2f}.")
 

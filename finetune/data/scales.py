@@ -101,7 +101,10 @@ def told(counts: Mapping[high_depth.Kind | None, int]) -> tuple[str, ...]:
 
 def _kind(path: Path | Content) -> high_depth.Kind | None:
     """A picture's kind from its header, quickly for what most pictures are."""
-    start = file_kinds.head(path) if isinstance(path, Path) else path.data[: file_kinds.HEAD_BYTES]
+    if isinstance(path, Content):  # not `Path`: those in archives are of classes of their own
+        start = path.data[: file_kinds.HEAD_BYTES]
+    else:
+        start = file_kinds.head(path)
     if start.startswith((b"\xff\xd8", b"GIF8", b"RIFF", b"BM")):
         return None
     if start.startswith(_PNG):

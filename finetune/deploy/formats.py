@@ -105,10 +105,16 @@ def write(
 
 
 def describe(
-    kind: Format, facts: RunFacts, made: Export, folder: Path, int8: Int8 | None = None
+    kind: Format,
+    facts: RunFacts,
+    made: Export,
+    folder: Path,
+    int8: Int8 | None = None,
+    *,
+    score: str,
 ) -> None:
-    """Write the README of an export in `folder`: `NAME.md` beside a single file."""
-    text = readmes.text(kind, facts, made.main.relative_to(folder), int8)
+    """Write the README of an export in `folder`, `NAME.md` beside a single file, with its score."""
+    text = readmes.text(kind, facts, made.main.relative_to(folder), int8, score=score)
     readme = made.main.with_suffix(".md") if ENDS[kind][1] else folder / "README.md"
     readme.write_text(text, encoding="utf-8")
 
@@ -153,7 +159,9 @@ def _told(run: LoadedRun, what: str) -> Iterator[None]:
 
 def as_read(path: Path) -> npt.NDArray[np.uint8]:
     """A picture uint8[H,W,3] as the programs in the READMEs read it."""
-    image: Image.Image = ImageOps.exif_transpose(Image.open(path))
+    with path.open("rb") as content:  # it may lie in an archive
+        image: Image.Image = ImageOps.exif_transpose(Image.open(content))
+        image.load()
     if image.has_transparency_data:
         page = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(page, image.convert("RGBA"))
@@ -215,7 +223,7 @@ def _write_hub(run: LoadedRun, folder: Path, name: str) -> Export:
 
     del name
     hub.write(run, folder)
-    return Export(main=folder / "config.json", answer=hub.answer(folder, as_read))
+    return Export(main=folder / "config.json", answer=hub.answer(folder, as_read, run.facts.target))
 
 
 def _onnx_answer(file: Path) -> Answer:

@@ -17,9 +17,11 @@ from safetensors.torch import save
 from torch import nn
 
 from finetune.backbones.inference import ROOT, TOP
+from finetune.deploy import outputs
 from finetune.records.choices import Fit
 from finetune.records.errors import ExportError
 from finetune.records.run import RunFacts
+from finetune.records.target import TargetFacts
 from finetune.runs.run_folder import LoadedRun
 from finetune.storage.arrays import Array
 
@@ -31,7 +33,8 @@ OURS = ("lenet5", "alexnet")
 def write(run: LoadedRun, folder: Path) -> None:
     """Write `config.json` and `model.safetensors`.
 
-    The temperature is part of the classifier: softmax of the logits gives our probabilities.
+    The temperature is part of the classifier: softmax of the logits gives our probabilities, of
+    several labels the sigmoid; of numbers the outputs are in their own unit.
 
     Raises:
         ExportError: the layout cannot express this model, and why.
@@ -46,7 +49,7 @@ def write(run: LoadedRun, folder: Path) -> None:
             f"hub: the classifier of {facts.backbone.name} is no linear layer",
             hint="Use --format onnx.",
         )
-    temperature = facts.head.temperature
+    temperature = facts.head.temperature if facts.target is None else 1.0
     tensors = {name: torch.from_numpy(np.array(t)) for name, t in run.backbone.items()}
     name = next(n for n, m in net.named_modules() if m is head)
     tensors[f"{name}.weight"] = torch.from_numpy(run.weight / np.float64(temperature)).float()
@@ -58,6 +61,7 @@ def write(run: LoadedRun, folder: Path) -> None:
         "num_features": int(net.num_features),
         "label_names": list(facts.classes),
         "model_args": args,
+        **_task(facts),
         "pretrained_cfg": {
             "architecture": facts.backbone.name,
             "num_classes": classes,
@@ -79,18 +83,35 @@ def write(run: LoadedRun, folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(content)
 
 
-def answer(folder: Path, read: Callable[[Path], npt.NDArray[np.uint8]]) -> Callable[[Path], Array]:
-    """A picture's file → probabilities float64[C], by timm alone."""
+def _task(facts: RunFacts) -> dict[str, Any]:
+    """What outputs that are no classes mean, in the words of Transformers; timm passes them by."""
+    if facts.target is None:
+        return {}
+    if facts.target.kind == "number":
+        return {"problem_type": "regression"}
+    least = outputs.thresholds(facts.target, facts.classes)
+    return {"problem_type": "multi_label_classification", "thresholds": list(least)}
+
+
+def answer(
+    folder: Path,
+    read: Callable[[Path], npt.NDArray[np.uint8]],
+    target: TargetFacts | None = None,
+) -> Callable[[Path], Array]:
+    """A picture's file → probabilities or numbers float64[C], by timm alone."""
     model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     data: Any = timm.data
     transform = data.create_transform(**data.resolve_model_data_config(model))
 
-    def probabilities(path: Path) -> Array:
+    kind = None if target is None else target.kind
+
+    def meant(path: Path) -> Array:
         with torch.inference_mode():
             logits = model(transform(Image.fromarray(read(path)))[None])
-        return np.asarray(logits.softmax(1)[0].numpy(), np.float64)
+        found: Array = outputs.meant(np.asarray(logits.numpy(), np.float64), kind, 1.0)[0]
+        return found
 
-    return probabilities
+    return meant
 
 
 def _require(facts: RunFacts) -> None:

@@ -80,6 +80,28 @@ _SHOWN = {
     "number": """    print(path, *(f"{{n}} {{v:.6g}}" for n, v in zip(classes, found)), sep="\\t")
 """,
 }
+_HUB_SHOW = """    found = model(ready(image.convert("RGB"))[None]).softmax(1)[0]
+    print(path, labels[found.argmax()], f"{{found.max():.6f}}", sep="\\t")
+"""
+_HUB_SHOWN = {
+    "labels": """    found = model(ready(image.convert("RGB"))[None]).sigmoid()[0]
+    print(path, *(f"{{n}} {{p:.6f}}" for n, p in zip(labels, found)), sep="\\t")
+""",
+    "number": """    found = model(ready(image.convert("RGB"))[None])[0]
+    print(path, *(f"{{n}} {{v:.6g}}" for n, v in zip(labels, found)), sep="\\t")
+""",
+}
+_HEADS = {
+    None: "its classifier with the temperature of its probabilities",
+    "labels": "its head, with what makes a probability of each label",
+    "number": "its head, in the unit of the numbers",
+}
+_NO_SOFTMAX = {
+    "labels": " Its outputs are logits of labels: the sigmoid of each is its probability, on from "
+    "`thresholds` in\n`config.json`. Programs that put a softmax over them show other figures.",
+    "number": " Its outputs are the numbers themselves: programs that put a softmax over them show "
+    "other figures.",
+}
 PROGRAMS: dict[Format, tuple[str, str]] = {
     "onnx": ("numpy, onnxruntime and pillow", ONNX),
     "openvino": ("numpy, openvino and pillow", OPENVINO),
@@ -101,35 +123,39 @@ FITS = {
 }
 
 
-def text(kind: Format, facts: RunFacts, main: Path, int8: Int8 | None = None) -> str:
-    """The README of an export; `main` is its first file as seen from there."""
+def accuracy(facts: RunFacts) -> str:
+    """How good a run of classes is."""
+    if facts.accuracy is None:
+        return "accuracy: not tested"
+    return f"accuracy: {facts.accuracy:.1%} ({facts.accuracy_source})"
+
+
+def text(kind: Format, facts: RunFacts, main: Path, int8: Int8 | None = None, *, score: str) -> str:
+    """The README of an export; `main` is its first file as seen from there, `score` a line."""
     about, where = facts.backbone, facts.preprocess
     needs, program = PROGRAMS[kind]
     what = "classes"
-    accuracy = (
-        "not tested"
-        if facts.accuracy is None
-        else f"{facts.accuracy:.1%} ({facts.accuracy_source})"
-    )
     if facts.target is not None:
         what = "labels" if facts.target.kind == "labels" else "numbers"
         program = program.replace(_SHOW, _SHOWN[facts.target.kind])
-        accuracy = "of one class: does not apply; `result.json` of the run has the figures"
+        program = program.replace(_HUB_SHOW, _HUB_SHOWN[facts.target.kind])
     if int8 is not None:
-        accuracy += f"; in 8 bits {loss(int8)}"
+        score += f"; in 8 bits {loss(int8)}"
     inside = (
         f"A picture is {FITS[where.fit]} of {where.side_px} px and normalized; `config.json` says "
         "so in timm's words (`crop_mode`, `input_size`, `mean`, `std`)."
         if kind == "hub"
         else f"In it are: the picture {FITS[where.fit]} of {where.side_px} px, normalizing, the "
-        "network, its classifier and the temperature of its probabilities."
+        f"network and {_HEADS[None if facts.target is None else facts.target.kind]}."
     )
+    if kind == "hub" and facts.target is not None:
+        inside += _NO_SOFTMAX[facts.target.kind]
     head = _card(facts) if kind == "hub" else ""
     return f"""{head}# {len(facts.classes)} {what} of images, {kind}
 {_contract(kind, facts)}{inside}
 {what.capitalize()}, in the order of the answer: {", ".join(facts.classes[:50])}{_more(facts)}
 
-* accuracy: {accuracy}
+* {score}
 * backbone: {about.name}, weights: {about.weights}, license of the weights: {about.licence}
 * trained {facts.created[:10]} by finetune {facts.versions.get("finetune", "")}, {facts.strategy}; \
 fingerprint of the images: {facts.data_fingerprint}
@@ -146,8 +172,11 @@ reduced while it is decoded (Pillow's `draft`) gives answers that differ in the 
 def loss(int8: Int8) -> str:
     """What layers of 8 bits lose, in words."""
     low, high = (100 * end for end in int8.interval)
-    points = f"{100 * int8.loss:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
-    return f"the loss of accuracy is {points} on {int8.source}"
+    ends = f"(95 % interval {low:+.1f} to {high:+.1f})"
+    if int8.metric == "rmse":
+        return f"RMSE rises by {100 * int8.loss:+.1f} % {ends} on {int8.source}"
+    name = "accuracy" if int8.metric == "accuracy" else "mAP"
+    return f"the loss of {name} is {100 * int8.loss:+.1f} points {ends} on {int8.source}"
 
 
 def triton_config(name: str, classes: int, output: str = "probabilities") -> str:
@@ -198,11 +227,12 @@ def _scales(facts: RunFacts) -> str:
 def _card(facts: RunFacts) -> str:
     """What the hub reads of a README; nothing leaves a license open."""
     licence = facts.backbone.licence.lower()
+    number = facts.target is not None and facts.target.kind == "number"
+    task = "image-regression" if number else "image-classification"
     known = licence if licence.startswith(("apache", "mit", "bsd", "cc-")) else "other"
     return f"""---
 library_name: timm
-pipeline_tag: image-classification
-tags: [image-classification, timm]
+{"" if number else "pipeline_tag: image-classification" + chr(10)}tags: [{task}, timm]
 license: {known}
 ---
 """

@@ -231,11 +231,13 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Int8:
-    """What layers of 8 bits cost: the loss of accuracy on labelled images, fp32 less int8.
+    """What layers of 8 bits cost, measured on images whose truth is known.
 
-    `loss` is a fraction of 1, `interval` its paired 95 % interval, `max_loss` the most that was
-    allowed. Of `images` (`source` says which) `fp32_accuracy` is predict's, `same_labels` the share
-    that both answer alike. `calibrated` pictures gave the ranges of values. `bytes` and `ms` are of
+    `loss` is a fraction of 1 in `metric`: of accuracy, or of mAP for several labels, fp32 less
+    int8; for numbers by what share RMSE rises. `interval` is its paired 95 % interval, `max_loss`
+    the most that was allowed. Of `images` (`source` says which) `fp32_score` is predict's in that
+    metric, `fp32_accuracy` the same for classes alone, `same_labels` the share that both answer
+    alike. `calibrated` pictures gave the ranges of values. `bytes` and `ms` are of
     the model on the disk and of one picture of the network's own size, beside those of fp32 in the
     same process.
     """
@@ -245,13 +247,15 @@ class Int8:
     max_loss: float
     images: int
     source: str
-    fp32_accuracy: float
+    fp32_accuracy: float | None
     same_labels: float
     calibrated: int
     bytes: int
     fp32_bytes: int
     ms: float
     fp32_ms: float
+    metric: Literal["accuracy", "map", "rmse"] = "accuracy"
+    fp32_score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,15 +18,15 @@ EXPORT = (
         commands="export",
         metavar="DIR",
         unset="the run's own, where they still lie there",
-        help="Pictures to check the export on; for --int8, in one folder per class, to measure "
-        "its loss on.",
+        help="Pictures to check the export on; for --int8, in one folder per class or with a "
+        "table of labels or numbers, to measure its loss on.",
     ),
     Option(
         name="int8",
         kind="flag",
         commands="export",
         help="Layers in 8 bits, for onnx, openvino and triton: a quarter of the size. The "
-        "accuracy it loses is measured on held-out images.",
+        "accuracy, mAP or RMSE that it costs is measured on held-out images.",
     ),
     Option(
         name="max_loss",
@@ -35,7 +35,8 @@ EXPORT = (
         metavar="POINTS",
         default=1.0,
         ends=(0.0, 100.0),
-        help="With --int8: write nothing where it loses more accuracy.",
+        help="With --int8: write nothing where it loses more: points of accuracy, of mAP for "
+        "labels; for numbers percent by which RMSE rises.",
     ),
     Option(
         name="host",

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data import files, readers
-from finetune.deploy import drawn_pictures, formats, outputs, parity, predictor
+from finetune.data import files
+from finetune.deploy import drawn_pictures, formats, outputs, parity, predictor, readmes
 from finetune.records.answers import Exported, Int8
 from finetune.records.choices import Format
 from finetune.records.errors import DataError, ExportError, TakenError, refusals, safe_name
 from finetune.records.events import Listener
-from finetune.records.options import columns_of
 from finetune.records.run import RunFacts
+from finetune.report import target_words
 from finetune.runs import places, run_folder
 from finetune.storage import atomic_files
 from finetune.storage.arrays import Array
@@ -49,7 +49,7 @@ def run_export(
         out: Where to write; beside the run where None.
         images: Pictures to check on; the run's own where None.
         int8: Layers in 8 bits.
-        max_loss: In points of accuracy, the most that these may lose.
+        max_loss: In points of accuracy or mAP, or percent of RMSE, the most these may lose.
         listener: Hears of progress.
 
     Raises:
@@ -61,7 +61,6 @@ def run_export(
     if int8:
         export_int8.require(kind)
     loaded = run_folder.load(run)
-    _require_target(loaded.facts, kind, int8=int8)
     end, single = formats.ENDS[kind]
     place = out or run.resolve().with_name(f"{run.resolve().name}{'-int8' * int8}{end}")
     name = _require_place(loaded.facts, place, kind, run)
@@ -110,7 +109,7 @@ class _Job:
         """Write it in full precision, and refuse it where it answers otherwise."""
         made = formats.write(self.kind, self.loaded, self.folder, self.name)
         found = self._checked(made)
-        formats.describe(self.kind, self.loaded.facts, made, self.folder)
+        formats.describe(self.kind, self.loaded.facts, made, self.folder, score=self._score())
         return found
 
     def in_8_bits(
@@ -129,8 +128,17 @@ class _Job:
             cost = export_int8.measured(
                 self.run, facts, (made, full), sizes, chosen, max_loss, listener
             )
-        formats.describe(self.kind, facts, made, self.folder, cost)
+        formats.describe(self.kind, facts, made, self.folder, cost, score=self._score())
         return found.agreement, cost
+
+    def _score(self) -> str:
+        """How good the run is, for the README."""
+        if self.loaded.facts.target is None:
+            return readmes.accuracy(self.loaded.facts)
+        result = run_folder.load_target_result(self.run)
+        metrics = result.test or result.estimate
+        score, rest = target_words.headline(metrics)
+        return f"{score} {rest} {'test images' if result.test else result.estimate_source}"
 
     def _checked(self, made: formats.Export) -> parity.Agreement:
         self.listener.step(f"checking {self.kind} on {len(self.expected.paths)} pictures")
@@ -241,18 +249,6 @@ def _deviation(run: Path, facts: RunFacts) -> Array:
     return np.where(found > 0, found, 1.0)
 
 
-def _require_target(facts: RunFacts, kind: Format, *, int8: bool) -> None:
-    """Refuse what has no place for labels or numbers.
-
-    Raises:
-        UsageError: names it, and why.
-    """
-    if int8:
-        outputs.require_classes(facts, "--int8", "what it loses is measured in accuracy")
-    if kind == "hub":
-        outputs.require_classes(facts, "hub", "timm's programs read one class from a softmax")
-
-
 def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], str]:
     """Pictures of `--images`, else of the run's data: some of each class, the unseen first."""
     if images is not None:
@@ -266,12 +262,7 @@ def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], s
                 hint=f"Give another folder: --images {shlex.quote('DIR')}",
             )
         return chosen, f"of {images}"
-    splits, root = (
-        run_folder.load_splits(run),
-        readers.root_of(
-            facts.data_root, columns_of(facts.request.label_column if facts.request else None)
-        ),
-    )
+    splits, root = run_folder.load_splits(run), export_int8.place_of(facts)
     turn: dict[int, int] = {}
     ranked: list[tuple[int, int, Path]] = []
     for sample in (*splits.test, *splits.val, *splits.train):

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data import decoding, scan
-from finetune.deploy import formats, parity, predictor, readmes
-from finetune.metrics import clusters, paired
+from finetune.data import decoding, readers
+from finetune.deploy import formats, outputs, parity, predictor, readmes
+from finetune.metrics import clusters, lost
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
-from finetune.records.dataset import Sample
+from finetune.records.dataset import Sample, Target
 from finetune.records.errors import DataError, ExportError, ImageError, UsageError
 from finetune.records.events import Listener
+from finetune.records.options import columns_of
 from finetune.records.run import RunFacts
 from finetune.runs import run_folder
+from finetune.storage.arrays import Array
 
 CALIBRATION = 300  # as others take: NNCF's default; more did not change the ranges
 _TIMED = 15  # answers of each, in turn
@@ -60,12 +62,12 @@ def pictures(run: Path, facts: RunFacts, images: Path | None) -> Pictures:
     Raises:
         DataError: there are none.
     """
-    splits, root = run_folder.load_splits(run), Path(facts.data_root)
+    splits, root = run_folder.load_splits(run), place_of(facts)
     train, test, val = (_there(root, s) for s in (splits.train, splits.test, splits.val))
     given: tuple[Sample, ...] = ()
     if images is not None and not (train and test):
         known = {sample.digest for sample in splits.fitting}
-        found = scan.scan_labelled(images, facts.classes).pool
+        found, images = _given(facts, images)
         given = tuple(s for s in found if s.digest not in known and parity.fair(images / s.path))
     if train and test:
         return Pictures(root, _some(train), root, test, f"{len(test)} test images")
@@ -80,8 +82,23 @@ def pictures(run: Path, facts: RunFacts, images: Path | None) -> Pictures:
         return Pictures(root, _some(train), root, val, source)
     raise DataError(
         f"--int8 needs labelled images, and no images of the run lie in {root} any more",
-        hint=f"Give some, one folder per class: --images {shlex.quote('DIR')}",
+        hint=f"Give some, one folder per class or with a table: --images {shlex.quote('DIR')}",
     )
+
+
+def place_of(facts: RunFacts) -> Path:
+    """What the paths of the run's samples are below: its folder, or what lists or packs them."""
+    columns = columns_of(facts.request.label_column if facts.request else None)
+    return readers.root_of(facts.data_root, columns)
+
+
+def _given(facts: RunFacts, images: Path) -> tuple[tuple[Sample, ...], Path]:
+    """The samples of `--images` with what the run answers, and what their paths are below."""
+    if facts.target is None:
+        return readers.read_labelled(images, facts.classes).pool, readers.root_of(images)
+    target = Target(kind=facts.target.kind, names=facts.classes, reason="")
+    found, place = readers.read_target(images, target)
+    return found.pool, place
 
 
 def _there(root: Path, samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -121,7 +138,7 @@ def measured(
     max_loss: float,
     listener: Listener,
 ) -> Int8:
-    """What 8 bits lose of the accuracy that `predict` has.
+    """What 8 bits lose of what `predict` has: accuracy, mAP, or how its RMSE rises.
 
     Args:
         run: Its folder.
@@ -129,7 +146,7 @@ def measured(
         exports: In 8 bits, and in full precision.
         sizes: Their bytes.
         chosen: The pictures.
-        max_loss: In points, the most that may be lost.
+        max_loss: In points (RMSE: percent), the most that may be lost.
         listener: Hears of progress.
 
     Raises:
@@ -148,33 +165,45 @@ def measured(
         parity.Expected(tuple(paths[i] for i in found.kept.tolist()), full),
         listener.progress,
     ).likely
-    labels = np.array([sample.label for sample in kept], np.int64)
-    correct, _ = paired.judged((full, less), labels)
-    groups = clusters.number([sample.unit for sample in kept])
-    loss, low, high = paired.interval(correct[0] - correct[1], groups)
+    cost = _lost(facts, full, less, kept)
     ms = _in_turn([made.answer for made in exports], paths[int(found.kept[0])])
     told = Int8(
-        loss=loss,
-        interval=(low, high),
+        metric=cost.metric,
+        loss=cost.loss,
+        interval=cost.interval,
         max_loss=max_loss / _POINTS,
         images=len(kept),
         source=chosen.source,
-        fp32_accuracy=float(correct[0].mean()),
-        same_labels=float((full.argmax(axis=1) == less.argmax(axis=1)).mean()),
+        fp32_accuracy=cost.score if facts.target is None else None,
+        fp32_score=cost.score,
+        same_labels=cost.same,
         calibrated=len(chosen.calibrating),
         bytes=sizes[0],
         fp32_bytes=sizes[1],
         ms=ms[0],
         fp32_ms=ms[1],
     )
-    if _POINTS * loss > max_loss + 1e-9:
-        lost = math.ceil(_POINTS * loss * 10) / 10  # that would have been enough
+    if _POINTS * cost.loss > max_loss + 1e-9:
+        enough = math.ceil(_POINTS * cost.loss * 10) / 10
         raise ExportError(
             f"in 8 bits {readmes.loss(told)}, more than the {max_loss:g} that --max-loss allows",
-            hint=f"Nothing was written. Leave out --int8, or allow it: --max-loss {lost:g}. "
+            hint=f"Nothing was written. Leave out --int8, or allow it: --max-loss {enough:g}. "
             "Other backbones lose less; those with depthwise convolutions lose most.",
         )
     return told
+
+
+def _lost(facts: RunFacts, full: Array, less: Array, kept: Sequence[Sample]) -> lost.Lost:
+    """The loss in the metric of what the run answers, of answers float64[N, C]."""
+    groups = clusters.number([sample.unit for sample in kept])
+    if facts.target is None:
+        labels = np.array([sample.label for sample in kept], np.int64)
+        return lost.of_classes(full, less, labels, groups)
+    truth = np.array([sample.values for sample in kept], np.float64)
+    if facts.target.kind == "number":
+        return lost.of_numbers(full, less, truth, groups)
+    least = outputs.thresholds(facts.target, facts.classes)
+    return lost.of_labels(full, less, truth, least, groups)
 
 
 def _in_turn(answers: Sequence[Callable[[Path], object]], path: Path) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from finetune.backbones import features
 from finetune.backbones.inference import Engine
-from finetune.data import decoding, examination, files, scales
+from finetune.data import containers, decoding, examination, files, scales
 from finetune.records.analysis import Reason
 from finetune.records.dataset import Scale, Splits
 from finetune.records.errors import DataError
@@ -194,3 +195,18 @@ def test_below_a_folder_a_picture_is_known_by_its_content(tmp_path: Path) -> Non
     assert [path.name for path in found.files] == ["a.psd", "design.bin", "photo.dat"]
     assert found.others == 3
     assert "Photoshop" in found.faults[0]
+
+
+def test_pictures_in_an_archive_are_looked_at(tmp_path: Path) -> None:
+    """A run that was trained on an archive, or is measured on one, is told of other kinds there."""
+    Image.fromarray(np.full((9, 9), 500, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "plain.png")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as out:
+        for name in ("deep.png", "plain.png"):
+            out.write(tmp_path / name, name)
+    root = containers.opened(tmp_path / "all.zip")
+
+    told = scales.unseen([root / "deep.png", root / "plain.png"], ())
+
+    assert len(told) == 1
+    assert "trained on none (1)" in told[0]
