@@ -53,6 +53,7 @@ WHOLE = {
     "Contender",
     "DataOptions",
     "Exported",
+    "Int8",
     "Metrics",
     "Plan",
     "Recommendation",
