@@ -177,7 +177,7 @@ class Drawn:
             tuned = holdout.on_everything(made, plan)
         seconds = process_time() - began
         assert made.top is not None
-        start = holdout._start(made.top, made.labels, made.groups, made)
+        start = holdout.start_head(made, np.arange(len(made.labels)))
         before = ridge.score(start, features(self.body, shown, plan.taps))
         found = ridge.score(tuned.head, features(tuned.backbone, shown, plan.taps))
         figures = (

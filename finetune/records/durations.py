@@ -8,7 +8,8 @@ import re
 from finetune.records.errors import UsageError
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-_UNITS = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
+_WORDS = ("h|hrs?|hours?", "m|mins?|minutes?", "s|secs?|seconds?")
+_UNITS = re.compile(" ?".join(f"(?:{_NUMBER} ?(?:{word}))?" for word in _WORDS))
 # A last number without a unit is of the next smaller one: half past one is 1h30.
 _SHORT = re.compile(r"([0-9]+)([hm])([0-9]{1,2})")
 _CLOCK = re.compile(r"([0-9]+):([0-5][0-9]):([0-5][0-9])")
@@ -20,7 +21,7 @@ _EXAMPLES = "Give a time such as 90s, 10m, 1h30 or 1:30:00."
 
 
 def seconds(text: str) -> float:
-    """Seconds of a time: `90` and `90s`, `10m`, `1h30` and `1h30m`, `1m30`, `1:30:00`.
+    """Seconds of a time: `90` and `90s`, `10m`, `10 min`, `1h30` and `1h30m`, `1m30`, `1:30:00`.
 
     Raises:
         UsageError: it is none, is nothing, or can be read in two ways, as `1:30` can.

@@ -241,7 +241,7 @@ def _fit(
     labels = material.labels[rows]
     start = None
     if material.top is not None:
-        start = _start(material, rows)
+        start = start_head(material, rows)
     return loop.fit(
         plan,
         material.backbone,
@@ -284,7 +284,7 @@ def _slot(material: Material, plan: Plan, rows: Rows, val: Rows | None) -> Slot 
     return material.progress.slot(*parts, final=final)
 
 
-def _start(material: Material, learnt: Rows) -> ridge.Head:
+def start_head(material: Material, learnt: Rows) -> ridge.Head:
     """The head that tuning starts from: a probe on the top features as the network has them."""
     assert material.top is not None
     top, labels = material.top[learnt], material.labels[learnt]

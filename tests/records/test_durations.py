@@ -17,6 +17,8 @@ from finetune.records.errors import UsageError
         *(("1h30", 5400), ("1h30m", 5400), ("1H30", 5400), (" 1h5 ", 3900), ("2h00", 7200)),
         *(("1m30", 90), ("1m30s", 90), ("1h30s", 3630), ("1h90m", 9000), ("1h2m3s", 3723)),
         *(("1:30:00", 5400), ("0:00:20", 20)),
+        *(("40min", 2400), ("10 minutes", 600), ("2 h 30 min", 9000), ("1 hour", 3600)),
+        *(("95 s", 95), ("2hrs", 7200), ("30 sec", 30), ("1 hr 5 mins", 3900)),
     ],
 )
 def test_a_time_is_read_as_people_write_it(text: str, seconds: float) -> None:
@@ -28,7 +30,7 @@ def test_a_time_is_read_as_people_write_it(text: str, seconds: float) -> None:
     "text",
     [
         *("", " ", "soon", "0", "0h0", "-5m", "h", "1h90", "1m75", "1.5h30", "1h2m3", "30m1h"),
-        *("1e3", "inf", "nan", "1:70:00", "1::00", "10 minutes", "1d", "٣m"),
+        *("1e3", "inf", "nan", "1:70:00", "1::00", "10 mints", "1d", "٣m"),
     ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
@@ -38,6 +40,12 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
     assert text in str(caught.value)
     assert "1h30" in caught.value.hint
+
+
+@given(st.integers(1, 500_000))
+def test_a_time_in_a_sentence_can_be_given_back(seconds: int) -> None:
+    """What the forecast says is read as a budget, as near as the sentence told it."""
+    assert durations.seconds(durations.in_words(seconds)) == pytest.approx(seconds, abs=30)
 
 
 def test_a_time_with_two_meanings_is_refused() -> None:

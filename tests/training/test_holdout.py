@@ -181,7 +181,7 @@ def test_tuning_starts_from_a_probe_on_the_same_rows(tiny: Backbone) -> None:
     assert data.top is not None
     groups = [data.groups[i] for i in rows]
 
-    head = holdout._start(data, rows)
+    head = holdout.start_head(data, rows)
 
     span = (0, data.top.shape[1])
     kernel = kernels.stage_kernels(data.top[rows], {"top": span})["top"]
