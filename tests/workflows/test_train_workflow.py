@@ -303,6 +303,29 @@ def test_a_comparison_ends_with_ctrl_c(image_folder, monkeypatch: pytest.MonkeyP
         compare.run_comparison(options_for(root=str(root)), Recorder())
 
 
+def test_a_comparison_of_classes_says_what_the_test_does_not_tell_apart(
+    image_folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two probes that answer the same are tied, and the first of them is the best."""
+    monkeypatch.setattr(choose, "decide", undecided)
+    monkeypatch.setattr(compare, "TRANSFERS", ("linear-probe", "stage-probe"))
+    root = image_folder({"a": 12, "b": 12})
+    asked = options_for(root=str(root), single=True, backbone="test_resnet", weights="random")
+
+    found = compare.run_comparison(asked, Recorder())
+
+    rows = found.contenders
+    assert [c.strategy for c in rows] == ["linear-probe", "stage-probe"]
+    assert found.target is None
+    for c in rows:
+        assert c.accuracy == c.score
+        assert c.behind is not None
+        assert c.noise is not None
+        assert c.tied == (c.behind <= 1.959964 * c.noise)
+    assert rows[[c.strategy for c in rows].index(found.best)].behind == 0
+    assert found.chosen in ("linear-probe", "stage-probe")
+
+
 def test_a_comparison_needs_a_test_image_that_can_be_read(
     image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
