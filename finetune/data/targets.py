@@ -170,11 +170,19 @@ def _known(
             hint=f"The labels are {excerpt(', '.join(target.names[:8]), 300)}"
             + (" …" if len(target.names) > 8 else "."),
         )
-    return {path: _flags(target.names, has) for path, has in held.items()}
+    return _flags(target.names, held)
 
 
-def _flags(names: Sequence[str], has: set[str]) -> tuple[float, ...]:
-    return tuple(float(name in has) for name in names)
+def _flags(names: Sequence[str], held: Mapping[str, set[str]]) -> dict[str, tuple[float, ...]]:
+    """A 0 or 1 for each label of each image; images with the same labels share one tuple."""
+    known: dict[frozenset[str], tuple[float, ...]] = {}
+    out = {}
+    for path, has in held.items():
+        key = frozenset(has)
+        if key not in known:
+            known[key] = tuple(float(name in has) for name in names)
+        out[path] = known[key]
+    return out
 
 
 def _held(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, set[str]]:
@@ -224,11 +232,12 @@ def _labels(reason: str, columns: Sequence[str], rows: Sequence[Row], where: str
             f"{where}{len(names):,} different labels, more than {MOST_CLASSES:,}",
             hint="Are they words of a sentence? Labels are names that images share.",
         )
-    held = {path: has & {*names} for path, has in held.items()}
+    learned = {*names}
+    held = {path: has if has <= learned else has & learned for path, has in held.items()}
     strata, stratum = _by_rarest(names, images, held)
     return Learned(
         target=Target(kind="labels", names=names, reason=reason),
-        values={path: _flags(names, has) for path, has in held.items()},
+        values=_flags(names, held),
         strata=strata,
         stratum=stratum,
         rare=rare,
