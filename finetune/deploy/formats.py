@@ -254,6 +254,7 @@ def _facts(facts: RunFacts) -> dict[str, str]:
         "accuracy": accuracy,
         "accuracy_source": facts.accuracy_source,
         "fit": facts.preprocess.fit,
+        "bands": ",".join(map(str, facts.preprocess.bands or ())),
         "side_px": str(facts.preprocess.side_px),
         **({} if facts.target is None else _target(facts, facts.target)),
     }

@@ -164,8 +164,9 @@ fingerprint of the images: {facts.data_fingerprint}
 Needs {needs}. From this folder, `python program.py photo.jpg`:
 ```python
 {program.format(main=main.as_posix())}```
-Pictures of more than 8 bits a value are to be brought to 8 first{_scales(facts)}. A JPEG that is
-reduced while it is decoded (Pillow's `draft`) gives answers that differ in the third digit.
+{_bands(facts)}Pictures of more than 8 bits a value are to be brought to 8 first{_scales(facts)}.
+A JPEG that is reduced while it is decoded (Pillow's `draft`) gives answers that differ in the
+third digit.
 {_more_of(kind, main)}"""
 
 
@@ -222,6 +223,22 @@ def _scales(facts: RunFacts) -> str:
     scales = facts.preprocess.scales or ()
     known = [f"{s.kind}: {s.black:g} is black, {s.white:g} is white" for s in scales]
     return f" ({'; '.join(known)})" if known else ""
+
+
+def _bands(facts: RunFacts) -> str:
+    """What red, green and blue are, where they were bands of TIFFs."""
+    taken = facts.preprocess.bands
+    if taken is None:
+        return ""
+    which = (
+        f"band {taken[0]} of a TIFF in all three channels"
+        if len(taken) == 1
+        else f"bands {', '.join(map(str, taken))} of a TIFF, in this order, as red, green and blue"
+    )
+    return (
+        f"Trained on {which},\ncounted from 1: make pictures so before you give them to it; the "
+        "program above reads no bands.\n"
+    )
 
 
 def _card(facts: RunFacts) -> str:

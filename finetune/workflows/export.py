@@ -8,16 +8,23 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from finetune.data import files
+from finetune.data import bands, files
 from finetune.deploy import drawn_pictures, formats, outputs, parity, predictor, readmes
 from finetune.records.answers import Exported, Int8
 from finetune.records.choices import Format
-from finetune.records.errors import DataError, ExportError, TakenError, refusals, safe_name
+from finetune.records.errors import (
+    DataError,
+    ExportError,
+    TakenError,
+    UsageError,
+    refusals,
+    safe_name,
+)
 from finetune.records.events import Listener
 from finetune.records.run import RunFacts
 from finetune.report import target_words
@@ -61,6 +68,8 @@ def run_export(
     if int8:
         export_int8.require(kind)
     loaded = run_folder.load(run)
+    if int8:
+        _require_measurable(loaded.facts)
     end, single = formats.ENDS[kind]
     place = out or run.resolve().with_name(f"{run.resolve().name}{'-int8' * int8}{end}")
     name = _require_place(loaded.facts, place, kind, run)
@@ -230,7 +239,9 @@ def _expected(
         where = f"{len(drawn)} drawn pictures: {where}"
         listener.note(f"checked on drawn pictures alone: {where}")
     paths = [*own, *drawn]
-    found = predictor.run_logits(run, facts, paths, device="cpu", listener=listener)
+    # an export takes red, green and blue: that these are bands of a TIFF is for who calls it
+    seen = replace(facts, preprocess=replace(facts.preprocess, bands=None))
+    found = predictor.run_logits(run, seen, paths, device="cpu", listener=listener)
     likely = np.concatenate([some for _, some in found.probabilities()])
     kept = tuple(paths[i] for i in found.kept.tolist())
     target = facts.target
@@ -247,6 +258,21 @@ def _deviation(run: Path, facts: RunFacts) -> Array:
     kept = [s.values for s in run_folder.load_splits(run).fitting if s.values]
     found = np.array(kept, np.float64).reshape(-1, len(facts.classes)).std(axis=0)
     return np.where(found > 0, found, 1.0)
+
+
+def _require_measurable(facts: RunFacts) -> None:
+    """Refuse 8 bits where what they lose cannot be measured on files as any program reads them.
+
+    Raises:
+        UsageError: the run's pictures are bands of TIFFs.
+    """
+    taken = facts.preprocess.bands
+    if taken is not None:
+        raise UsageError(
+            "--int8 is measured on the run's pictures as any program reads them, and here "
+            f"{bands.told(taken)}",
+            hint="Export without --int8.",
+        )
 
 
 def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], str]:
@@ -274,4 +300,6 @@ def _own(run: Path, facts: RunFacts, images: Path | None) -> tuple[list[Path], s
             break
         if path.is_file() and parity.fair(path):
             chosen.append(path)
+    if not chosen and facts.preprocess.bands is not None:
+        return [], f"{bands.told(facts.preprocess.bands)}, which other programs do not read so"
     return chosen, f"of {root}" if chosen else f"no picture of the run lies in {root} any more"

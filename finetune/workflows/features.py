@@ -73,7 +73,7 @@ def run_features(options: Options, listener: Listener, shard: Shard) -> Features
         )
     clock, began = Clock(listener), time.perf_counter()
     seen = look.look(options, listener, clock, kept=False)
-    root = readers.root_of(options.data.root)
+    root = readers.root_of(options.data.root, options.data.columns)
     every = seen.fitting
     paths = [root / sample.path for sample in every]
     # as for all images, so that every shard chooses the same runtime

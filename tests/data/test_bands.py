@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from helpers import Recorder, options_for, train
+from helpers import Recorder, options_for, small_run, train
 
 from finetune import api
 from finetune.data import bands, decoding
+from finetune.deploy import readmes
 from finetune.records.backbone import Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import ImageError, UsageError
+from finetune.records.file_names import FACTS
 from finetune.runs import run_folder
 from finetune.workflows import check as checking
 from finetune.workflows.evaluate import run_evaluation
+from finetune.workflows.export import run_export
 
 TINY = {"backbone": "test_resnet", "weights": "random", "strategy": "linear-probe"}
 SIDE = 32
@@ -192,3 +196,36 @@ def test_check_reads_the_bands(tmp_path: Path) -> None:
     health = checking.run_check(options_for(root=str(root), bands="4,3,2"), Recorder())
 
     assert not {c.code for c in health.checks if c.status == "warning"} & {"FT120"}
+
+
+@pytest.mark.slow
+def test_an_export_answers_to_the_bands_as_red_green_and_blue(tmp_path: Path) -> None:
+    """It takes three channels, says in its metadata and README which they are, and agrees."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    root = fields(tmp_path / "fields", "uint8")
+    train(root, tmp_path / "run", bands="4,3,2", **TINY)
+
+    made = run_export(tmp_path / "run", "onnx", tmp_path / "model.onnx", listener=Recorder())
+
+    assert made.labels_equal
+    model = onnxruntime.InferenceSession(made.path)
+    assert model.get_modelmeta().custom_metadata_map["bands"] == "4,3,2"
+    file = next((root / "wet").iterdir())
+    pixels = tifffile.imread(file)[..., [3, 2, 1]]
+    (answer,) = api.load(tmp_path / "run", device="cpu").predict(file)
+    said = model.run(None, {"image": pixels[None]})[0][0]
+    assert said.max() == pytest.approx(answer.probability, abs=1e-3)
+    assert "bands 4, 3, 2 of a TIFF" in (tmp_path / "model.md").read_text("utf-8")
+
+
+def test_an_export_in_8_bits_of_bands_is_refused(tmp_path: Path) -> None:
+    """What it loses is measured on files as any program reads them, which is not by bands."""
+    run = small_run(tmp_path / "run")
+    facts = json.loads((run / FACTS).read_text("utf-8"))
+    facts["preprocess"]["bands"] = [4, 3, 2]
+    (run / FACTS).write_text(json.dumps(facts), "utf-8")
+
+    with pytest.raises(UsageError, match="bands 4, 3, 2 of each TIFF"):
+        run_export(run, "onnx", None, int8=True, listener=Recorder())
+    text = readmes.text("onnx", run_folder.load_facts(run), Path("model.onnx"))
+    assert "Trained on bands 4, 3, 2 of a TIFF, in this order" in text

@@ -20,10 +20,12 @@ from finetune.decision.target_lead import lead
 from finetune.heads import aims
 from finetune.records.errors import UsageError
 from finetune.records.file_names import FACTS, MODEL
+from finetune.records.sharding import Shard
 from finetune.records.target_result import TargetResult
 from finetune.runs import run_folder
 from finetune.workflows import old_target_answers
 from finetune.workflows.evaluate import run_evaluation
+from finetune.workflows.features import run_features
 from finetune.workflows.train import run_training
 
 
@@ -158,6 +160,19 @@ def test_terminal_report_and_json_say_where_it_started(
     assert "RMSE" in shown
     assert "Where to start" in page
     assert "Before and after" in page
+
+
+def test_features_of_a_runs_network_are_made_ahead_with_its_weights(
+    old: Path, numbers: Path, result: TargetResult
+) -> None:
+    """`features --weights RUN` keeps what `train --start-from RUN` asks for: all are known."""
+    assert result.start is not None
+    options = options_for(root=str(numbers), label_column="width", weights=str(old))
+
+    made = run_features(options, Recorder(), Shard())
+
+    assert made.images.total == made.images.known == result.counts["train"] + result.counts["val"]
+    assert made.images.computed == 0
 
 
 @pytest.mark.slow
