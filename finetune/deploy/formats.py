@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from finetune.data.bands import EVERY
 from finetune.deploy import int8_file, openvino_file, outputs, readmes
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
@@ -238,6 +239,12 @@ def _onnx_answer(file: Path) -> Answer:
     return answer
 
 
+def _bands(facts: RunFacts) -> str:
+    """`4,3,2`, or `all`; empty where pictures are taken as they are."""
+    taken = facts.preprocess.bands or ()
+    return "all" if taken == EVERY else ",".join(map(str, taken))
+
+
 def _facts(facts: RunFacts) -> dict[str, str]:
     """What is written into a file beside the network."""
     about = facts.backbone
@@ -254,7 +261,7 @@ def _facts(facts: RunFacts) -> dict[str, str]:
         "accuracy": accuracy,
         "accuracy_source": facts.accuracy_source,
         "fit": facts.preprocess.fit,
-        "bands": ",".join(map(str, facts.preprocess.bands or ())),
+        "bands": _bands(facts),
         "side_px": str(facts.preprocess.side_px),
         **({} if facts.target is None else _target(facts, facts.target)),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from finetune.data import bands
 from finetune.deploy import outputs
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
@@ -230,14 +231,9 @@ def _bands(facts: RunFacts) -> str:
     taken = facts.preprocess.bands
     if taken is None:
         return ""
-    which = (
-        f"band {taken[0]} of a TIFF in all three channels"
-        if len(taken) == 1
-        else f"bands {', '.join(map(str, taken))} of a TIFF, in this order, as red, green and blue"
-    )
     return (
-        f"Trained on {which},\ncounted from 1: make pictures so before you give them to it; the "
-        "program above reads no bands.\n"
+        f"In training {bands.told(taken)}, counted from 1.\nMake pictures so before you give them "
+        "to it: the program above reads no bands.\n"
     )
 
 

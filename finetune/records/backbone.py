@@ -10,15 +10,15 @@ import msgspec
 from finetune.records.choices import MOST_SIDE_PX, Family, Fit, Interpolation
 from finetune.records.dataset import Scale
 
-Band = Annotated[int, msgspec.Meta(ge=1)]
+Band = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
     """How a picture becomes a small square: `fill` is the color beside a letterbox.
 
-    `bands` are those of a TIFF that are taken as red, green and blue, or one as grey, from 1; None
-    where pictures are taken as they are.
+    `bands` are those of a TIFF that are taken as red, green and blue, or one as gray, from 1; 0
+    alone is all of them, as `data.bands` has it; None where pictures are taken as they are.
     """
 
     fit: Fit = "half"

@@ -19,6 +19,6 @@ PICTURES = (
         commands=f"{_DECIDING} check",
         metavar="R,G,B",
         help="Which bands of TIFFs with many are red, green and blue, counted from 1: 4,3,2; "
-        "one alone is gray.",
+        "one alone is gray; all: every third is red, green or blue, by their mean.",
     ),
 )

@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
+import torch
 from helpers import Recorder, options_for, small_run, train
 
 from finetune import api
 from finetune.data import bands, decoding
+from finetune.data.high_depth import Wide
+from finetune.data.opening import Source
 from finetune.deploy import readmes
 from finetune.records.backbone import Box
 from finetune.records.dataset import Scale
@@ -133,9 +136,9 @@ def test_many_bands_without_a_choice_lead_to_the_option(tmp_path: Path) -> None:
         decoding.decode(write(tmp_path / "a.tif", cube("uint16")), SIDE)
 
 
-@pytest.mark.parametrize("text", ["", "1,2", "0,1,2", "a", "1,2,3,4", "1.5", "all", "-1"])
+@pytest.mark.parametrize("text", ["", "1,2", "0,1,2", "a", "1,2,3,4", "1.5", "0", "-1"])
 def test_what_is_no_choice_of_bands_is_refused(text: str) -> None:
-    """One or three, counted from 1; `all` would need a network of as many channels."""
+    """One or three, counted from 1."""
     with pytest.raises(UsageError, match="--bands"):
         bands.parsed(text)
 
@@ -215,7 +218,7 @@ def test_an_export_answers_to_the_bands_as_red_green_and_blue(tmp_path: Path) ->
     (answer,) = api.load(tmp_path / "run", device="cpu").predict(file)
     said = model.run(None, {"image": pixels[None]})[0][0]
     assert said.max() == pytest.approx(answer.probability, abs=1e-3)
-    assert "bands 4, 3, 2 of a TIFF" in (tmp_path / "model.md").read_text("utf-8")
+    assert "bands 4, 3, 2 of each TIFF" in (tmp_path / "model.md").read_text("utf-8")
 
 
 def test_an_export_in_8_bits_of_bands_is_refused(tmp_path: Path) -> None:
@@ -228,4 +231,54 @@ def test_an_export_in_8_bits_of_bands_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="bands 4, 3, 2 of each TIFF"):
         run_export(run, "onnx", None, int8=True, listener=Recorder())
     text = readmes.text("onnx", run_folder.load_facts(run), Path("model.onnx"))
-    assert "Trained on bands 4, 3, 2 of a TIFF, in this order" in text
+    assert "In training bands 4, 3, 2 of each TIFF are taken as red, green and blue" in text
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_all_bands_are_what_a_first_convolution_repeated_and_scaled_sees(
+    tmp_path: Path, kind: str
+) -> None:
+    """Weights repeated over five bands, each by how many share it, see these three means."""
+    taken = bands.parsed("all")
+    assert taken is not None
+    values = cube(kind)
+    with (write(tmp_path / "a.tif", values)).open("rb") as file:
+        read = bands.read(Source(file, "a.tif"), taken)
+    three = np.asarray(read.numbers if isinstance(read, Wide) else read, np.float32)
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    wide = weight[:, [0, 1, 2, 0, 1]] / np.array([2, 2, 1, 2, 2], np.float32)[:, None, None]
+
+    def seen(kernel: npt.NDArray[Any], picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        given = (torch.from_numpy(kernel), torch.from_numpy(picture.astype(np.float32))[None])
+        return torch.nn.functional.conv2d(given[1], given[0]).numpy()
+
+    one, other = seen(wide, values), seen(weight, np.moveaxis(three, 2, 0))
+    rounded = 0.5 * np.abs(weight).sum(axis=(1, 2, 3)).max() if kind == "uint8" else 1e-4
+    assert np.abs(one - other).max() <= rounded
+
+
+def test_all_bands_of_fewer_than_three_are_refused(tmp_path: Path) -> None:
+    """Two bands are no colors; the message says how many there are and what to give."""
+    path = write(tmp_path / "a.tif", cube(count=2), "pages")
+
+    with pytest.raises(ImageError, match="it has 2 bands: --bands all takes 3 and more"):
+        decoding.decode(path, SIDE, box=Box(bands=bands.EVERY))
+
+
+def test_a_run_of_all_bands_says_so_and_predicts_by_them(
+    tmp_path: Path, run_cli: Callable[..., Any]
+) -> None:
+    """The class is in band 4, which red has half of: that is enough to tell it."""
+    root, out = fields(tmp_path / "fields"), tmp_path / "run"
+
+    done = run_cli(
+        *("train", root, "--bands", "all", "--out", out, "--backbone", "test_resnet"),
+        *("--weights", "random", "--strategy", "linear-probe"),
+    )
+
+    assert done.code == 0, done.err
+    assert "red is the mean of bands 1, 4, 7" in " ".join(done.err.split())
+    assert run_folder.load_facts(out).preprocess.bands == bands.EVERY
+    answer = api.load(out, device="cpu").predict(next((root / "wet").iterdir()))
+    assert answer[0].label == "wet"
