@@ -230,7 +230,7 @@ def test_an_export_in_8_bits_of_bands_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="bands 4, 3, 2 of each TIFF"):
         run_export(run, "onnx", None, int8=True, listener=Recorder())
-    text = readmes.text("onnx", run_folder.load_facts(run), Path("model.onnx"))
+    text = readmes.text("onnx", run_folder.load_facts(run), Path("model.onnx"), score="")
     assert "In training bands 4, 3, 2 of each TIFF are taken as red, green and blue" in text
 
 
