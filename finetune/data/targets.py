@@ -26,6 +26,9 @@ FEWEST = 2
 MOST_RANGES = 10
 # Numbers are standardized and squared in single precision, whose largest is 3e38.
 LARGEST = 1e18
+# Answers have 24 bits: at a millionth of the size, rounding is 6 % of a standard deviation.
+LEAST_SPREAD = 1e-6
+SMALLEST = 1e-18  # whose square is a number in single precision, too
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d+,\d{3}", re.ASCII)
@@ -280,6 +283,7 @@ def _numbers(reason: str, columns: Sequence[str], rows: Sequence[Row], where: st
                 "nothing to learn",
                 hint="Numbers must differ from image to image.",
             )
+        _require_room(where, name, column)
     strata, place = _by_range(learned[:, 0])
     return Learned(
         target=Target(kind="number", names=names, reason=reason),
@@ -290,6 +294,26 @@ def _numbers(reason: str, columns: Sequence[str], rows: Sequence[Row], where: st
         always=(),
         bare=(),
     )
+
+
+def _require_room(where: str, name: str, column: npt.NDArray[np.float64]) -> None:
+    """Refuse numbers float64[N] whose differences are lost in single precision.
+
+    Raises:
+        DataError: they differ by a millionth of their size, or are next to nothing.
+    """
+    largest, deviation = float(np.abs(column).max()), float(column.std())
+    if largest < SMALLEST:
+        raise DataError(
+            f"{where}the largest {name} is {largest:g}: such numbers are lost in 32 bits",
+            hint="Give them in a smaller unit.",
+        )
+    if deviation < LEAST_SPREAD * largest:
+        raise DataError(
+            f"{where}{name} is about {column.mean():.7g} and its standard deviation "
+            f"{deviation:.3g}: so small a difference is lost in 32 bits",
+            hint="Take a constant from all of them, such as the smallest.",
+        )
 
 
 def _by_range(

@@ -151,6 +151,8 @@ def test_several_columns_are_numbers_or_marks(
         (["1.5"] * 9 + ["1,5"], r"row 11, column 'size': '1,5' is no number"),
         (["1.5;2"] * 10, r"row 2, column 'size': 2 numbers, and 1 are wanted"),
         (["1.5"] * 10, "all 10 images have the same size, 1.5"),
+        ([f"170000000000{i}" for i in range(10)], r"list.csv: size is about 1.7e\+12 and its"),
+        ([f"{i}e-20" for i in range(10)], "the largest size is 9e-20: such numbers are lost"),
     ],
 )
 def test_faults_of_numbers_name_row_and_column(pictures: Path, cells: list[str], told: str) -> None:
