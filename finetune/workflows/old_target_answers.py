@@ -135,7 +135,7 @@ def of_numbers(
         noise=noise,
         metric="mae",
         rows=rows,
-        text=f"On {len(truth)} test images the old run has an MAE of {before:.4g} of "
+        text=f"On {len(truth)} test images the old run has an MAE of {before:.4g} for "
         f"{_named(told.shared)}, the new model {after:.4g} ({-less:+.4g} ± {noise:.4g})",
     )
 
