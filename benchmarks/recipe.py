@@ -210,7 +210,7 @@ def changed(variant: str) -> Iterator[None]:
         taps = READS[variant]
         part._features = lambda body, *_: lambda x: _read(body, x, taps)
     if variant in MIXES:
-        loop._in_parts = lambda self, x, labels: _mixed(self, x, labels, variant)
+        loop._in_parts = lambda self, x, labels, *_: _mixed(self, x, labels, variant)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from finetune.cli import render_backbones, render_findings, render_training, sty
 from finetune.records import durations
 from finetune.records.answers import Comparison, Prediction
 from finetune.records.choices import spoken_metric
+from finetune.records.figures import figure
 from finetune.records.robustness import TargetFall
 from finetune.records.target import TargetMetrics, TargetStage
 from finetune.records.target_result import TargetEvaluation, TargetResult
@@ -153,7 +154,7 @@ def _answer(p: Prediction) -> str:
 
 def _then(p: Prediction) -> str:
     if p.labels is None:
-        return "" if p.within is None else f"± {p.within:.3g} for nine of ten"
+        return "" if p.within is None else f"± {figure(p.within)} for nine of ten"
     off = sorted((r for r in p.labels if not r.on), key=lambda r: -r.probability)
     return ", ".join(f"{r.label} {r.probability:.0%}" for r in off[:NEXT])
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from finetune.data import decoding
 from finetune.records.errors import ExportError, ImageError, safe_name
+from finetune.records.figures import figure
 from finetune.storage.arrays import Array
 
 # A JPEG that `predict` reduces while it decodes, and a tall picture whose sides Pillow resizes in
@@ -156,6 +157,6 @@ def check(
 
 def _said(likely: Array, expected: Expected, classes: Sequence[str]) -> str:
     if expected.scale is not None:
-        return ", ".join(f"{value:.4g}" for value in likely.tolist())
+        return ", ".join(figure(value) for value in likely.tolist())
     best = int(likely.argmax())
     return f"'{classes[best]}' {likely[best]:.3f}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from finetune.records.figures import figure
 from finetune.records.target import TargetMetrics
 
 Array = npt.NDArray[np.float64]
@@ -26,7 +27,8 @@ def standing(kind: str, metrics: TargetMetrics) -> tuple[bool | None, str]:
     else:
         low = (metrics.r2_interval or (0.0, 0.0))[0]
         better = low > 0
-        told = f"MAE {metrics.mae or 0:.4g}, where answering the mean has {metrics.baseline:.4g}"
+        told = f"MAE {figure(metrics.mae or 0)}, where answering the mean has "
+        told += figure(metrics.baseline)
     return better, f"{'better' if better else 'not surely better'} than one answer for all: {told}"
 
 
@@ -35,5 +37,5 @@ def in_words(kind: str, called: Sequence[str], values: Array) -> str:
     if kind == "labels":
         return ";".join(n for n, v in zip(called, values, strict=True) if v) or "none"
     if len(called) == 1:
-        return f"{values[0]:.4g}"
-    return ", ".join(f"{n} {v:.4g}" for n, v in zip(called, values, strict=True))
+        return figure(values[0])
+    return ", ".join(f"{n} {figure(v)}" for n, v in zip(called, values, strict=True))

@@ -11,6 +11,7 @@ from finetune.records.backbone_choice import BackboneChoice
 from finetune.records.choices import SCHEMA_VERSION, Format, Metric, OtherTarget, Strategy
 from finetune.records.dataset import Check, Finding, Target
 from finetune.records.decision import Recommendation
+from finetune.records.figures import figure
 from finetune.records.labels import LabelIssues
 from finetune.records.metrics import Metrics, WrongAnswer
 from finetune.records.robustness import Fall
@@ -85,8 +86,8 @@ class Prediction:
         if self.labels is not None:
             return ", ".join(row.label for row in self.labels if row.on) or "none"
         if self.values is not None:
-            return ", ".join(f"{name} {value:.4g}" for name, value in self.values.items())
-        return self.label or "" if self.value is None else f"{self.value:.4g}"
+            return ", ".join(f"{name} {figure(value)}" for name, value in self.values.items())
+        return self.label or "" if self.value is None else figure(self.value)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from finetune.records.figures import figure
 from finetune.records.target import TargetMetrics
 from finetune.records.target_result import TargetResult
 from finetune.report import charts
@@ -99,7 +100,9 @@ def answers(result: TargetResult) -> Html:
         charts.frame(x, y, (f"truth: {cut(name)}", "answer"), (_number, _number)),
         charts.line(x(low), y(low), x(high), y(high), "axis"),
         *(
-            charts.marker(0, x(truth), y(answer), 2.5, f"truth {truth:.4g}, answer {answer:.4g}")
+            charts.marker(
+                0, x(truth), y(answer), 2.5, f"truth {figure(truth)}, answer {figure(answer)}"
+            )
             for truth, answer in points
         ),
     ]
@@ -107,17 +110,17 @@ def answers(result: TargetResult) -> Html:
     return charts.Chart(
         name="answers",
         title=f"Answers against the truth: {cut(name)}",
-        told=f"{len(points)} test images from {low:.4g} to {high:.4g}; on the line answer and "
-        "truth are equal, above it the answer is too large.",
+        told=f"{len(points)} test images from {figure(low)} to {figure(high)}; on the line answer "
+        "and truth are equal, above it the answer is too large.",
         drawing=joined(*drawn),
         caption="On the line answer and truth are equal; above it the answer is too large.",
         numbers=table(
             ["truth", "answer", "off by"],
-            [[f"{t:.4g}", f"{a:.4g}", f"{a - t:+.4g}"] for t, a in far],
+            [[figure(t), figure(a), figure(a - t, signed=True)] for t, a in far],
             "The twenty answers furthest from the truth",
         ),
     ).html()
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}"
+    return figure(value)

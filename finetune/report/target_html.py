@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from finetune.records.errors import printable
+from finetune.records.figures import figure
 from finetune.records.run import RunFacts
 from finetune.records.start import StartFacts
 from finetune.records.target_result import TargetResult
@@ -125,7 +126,7 @@ def _measured(result: TargetResult, history: Sequence[EpochRecord]) -> Html:
     head, rows = target_words.rows(metrics)
     drawn = target_charts.labels(metrics) if metrics.per_label else target_charts.answers(result)
     overall = [
-        (name, f"{value:.4g}", "" if ends is None else f"{ends[0]:.4g} to {ends[1]:.4g}")
+        (name, figure(value), "" if ends is None else f"{figure(ends[0])} to {figure(ends[1])}")
         for name, value, ends in (
             ("mAP", metrics.map, metrics.map_interval),
             ("micro F1", metrics.micro_f1, None),
@@ -141,7 +142,7 @@ def _measured(result: TargetResult, history: Sequence[EpochRecord]) -> Html:
         if value is not None
     ]  # fmt: skip
     stages = [
-        [s.name, str(s.dimensions), f"{s.score:.3f}", f"{s.loss:.4g}", f"{s.penalty:.3g}"]
+        [s.name, str(s.dimensions), f"{s.score:.3f}", figure(s.loss), figure(s.penalty)]
         for s in result.stages
     ]
     score = "mAP" if metrics.map is not None else "R²"
@@ -194,7 +195,7 @@ def _before(start: StartFacts | None) -> Html:
         return Html("")
     old, short = start.old, "AP" if start.old.metric == "map" else "MAE"
     rows = [
-        [r.name, r.n, *("–" if x is None else f"{x:.4g}" for x in (r.before, r.after))]
+        [r.name, r.n, *("–" if x is None else figure(x) for x in (r.before, r.after))]
         for r in old.rows[:_LABELS]
     ]
     head = ["label" if old.metric == "map" else "number", "images", f"{short} before", "after"]

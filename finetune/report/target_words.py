@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finetune.records.choices import spoken_metric
+from finetune.records.figures import figure
 from finetune.records.robustness import TargetFall
 from finetune.records.target import TargetMetrics
 
@@ -22,7 +23,8 @@ def headline(metrics: TargetMetrics) -> tuple[str, str]:
         )
         return f"{metrics.map:.3f}", f"{rest}, on {metrics.n}"
     low, high = metrics.r2_interval or (0.0, 0.0)
-    rest = f"R² ({low:.3f} to {high:.3f}), MAE {metrics.mae or 0:.4g}, RMSE {metrics.rmse or 0:.4g}"
+    errors = f"MAE {figure(metrics.mae or 0)}, RMSE {figure(metrics.rmse or 0)}"
+    rest = f"R² ({low:.3f} to {high:.3f}), {errors}"
     return f"{metrics.r2 or 0:.3f}", f"{rest}, on {metrics.n}"
 
 
@@ -67,7 +69,7 @@ def rows(metrics: TargetMetrics) -> tuple[tuple[str, ...], list[tuple[str, ...]]
         (
             s.name,
             _told(s.r2),
-            *(f"{x:.4g}" for x in (s.mae, s.rmse, s.baseline_mae, s.mean, s.deviation)),
+            *(figure(x) for x in (s.mae, s.rmse, s.baseline_mae, s.mean, s.deviation)),
         )
         for s in metrics.per_number
     ]

@@ -12,6 +12,7 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.deploy import predictor
 from finetune.metrics import clusters, paired, ranking, resampled
+from finetune.records.figures import figure
 from finetune.records.start import OldAnswers, OldScore, StartFacts
 from finetune.runs import run_folder
 from finetune.storage.arrays import Array
@@ -135,8 +136,9 @@ def of_numbers(
         noise=noise,
         metric="mae",
         rows=rows,
-        text=f"On {len(truth)} test images the old run has an MAE of {before:.4g} for "
-        f"{_named(told.shared)}, the new model {after:.4g} ({-less:+.4g} ± {noise:.4g})",
+        text=f"On {len(truth)} test images the old run has an MAE of {figure(before)} for "
+        f"{_named(told.shared)}, the new model {figure(after)} "
+        f"({figure(-less, signed=True)} ± {figure(noise)})",
     )
 
 
