@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,31 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.deploy import predictor
 from finetune.metrics import clusters, paired
+from finetune.records.run import RunFacts
 from finetune.records.start import OldAnswers, StartFacts
 from finetune.runs import run_folder
 from finetune.workflows.final_test import Test
+
+
+def asked(
+    analysis: Analysis, told: StartFacts, paths: Sequence[str], clock: Clock
+) -> tuple[RunFacts, predictor.Logits]:
+    """What the run that was started from is, and what it answers of images of the data.
+
+    Raises:
+        RunError: it cannot be read any more.
+    """
+    run = Path(told.run)
+    facts = run_folder.load_facts(run)
+    with clock.step("before", f"{len(paths)} test images by the run that was started from"):
+        found = predictor.run_logits(
+            run,
+            facts,
+            [analysis.root / path for path in paths],
+            device=analysis.options.backbone.device,
+            listener=analysis.listener,
+        )
+    return facts, found
 
 
 def measured(analysis: Analysis, test: Test | None, clock: Clock) -> StartFacts | None:
@@ -41,18 +64,9 @@ def measured(analysis: Analysis, test: Test | None, clock: Clock) -> StartFacts 
     rows = np.flatnonzero(known[test.labels])
     if len(rows) < 2:  # of one alone nothing is told
         return told
-    run = Path(told.run)
-    facts = run_folder.load_facts(run)
-    with clock.step("before", f"{len(rows)} test images by the run that was started from"):
-        found = predictor.run_logits(
-            run,
-            facts,
-            [analysis.root / test.paths[i] for i in rows],
-            device=analysis.options.backbone.device,
-            listener=analysis.listener,
-        )
-        rows = rows[found.kept]
-        answers = np.asarray(found.rows[:]).argmax(axis=1)
+    facts, found = asked(analysis, told, [test.paths[i] for i in rows], clock)
+    rows = rows[found.kept]
+    answers = np.asarray(found.rows[:]).argmax(axis=1)
     truth = [classes[i] for i in test.labels[rows]]
     before = np.array([facts.classes[a] == t for a, t in zip(answers, truth, strict=True)], float)
     after = (test.probabilities[rows].argmax(axis=1) == test.labels[rows]).astype(float)

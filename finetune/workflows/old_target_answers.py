@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
-from finetune.deploy import predictor
 from finetune.metrics import clusters, paired, ranking, resampled
 from finetune.records.figures import figure
 from finetune.records.start import OldAnswers, OldScore, StartFacts
-from finetune.runs import run_folder
 from finetune.storage.arrays import Array
+from finetune.workflows import old_answers
 
 FEWEST = 2  # images: of one alone nothing is told
 
@@ -56,16 +54,7 @@ def measured(analysis: Analysis, test: Tested | None, clock: Clock) -> StartFact
         return told
     target = analysis.dataset.target
     assert target is not None, "classes have their own"
-    run = Path(told.run)
-    facts = run_folder.load_facts(run)
-    with clock.step("before", f"{len(test.paths)} test images by the run that was started from"):
-        found = predictor.run_logits(
-            run,
-            facts,
-            [analysis.root / path for path in test.paths],
-            device=analysis.options.backbone.device,
-            listener=analysis.listener,
-        )
+    facts, found = old_answers.asked(analysis, told, test.paths, clock)
     rows, shared = found.kept, told.shared
     if len(rows) < FEWEST:
         return told
