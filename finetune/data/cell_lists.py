@@ -1,4 +1,7 @@
-"""Cells that hold a list as text, `['cat', 'dog']` as pandas or `["cat", "dog"]` as JSON has it."""
+"""Cells that hold several labels in another way than parted by `;`.
+
+Lists as text, `['cat', 'dog']` as pandas or `["cat", "dog"]` as JSON has it, or `cat|dog`.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ from finetune.data.column_names import spoken
 from finetune.data.listing import Example
 from finetune.records.errors import DataError, excerpt
 
+PART, _BAR = ";", "|"
 _ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+.\w]+)"""
 _ITEMS = re.compile(rf"\[\s*(?:({_ITEM})\s*(?:,\s*{_ITEM}\s*)*,?\s*)?\]")
 _EACH = re.compile(_ITEM)
 
 
 def parted(source: str, column: str, examples: Sequence[Example]) -> Sequence[Example]:
-    """The examples with lists as labels parted by `;`, where every cell holds such a list.
+    """The examples with labels parted by `;`, where every cell is a list, or `|` parts some.
+
+    A `|` parts labels where no cell has a `;`: names with one are rare, and it is said what was
+    taken for labels. A comma does not: "Paris, France" is one label.
 
     Args:
         source: The table, for messages.
@@ -27,6 +34,8 @@ def parted(source: str, column: str, examples: Sequence[Example]) -> Sequence[Ex
     Raises:
         DataError: one of them is no list after all; names row, column and cell.
     """
+    if any(_BAR in e.label for e in examples) and not any(PART in e.label for e in examples):
+        return [e._replace(label=e.label.replace(_BAR, PART)) for e in examples]
     if not examples or not all(_like(e.label) for e in examples):
         return examples
     if not any(e.label for e in examples):

@@ -20,7 +20,7 @@ def listed(root: Path, cells: Sequence[str], head: str = "cat|dog|tree") -> Path
     lines = [f"image_id,{head.replace('|', ',')}"]
     for i, cell in enumerate(cells):
         Image.new("RGB", (12, 20 + i), (30 * i, 120, 60)).save(root / f"{i}.png")
-        lines.append(f"{i},{cell.replace('|', ',')}")
+        lines.append(f"{i},{cell if '|' not in head else cell.replace('|', ',')}")
     (root / "list.csv").write_text("\n".join(lines), encoding="utf-8")
     return root / "list.csv"
 
@@ -71,3 +71,19 @@ def test_flags_need_images_on_either_side() -> None:
     assert flag_columns.found(["a", "b"], [{"a": "0", "b": "0"}]) is None
     assert flag_columns.found(["a", "b"], [{"a": "1", "b": "1"}]) is None
     assert flag_columns.found(["a"], [{"a": "1"}, {"a": "0"}]) is None
+
+
+def test_a_bar_parts_labels_where_no_cell_has_a_semicolon(tmp_path: Path) -> None:
+    """As lists of findings have it; beside `;` a `|` is part of a name."""
+    table = listed(tmp_path, ["cat|dog", "dog", "tree|cat", "tree", "", "cat"], "label")
+
+    found = readers.read(str(table))
+
+    assert found.target is not None
+    assert found.target.names == ("cat", "dog", "tree")
+    assert {s.path: s.values for s in found.pool}["0.png"] == (1.0, 1.0, 0.0)
+
+    table.write_text(table.read_text().replace("tree|cat", "a|b;cat").replace("cat|dog", "a|b"))
+    other = readers.read(str(table)).target
+    assert other is not None
+    assert "a|b" in other.names
