@@ -23,12 +23,12 @@ import torch
 from truth import SETS
 
 from finetune.backbones import load
-from finetune.data import decoding
-from finetune.data.files import named_as_image
 from finetune.decision import table
 from finetune.heads import calibration, cross_validation, kernels, logit_adjustment, ridge
 from finetune.metrics import paired
+from finetune.pictures import decoding
 from finetune.records.events import Silent
+from finetune.sources.files import named_as_image
 from finetune.training import holdout, recipe
 
 ROWS = Path(__file__).with_name("class_shares.csv")

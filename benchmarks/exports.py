@@ -36,9 +36,9 @@ import row_file
 import finetune
 from finetune.backbones import inference
 from finetune.cli import process
-from finetune.data import decoding
 from finetune.decision import baseline
 from finetune.deploy import formats, int8_file, predictor
+from finetune.pictures import decoding
 from finetune.records.errors import ExportError, UsageError
 from finetune.records.events import Silent
 from finetune.records.metrics import Baseline

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
-from finetune.data import decoding, near_duplicates
+from finetune.data import near_duplicates
+from finetune.pictures import decoding
 
 SAMPLE = 80
 THRESHOLDS = (0.985, 0.99, 0.992, 0.993, 0.994, 0.995, 0.996, 0.998)

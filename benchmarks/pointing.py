@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 import finetune
-from finetune.data.files import list_images
 from finetune.deploy import evidence_box
 from finetune.records.explanation import Explanation
+from finetune.sources.files import list_images
 
 SIDE = 224
 LEAST, MOST = 64, 112  # of the object's long side

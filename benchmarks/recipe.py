@@ -38,11 +38,11 @@ from truth import SETS
 from finetune.backbones import load, registry
 from finetune.backbones.inference import ROOT, TOP
 from finetune.backbones.stages import Backbone
-from finetune.data import decoding
-from finetune.data.files import named_as_image
 from finetune.heads import calibration, ridge
+from finetune.pictures import decoding
 from finetune.records.decision import Plan
 from finetune.records.events import Silent
+from finetune.sources.files import named_as_image
 from finetune.training import holdout, recipe, setup, state
 
 ROWS = Path(__file__).with_name("recipe.csv")

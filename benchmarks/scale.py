@@ -30,15 +30,16 @@ import numpy as np
 import row_file
 
 from finetune.analysis.probes import ranked, stage_sets
-from finetune.data import checks, near_duplicates, readers, split, targets
+from finetune.data import checks, near_duplicates, split
 from finetune.data.check_subject import Subject
-from finetune.data.decoding import Glance
 from finetune.decision import table
 from finetune.heads import cross_validation, ridge
 from finetune.metrics import classification
+from finetune.pictures.decoding import Glance
 from finetune.records.codec import from_json, to_json
 from finetune.records.dataset import Dataset, Sample, Splits
 from finetune.report import html
+from finetune.sources import readers, targets
 from finetune.storage import arrays, feature_parts
 
 HERE = Path(__file__)

@@ -28,10 +28,11 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data import decoding, files
 from finetune.deploy import predictor
+from finetune.pictures import decoding
 from finetune.records.events import Silent
 from finetune.runs import run_folder
+from finetune.sources import files
 
 _BOUNDARY = "0123456789abcdef"
 _BATCH, _TURNS = 32, 6

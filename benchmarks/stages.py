@@ -18,12 +18,12 @@ from truth import SETS
 
 from finetune.analysis import analyze, probes
 from finetune.backbones import features, prepared, registry
-from finetune.data import scan
 from finetune.heads import cross_validation, ridge
 from finetune.heads.kernels import combined, stage_kernels
 from finetune.records.analysis import StageScore
 from finetune.records.events import Silent
 from finetune.records.options import BackboneOptions
+from finetune.sources import scan
 
 SIZES = (5, 10, 20, 40)
 MARGINS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)

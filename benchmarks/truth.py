@@ -22,12 +22,12 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import features, registry
-from finetune.data import decoding
 from finetune.decision import trials
 from finetune.decision.planning import plan_for
 from finetune.decision.table import named
 from finetune.heads import blending, calibration, cross_validation, ridge
 from finetune.metrics import classification, paired
+from finetune.pictures import decoding
 from finetune.records.analysis import DatasetProfile
 from finetune.records.choices import Similarity, Strategy
 from finetune.records.decision import Plan

@@ -23,10 +23,10 @@ import numpy as np
 import row_file
 
 from finetune.backbones import features, prepared, registry
-from finetune.data import scan
 from finetune.heads import calibration, cross_validation, kernels, ridge, selective, unknown
 from finetune.records.events import Silent
 from finetune.records.options import BackboneOptions
+from finetune.sources import scan
 
 ROWS = Path(__file__).with_name("unknown.csv")
 SIZES, SEEDS = (5, 20, 40), (0, 1, 2)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import finetune
-from finetune.data import checks, findings
+from finetune.data import checks
 from finetune.metrics import verdict
 from finetune.records import errors
+from finetune.sources import findings
 from finetune.workflows import faults
 
 PACKAGE = Path(finetune.__file__).parent

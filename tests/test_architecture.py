@@ -17,7 +17,8 @@ PACKAGE = Path(finetune.__file__).parent
 README = PACKAGE.parent / "README.md"
 # From the ground to the roof. A room imports from rooms before it, never from one after it.
 ROOMS = (
-    *("records", "storage", "metrics", "heads", "data", "backbones", "runs", "training"),
+    *("records", "storage", "metrics", "heads", "pictures", "sources", "data", "backbones"),
+    *("runs", "training"),
     *("deploy", "analysis", "decision", "report", "tracking", "workflows", "cli"),
 )
 FILES = {

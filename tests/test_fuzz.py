@@ -32,7 +32,7 @@ from safetensors.torch import save_file
 
 from finetune.backbones import inference, load, registry
 from finetune.cli import process
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records import option_table
 from finetune.records.errors import BackboneError, FinetuneError, ImageError, RunError
 from finetune.runs import listing, run_folder

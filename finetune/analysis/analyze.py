@@ -17,10 +17,11 @@ from finetune.analysis.clock import Clock
 from finetune.backbones import features, ranks
 from finetune.backbones.inference import TOP
 from finetune.backbones.prepared import Prepared
-from finetune.data import bands, decoding, examination, findings, readers, scales
+from finetune.data import examination, scales
 from finetune.heads import calibration, cross_validation, logit_adjustment, ridge
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import clusters, paired
+from finetune.pictures import bands, decoding
 from finetune.records.analysis import Part, Upright
 from finetune.records.backbone import BackboneFacts, Box
 from finetune.records.backbone_choice import BackboneChoice
@@ -29,6 +30,7 @@ from finetune.records.errors import DataError
 from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.runs.resume import Progress
+from finetune.sources import findings, readers
 from finetune.storage import arrays
 from finetune.storage.arrays import Array, Labels
 

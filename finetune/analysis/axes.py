@@ -8,7 +8,8 @@ from finetune.analysis import analyze, similarity, size
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
-from finetune.data import decoding, symbols
+from finetune.data import symbols
+from finetune.pictures import decoding
 from finetune.records.analysis import DatasetProfile, SimilarityProfile
 from finetune.records.dataset import Finding
 

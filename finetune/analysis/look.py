@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.analysis.clock import Clock
-from finetune.data import bands, class_shares, examination, findings, readers, scales
+from finetune.data import class_shares, examination, scales
 from finetune.heads import logit_adjustment
 from finetune.heads.logit_adjustment import Wanted
+from finetune.pictures import bands
 from finetune.records.choices import TUNED
 from finetune.records.dataset import Dataset, Sample, Scale, Splits
 from finetune.records.errors import DataError, UsageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
 from finetune.runs import run_folder, start
+from finetune.sources import findings, readers
 from finetune.training import recipe
 
 LEAST_IMAGES = 4  # two to learn from and two to measure on, where no classes ask for more

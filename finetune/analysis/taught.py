@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from finetune.data import findings
 from finetune.heads import cross_validation
 from finetune.records.backbone import BackboneFacts
 from finetune.records.dataset import Finding, Sample, Splits
+from finetune.sources import findings
 
 # Images that a network which was tuned before has not seen, to judge it by: with fewer a standard
 # error is ten points and more.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from finetune.backbones import ranks
 from finetune.backbones.inference import Engine, Layout
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records.backbone import HALF, Box
 from finetune.records.dataset import Scale
 from finetune.records.errors import BackboneError, ImageError

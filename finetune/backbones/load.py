@@ -27,7 +27,7 @@ from finetune.backbones.registry import (
 )
 from finetune.backbones.stages import IMAGENET_CLASSES, Backbone
 from finetune.backbones.tensors import RUN_FILE, check_match, without_classifier
-from finetune.data.square import KERNELS
+from finetune.pictures.square import KERNELS
 from finetune.records.backbone import (
     PLAIN,
     BackboneFacts,

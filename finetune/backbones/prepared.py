@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from finetune.backbones import inference, registry
 from finetune.backbones.inference import Engine, Pixels
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records.analysis import Reason
 from finetune.records.backbone import PLAIN, BackboneFacts, Origin, PreparedFacts, Variant
 from finetune.records.codec import from_json, to_json

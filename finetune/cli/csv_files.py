@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from finetune.data import file_kinds
-from finetune.data.files import lies_in_data
 from finetune.deploy.answer_files import no_formula
+from finetune.pictures import file_kinds
 from finetune.records.errors import UsageError, cause, refusals
 from finetune.records.explanation import Explanation
 from finetune.records.labels import Suggestion, SuspectLabel
 from finetune.records.metrics import WrongAnswer
 from finetune.records.target_result import FarAnswer
+from finetune.sources.files import lies_in_data
 from finetune.storage import atomic_files
 
 _OTHER = "Give a file that you may write, in a folder that is there."

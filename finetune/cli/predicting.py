@@ -10,12 +10,12 @@ from pathlib import Path
 
 from finetune.cli import csv_files, progress, render, style
 from finetune.cli.options import Asked
-from finetune.data.sources import LIST
 from finetune.deploy import answer_files, sorting
 from finetune.records.answer_files import AnswerFiles
 from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError
 from finetune.records.events import Listener
+from finetune.sources.to_classify import LIST
 from finetune.workflows.predict import run_prediction
 
 _BLOCK = 1000  # rows of a table that are laid out together

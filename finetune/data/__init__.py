@@ -1,5 +1,5 @@
-"""A folder of images to checked, labelled, decoded pictures and disjoint splits.
+"""Labelled paths to a checked data set: checks, near duplicates, groups, disjoint splits.
 
-May import: records and storage.
+May import: records, storage, pictures and sources.
 Must not know: networks, strategies and runs.
 """

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from finetune.data import check_subject, symbols
-from finetune.data import names as data_names
 from finetune.data.check_subject import SHOWN, Outcome, Subject
 from finetune.records.dataset import Sample, Splits
+from finetune.sources import names as data_names
 
 # The rule that weighs rare classes in training starts here as well (`recipe.resolve`).
 IMBALANCE = 3.0

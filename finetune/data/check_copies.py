@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 
 from finetune.data import check_subject
 from finetune.data.check_subject import BEFORE, Outcome, Subject
-from finetune.data.findings import LISTED, copies
-from finetune.data.names import found_in
 from finetune.records.dataset import Sample
+from finetune.sources.findings import LISTED, copies
+from finetune.sources.names import found_in
 
 READY_ONLY = (LISTED["bare"].code, LISTED["beside"].code)
 

@@ -12,9 +12,9 @@ from PIL import Image
 from finetune.data import check_classes, check_subject
 from finetune.data.check_shortcuts import _SAME_FORMAT
 from finetune.data.check_subject import SHOWN, Outcome, Subject
-from finetune.data.decoding import Glance
-from finetune.data.findings import UNREADABLE
+from finetune.pictures.decoding import Glance
 from finetune.records.choices import Severity
+from finetune.sources.findings import UNREADABLE
 
 # Pictures of 32 px are enough for people to name a scene (Torralba 2009, "How many pixels make an
 # image?"); MNIST has 28. Below 16 there is hardly anything to see.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from finetune.data import check_subject
 from finetune.data.check_subject import SHOWN, Outcome, Subject
-from finetune.data.decoding import Glance
+from finetune.pictures.decoding import Glance
 
 # A class is given away where a guess from the file alone, never having seen that file, is right for
 # nine of ten of its images and of the others, on average. With five images each the worst that

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from finetune.data.decoding import Glance
+from finetune.pictures.decoding import Glance
 from finetune.records.choices import Severity
 from finetune.records.dataset import Dataset, Sample, Splits
 

@@ -13,7 +13,9 @@ from finetune.data import (
 )
 from finetune.data.check_copies import _SAME_WAY, READY_ONLY
 from finetune.data.check_subject import Outcome, Subject
-from finetune.data.findings import (
+from finetune.records.choices import Status
+from finetune.records.dataset import Check, Finding, FindingKind
+from finetune.sources.findings import (
     COPIES,
     CROSSED,
     LAYOUTS,
@@ -23,8 +25,6 @@ from finetune.data.findings import (
     TARGET,
     UNREADABLE,
 )
-from finetune.records.choices import Status
-from finetune.records.dataset import Check, Finding, FindingKind
 
 
 def run(subject: Subject) -> tuple[Check, ...]:

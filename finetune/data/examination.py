@@ -16,26 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.data import (
-    bands,
-    check_subject,
-    checks,
-    decoding,
-    files,
-    findings,
-    grouping,
-    names,
-    near_duplicates,
-    readers,
-    small_copies,
-    split,
-)
-from finetune.data.bands import Bands
+from finetune.data import check_subject, checks, grouping, near_duplicates, split
 from finetune.data.check_subject import Subject
-from finetune.data.decoding import Glance
+from finetune.pictures import bands, decoding, small_copies
+from finetune.pictures.bands import Bands
+from finetune.pictures.decoding import Glance
 from finetune.records.dataset import Check, Dataset, Finding, Sample, Splits
 from finetune.records.errors import DataError, ImageError
 from finetune.records.options import DataOptions
+from finetune.sources import files, findings, names, readers
 from finetune.storage import arrays, atomic_files, cache_place, feature_cache
 from finetune.storage.arrays import Filed
 

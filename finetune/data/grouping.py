@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from finetune.data import names
 from finetune.records.dataset import Sample
 from finetune.records.errors import UsageError
+from finetune.sources import names
 
 
 def groups(

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from finetune.data import decoding, file_kinds, high_depth
-from finetune.data.bands import Bands
-from finetune.data.decoding import Glance
-from finetune.data.findings import SCALED
-from finetune.data.opening import Content
+from finetune.pictures import decoding, file_kinds, high_depth
+from finetune.pictures.bands import Bands
+from finetune.pictures.decoding import Glance
+from finetune.pictures.opening import Content
 from finetune.records.dataset import Finding, Sample, Scale
 from finetune.records.errors import ImageError
+from finetune.sources.findings import SCALED
 
 # Of a set's values at either end: hot and dead pixels, and what a lamp or a label burns in.
 TAIL = 0.001

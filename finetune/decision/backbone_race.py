@@ -15,13 +15,13 @@ from finetune.analysis.look import Seen
 from finetune.backbones import features, inference, prepared
 from finetune.backbones.inference import TOP, Engine
 from finetune.backbones.prepared import Prepared
-from finetune.data import decoding, readers
 from finetune.decision.candidates import Source
 from finetune.decision.forecast import DEFAULT_BUDGET_S
 from finetune.heads.aims import Aim
 from finetune.heads.cross_validation import FEWEST, LeftOut
 from finetune.heads.outputs import OutputsLeftOut
 from finetune.metrics import clusters
+from finetune.pictures import decoding
 from finetune.records.backbone import Box, PreparedFacts
 from finetune.records.backbone_choice import Standing
 from finetune.records.choices import OtherLoss
@@ -29,6 +29,7 @@ from finetune.records.dataset import Target
 from finetune.records.errors import ImageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
+from finetune.sources import readers
 from finetune.storage.arrays import Array
 
 IMAGES = (125, 250, 500)

@@ -20,7 +20,6 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.look import Seen
 from finetune.backbones import features, registry
 from finetune.backbones.prepared import Prepared
-from finetune.data import readers
 from finetune.decision import backbone_race, forecast, start_judged
 from finetune.decision.start_judged import IMAGENET, Both, Judged
 from finetune.records.backbone_choice import BackboneChoice, Candidate, Standing
@@ -32,6 +31,7 @@ from finetune.records.options import Options
 from finetune.records.run import RunFacts
 from finetune.records.start import StartFacts
 from finetune.runs import places, run_folder, start
+from finetune.sources import readers
 
 SHOWN = 5  # names of classes in a sentence
 _WORDS: dict[TargetKind, tuple[str, str]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from finetune.data.whole_picture import Spot
+from finetune.pictures.whole_picture import Spot
 from finetune.storage.arrays import Array
 
 FINE = 28  # places on a side where a box may begin or end

@@ -7,16 +7,16 @@ import difflib
 import numpy as np
 from PIL import Image
 
-from finetune.data import decoding, whole_picture
-from finetune.data.archives import Found
-from finetune.data.whole_picture import Spot
 from finetune.deploy import evidence_box, outputs, overlay
 from finetune.deploy.explaining import Explainer
 from finetune.deploy.stream import Shown
+from finetune.pictures import decoding, whole_picture
+from finetune.pictures.whole_picture import Spot
 from finetune.records.backbone import Box, Preprocess
 from finetune.records.errors import ImageError, UsageError, safe_name
 from finetune.records.explanation import EvidenceBox, Explanation
 from finetune.records.run import RunFacts
+from finetune.sources.archives import Found
 from finetune.storage.arrays import Array
 
 _LISTED = 10  # classes in a hint

@@ -13,8 +13,8 @@ from finetune.backbones import inference
 from finetune.backbones.graph_maps import GraphMaps, NotPooledError
 from finetune.backbones.inference import Pixels
 from finetune.backbones.pooled import Evidence
-from finetune.data import decoding
 from finetune.deploy import predictor
+from finetune.pictures import decoding
 from finetune.records.backbone import Preprocess
 from finetune.records.errors import ImageError, first_line
 from finetune.records.events import Listener

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from finetune.data.bands import EVERY
 from finetune.deploy import int8_file, openvino_file, outputs, readmes
+from finetune.pictures.bands import EVERY
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
 from finetune.records.errors import ExportError, FinetuneError, first_line

@@ -17,12 +17,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from finetune.backbones.features import BATCH
-from finetune.data import decoding, sources
-from finetune.data.archives import Found
 from finetune.deploy import doubt, explained, explaining, outputs, predictor, stream
 from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.deploy.stream import Answer, Shown
+from finetune.pictures import decoding
 from finetune.records.answers import Prediction
 from finetune.records.backbone import Preprocess
 from finetune.records.errors import ImageError, UsageError
@@ -31,6 +30,8 @@ from finetune.records.explanation import Explanation
 from finetune.records.run import RunFacts
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import run_folder
+from finetune.sources import to_classify
+from finetune.sources.archives import Found
 from finetune.storage.arrays import Array, Floats
 
 Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
@@ -205,7 +206,7 @@ def _items(images: Picture | Iterable[Picture]) -> Iterator[Found | Shown]:
     """The pictures with names, those of folders, archives and patterns one by one."""
     for number, image in enumerate(_listed(images)):
         if isinstance(image, str | os.PathLike):
-            yield from sources.stream([Path(image)])
+            yield from to_classify.stream([Path(image)])
         elif isinstance(image, Image.Image):
             yield Shown(str(getattr(image, "filename", "") or f"image {number}"), image)
         elif isinstance(image, np.ndarray):

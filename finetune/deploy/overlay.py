@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from finetune.data.whole_picture import Spot
 from finetune.deploy import evidence_box
+from finetune.pictures.whole_picture import Spot
 from finetune.storage.arrays import Array
 
 # Nine steps of viridis (Smith & van der Walt 2015, CC0): lighter is more, in gray too.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records.errors import ExportError, ImageError, safe_name
 from finetune.records.figures import figure
 from finetune.storage.arrays import Array

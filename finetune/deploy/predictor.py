@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from finetune.backbones import features, inference, joined
 from finetune.backbones.inference import SCORES, Engine, Forward, Pixels
-from finetune.data import decoding, scales
+from finetune.data import scales
 from finetune.deploy import outputs
 from finetune.heads import ridge, unknown
+from finetune.pictures import decoding
 from finetune.records.analysis import Reason
 from finetune.records.backbone import HALF, Box
 from finetune.records.choices import OtherTarget

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune.data import bands
 from finetune.deploy import outputs
+from finetune.pictures import bands
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
 from finetune.records.run import RunFacts

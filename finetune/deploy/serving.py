@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from finetune.data import decoding
-from finetune.data.archives import Found
-from finetune.data.opening import Content, Member
 from finetune.deploy import explained, outputs
 from finetune.deploy.doubt import Policy
 from finetune.deploy.explaining import Explainer
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration
+from finetune.pictures import decoding
+from finetune.pictures.opening import Content, Member
 from finetune.records.codec import to_builtins
 from finetune.records.errors import FinetuneError, first_line, printable
 from finetune.records.run import RunFacts
+from finetune.sources.archives import Found
 from finetune.storage.arrays import Array
 
 _Row = tuple[Array, float | None]  # logits float64[C], distance from the training images

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data.archives import Found
-from finetune.data.files import lies_in_data
-from finetune.data.opening import Member
+from finetune.pictures.opening import Member
 from finetune.records.answer_files import SortBy
 from finetune.records.answers import Prediction
 from finetune.records.errors import UsageError, cause, refusals
+from finetune.sources.archives import Found
+from finetune.sources.files import lies_in_data
 from finetune.storage import atomic_files
 
 _CHUNK = 1 << 20

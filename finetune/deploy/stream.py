@@ -13,16 +13,17 @@ import numpy as np
 from PIL import Image
 
 from finetune.backbones.features import BATCH
-from finetune.data import decoding, file_kinds, high_depth, scales
-from finetune.data.archives import Found
-from finetune.data.decoding import Pixels
-from finetune.data.opening import Content, File, Member
+from finetune.data import scales
 from finetune.deploy import outputs
 from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
 from finetune.heads import calibration
+from finetune.pictures import decoding, file_kinds, high_depth
+from finetune.pictures.decoding import Pixels
+from finetune.pictures.opening import Content, File, Member
 from finetune.records.answers import Prediction
 from finetune.records.errors import BackboneError, ImageError, safe_name
+from finetune.sources.archives import Found
 from finetune.storage.arrays import Array, Floats
 
 _AHEAD = 3 * BATCH  # pictures that threads unpack before they are asked for

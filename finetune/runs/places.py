@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import msgspec
 
-from finetune.data.files import lies_in_data
 from finetune.records.codec import from_json, to_json
 from finetune.records.errors import (
     BusyError,
@@ -30,6 +29,7 @@ from finetune.records.options import Options, OutputOptions, Request, flat
 from finetune.records.run import RunResult
 from finetune.records.target_result import TargetResult
 from finetune.records.training import Begun
+from finetune.sources.files import lies_in_data
 from finetune.storage import atomic_files
 
 T = TypeVar("T")

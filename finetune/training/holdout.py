@@ -14,10 +14,10 @@ import torch
 from finetune.backbones import engine, features, ranks
 from finetune.backbones.inference import TOP, Engine
 from finetune.backbones.stages import Backbone
-from finetune.data import decoding
 from finetune.heads import cross_validation, kernels, outputs, ridge
 from finetune.heads.aims import Aim
 from finetune.heads.logit_adjustment import Wanted
+from finetune.pictures import decoding
 from finetune.records.backbone import HALF, Box
 from finetune.records.codec import to_json
 from finetune.records.dataset import Scale

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data.findings import unreadable
 from finetune.deploy import predictor
 from finetune.records.dataset import Finding, Sample
 from finetune.records.errors import DataError, safe_name
 from finetune.records.events import Listener
 from finetune.records.run import RunFacts
+from finetune.sources.findings import unreadable
 
 
 def of_samples(

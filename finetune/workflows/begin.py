@@ -16,8 +16,9 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.analysis.target_probes import TargetProbes
 from finetune.backbones import prepared, ranks, registry, weights_input
-from finetune.data import bands, class_shares
+from finetune.data import class_shares
 from finetune.decision import choose_backbone, choose_start
+from finetune.pictures import bands
 from finetune.records import option_table
 from finetune.records import options as options_of
 from finetune.records.analysis import DatasetProfile

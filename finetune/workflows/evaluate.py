@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.backbones import prepared
-from finetune.data import examination, grouping, names, near_duplicates, readers
-from finetune.data.corruptions import CORRUPTIONS
-from finetune.data.findings import SEEN, leaks
+from finetune.data import examination, grouping, near_duplicates
 from finetune.deploy import doubt, predictor
 from finetune.metrics import classification, clusters, mistakes, verdict
+from finetune.pictures.corruptions import CORRUPTIONS
 from finetune.records.answers import Evaluation
 from finetune.records.dataset import Dataset, Sample, Splits, Target
 from finetune.records.errors import DataError, safe_name
@@ -26,6 +25,8 @@ from finetune.records.target import TargetFacts
 from finetune.records.target_result import TargetEvaluation
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import listing, run_folder
+from finetune.sources import names, readers
+from finetune.sources.findings import SEEN, leaks
 from finetune.workflows import answered, evaluate_target, robustness
 
 

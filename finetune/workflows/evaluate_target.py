@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data.corruptions import CORRUPTIONS
-from finetune.data.findings import SEEN, leaks
 from finetune.deploy import outputs, predictor
 from finetune.metrics import labels, numbers, one_answer
 from finetune.metrics.clusters import Clusters
+from finetune.pictures.corruptions import CORRUPTIONS
 from finetune.records.dataset import Dataset, Sample, Splits
 from finetune.records.errors import RunError, safe_name
 from finetune.records.events import Listener
@@ -20,6 +19,7 @@ from finetune.records.robustness import TargetFall
 from finetune.records.run import RunFacts
 from finetune.records.target import TargetFacts, TargetMetrics
 from finetune.records.target_result import FarAnswer, TargetEvaluation
+from finetune.sources.findings import SEEN, leaks
 from finetune.storage.arrays import Array
 from finetune.workflows import answered, robustness_target
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from finetune.backbones import prepared
-from finetune.data import sources
 from finetune.deploy import explained, explaining, outputs, sorting
 from finetune.records.errors import UsageError, cause, refusals, safe_name
 from finetune.records.events import Listener
 from finetune.records.explanation import Explanation
 from finetune.runs import run_folder
+from finetune.sources import to_classify
 from finetune.storage import atomic_files
 
 END = "-explained"
@@ -47,15 +47,15 @@ def run_explanation(
     folder = out or run.resolve().with_name(f"{run.resolve().name}{END}")
     data = Path(facts.data_root) if facts.data_root else None
     sorting.require("--out", folder, paths, data)
-    total = sources.count(paths) or 0
+    total = to_classify.count(paths) or 0
     listener.step(f"explaining {total or 'all'} image(s) with {run}")
     explain = explaining.of_run(run, facts, device, listener)
     with refusals(lambda error: _unwritten(folder, error)):
         folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     answers: list[Explanation] = []
-    tally = sources.Tally()
-    for item in sources.stream(paths, tally=tally):
+    tally = to_classify.Tally()
+    for item in to_classify.stream(paths, tally=tally):
         record = explained.picture(item, explain, facts, number)
         if record.error is None:
             place = folder / _free(Path(item.name).stem, taken)

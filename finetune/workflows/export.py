@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data import bands, files
 from finetune.deploy import drawn_pictures, formats, outputs, parity, predictor, readmes
+from finetune.pictures import bands
 from finetune.records.answers import Exported, Int8
 from finetune.records.choices import Format
 from finetune.records.errors import (
@@ -29,6 +29,7 @@ from finetune.records.events import Listener
 from finetune.records.run import RunFacts
 from finetune.report import target_words
 from finetune.runs import places, run_folder
+from finetune.sources import files
 from finetune.storage import atomic_files
 from finetune.storage.arrays import Array
 from finetune.workflows import export_int8

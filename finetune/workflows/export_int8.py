@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data import decoding, readers
 from finetune.deploy import formats, outputs, parity, predictor, readmes
 from finetune.metrics import clusters, lost
+from finetune.pictures import decoding
 from finetune.records.answers import Int8
 from finetune.records.choices import Format
 from finetune.records.dataset import Sample, Target
@@ -23,6 +23,7 @@ from finetune.records.events import Listener
 from finetune.records.options import columns_of
 from finetune.records.run import RunFacts
 from finetune.runs import run_folder
+from finetune.sources import readers
 from finetune.storage.arrays import Array
 
 CALIBRATION = 300  # as others take: NNCF's default; more did not change the ranges

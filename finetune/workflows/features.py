@@ -12,12 +12,12 @@ import numpy as np
 from finetune.analysis import analyze, bodies, look
 from finetune.analysis.clock import Clock
 from finetune.backbones import features
-from finetune.data import readers
 from finetune.records.backbone_choice import AUTO
 from finetune.records.errors import CacheError, DataError, UsageError, cause, refusals, safe_name
 from finetune.records.events import Listener, Silent
 from finetune.records.options import Options
 from finetune.records.sharding import FeaturesMade, Shard, ShardImages
+from finetune.sources import readers
 from finetune.storage import atomic_files, cache_place, feature_cache, feature_parts
 from finetune.workflows import begin
 

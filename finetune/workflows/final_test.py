@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
-from finetune.data import files, grouping, names
-from finetune.data.findings import known, leaks, unreadable
+from finetune.data import grouping
 from finetune.decision.fitted import FittedModel, Model
 from finetune.heads import calibration
 from finetune.metrics import classification, clusters, mistakes
 from finetune.records.dataset import Finding, Sample
 from finetune.records.errors import DataError, FinetuneError
 from finetune.records.metrics import Metrics, WrongAnswer
+from finetune.sources import files, names
+from finetune.sources.findings import known, leaks, unreadable
 from finetune.storage.arrays import Array
 
 

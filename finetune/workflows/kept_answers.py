@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data.archives import Found
 from finetune.deploy import answer_files, sorting
 from finetune.deploy.answer_files import FORMATS
 from finetune.deploy.sorting import Sorter
@@ -19,6 +18,7 @@ from finetune.deploy.stream import Answer
 from finetune.records.answer_files import AnswerFiles
 from finetune.records.answers import Prediction
 from finetune.records.errors import AnswersError, UsageError, cause, refusals
+from finetune.sources.archives import Found
 from finetune.storage import atomic_files
 from finetune.storage.journal import Journal
 from finetune.storage.npy_file import NpyFile

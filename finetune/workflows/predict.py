@@ -11,8 +11,7 @@ from typing import BinaryIO
 
 from finetune.backbones import prepared
 from finetune.backbones.features import BATCH
-from finetune.data import scales, sources
-from finetune.data.archives import Found
+from finetune.data import scales
 from finetune.deploy import answer_files, doubt, outputs, predictor, sorting, stream
 from finetune.deploy.doubt import Policy
 from finetune.deploy.predictor import Predictor
@@ -24,6 +23,8 @@ from finetune.records.events import Listener
 from finetune.records.run import RunFacts
 from finetune.records.unsure import NO_DOUBT, DoubtOptions
 from finetune.runs import listing, run_folder
+from finetune.sources import to_classify
+from finetune.sources.archives import Found
 from finetune.workflows.kept_answers import KeptAnswers
 
 _NAMED = 10  # unreadable pictures that are told where a file has them all
@@ -66,12 +67,12 @@ def run_prediction(  # noqa: PLR0913 - what a person can ask for
     _require(files, paths, facts)
     for reason in policy.reasons:
         listener.note(reason)
-    total = sources.count(paths)
+    total = to_classify.count(paths)
     many = "images" if total is None else f"{total:,} image{'s' if total != 1 else ''}"
     listener.step(f"classifying {many} with {place}")
     work = _Work(place, facts, policy, top, device, listener, total)
-    tally = sources.Tally()
-    return _told(work, sources.stream(paths, listed, tally), tally, files)
+    tally = to_classify.Tally()
+    return _told(work, to_classify.stream(paths, listed, tally), tally, files)
 
 
 def _require(files: AnswerFiles, paths: Sequence[Path], facts: RunFacts) -> None:
@@ -90,7 +91,7 @@ def _require(files: AnswerFiles, paths: Sequence[Path], facts: RunFacts) -> None
     if files.sort_into is not None:
         outputs.require_classes(facts, "--sort-into", "there is no one folder for an image")
         data = Path(facts.data_root) if facts.data_root else None
-        given = [p for p in paths if str(p) != sources.LIST]
+        given = [p for p in paths if str(p) != to_classify.LIST]
         sorting.require("--sort-into", files.sort_into, given, data)
 
 
@@ -121,7 +122,7 @@ class _Work:
 
 
 def _told(
-    work: _Work, found: Iterator[Found], tally: sources.Tally, files: AnswerFiles
+    work: _Work, found: Iterator[Found], tally: to_classify.Tally, files: AnswerFiles
 ) -> Iterator[Prediction]:
     """The answers, into files where these are wanted, with how far they are; then the notes."""
     first = next(found, None)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data import readers
 from finetune.deploy import explaining, outputs, predictor
 from finetune.records.answers import Reported
 from finetune.records.codec import to_json
@@ -18,6 +17,7 @@ from finetune.records.options import columns_of
 from finetune.records.run import RunFacts, RunResult
 from finetune.records.training import EpochRecord
 from finetune.runs import places, run_folder
+from finetune.sources import readers
 from finetune.storage import atomic_files
 from finetune.workflows import report_extras, report_material, report_target, robustness
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from finetune.data import decoding, thumbnails
 from finetune.deploy.predictor import Predictor
+from finetune.pictures import decoding, thumbnails
 from finetune.records.dataset import Sample
 from finetune.records.errors import ImageError, first_line
 from finetune.records.events import Listener

@@ -9,9 +9,9 @@ from pathlib import Path
 from finetune.analysis import image_map, more_images
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.probes import Probes
-from finetune.data import thumbnails
 from finetune.decision import table
 from finetune.metrics import classification, confidence
+from finetune.pictures import thumbnails
 from finetune.records.analysis import DatasetProfile
 from finetune.records.material import Material
 from finetune.records.run import RunFacts, RunResult

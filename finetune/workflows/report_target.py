@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data import thumbnails
+from finetune.pictures import thumbnails
 from finetune.records.run import RunFacts
 from finetune.records.target_result import TargetResult
 from finetune.records.training import EpochRecord

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from finetune.data import corruptions, decoding
-from finetune.data.corruptions import Corruption, Picture
 from finetune.deploy.predictor import Predictor
 from finetune.metrics import paired
+from finetune.pictures import corruptions, decoding
+from finetune.pictures.corruptions import Corruption, Picture
 from finetune.records.dataset import Sample
 from finetune.records.errors import ImageError
 from finetune.records.events import Listener

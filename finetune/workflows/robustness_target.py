@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.data import corruptions
 from finetune.deploy.predictor import Predictor
 from finetune.metrics import paired, ranking, resampled
+from finetune.pictures import corruptions
 from finetune.records.choices import OtherTarget
 from finetune.records.dataset import Sample
 from finetune.records.events import Listener

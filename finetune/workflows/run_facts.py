@@ -8,7 +8,6 @@ from datetime import datetime
 
 from finetune.analysis.analyze import Analysis
 from finetune.backbones import ranks
-from finetune.data import files
 from finetune.decision import doubt, fitted, imbalance
 from finetune.metrics import verdict
 from finetune.records.backbone import Preprocess
@@ -23,6 +22,7 @@ from finetune.records.errors import (
 from finetune.records.metrics import Metrics, Standing
 from finetune.records.run import HeadFacts, RunFacts, RunResult, Stop
 from finetune.runs import places
+from finetune.sources import files
 from finetune.workflows import begin
 
 

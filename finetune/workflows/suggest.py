@@ -12,15 +12,17 @@ import numpy as np
 from finetune.analysis.label_next import Candidates, Group
 from finetune.backbones import prepared
 from finetune.backbones.features import BATCH
-from finetune.data import decoding, files, near_duplicates, scales
+from finetune.data import near_duplicates, scales
 from finetune.deploy import outputs, predictor
 from finetune.heads import calibration
+from finetune.pictures import decoding
 from finetune.records import option_table
 from finetune.records.errors import DataError, ImageError, UsageError, safe_name
 from finetune.records.events import Listener
 from finetune.records.labels import Suggestion, Suggestions
 from finetune.records.run import RunFacts
 from finetune.runs import run_folder
+from finetune.sources import files
 from finetune.storage.arrays import Array
 
 

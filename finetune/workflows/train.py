@@ -13,7 +13,6 @@ from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.backbones import ranks
-from finetune.data import files
 from finetune.decision import choose, fitted
 from finetune.records import option_table
 from finetune.records.analysis import DatasetProfile
@@ -29,6 +28,7 @@ from finetune.records.target_result import TargetResult
 from finetune.runs import resume, run_folder
 from finetune.runs.resume import Progress
 from finetune.runs.same import differences
+from finetune.sources import files
 from finetune.storage import atomic_files
 from finetune.workflows import begin, final_test, keep, old_answers, writing
 from finetune.workflows.faults import OLD_UNKNOWN

@@ -16,7 +16,6 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes
 from finetune.analysis.target_probes import TargetProbes
 from finetune.backbones import ranks
-from finetune.data import files
 from finetune.decision import target_choice, target_model
 from finetune.decision.target_model import TargetModel
 from finetune.heads import platt, ridge
@@ -32,6 +31,7 @@ from finetune.records.target import TargetMetrics
 from finetune.records.target_result import FarAnswer, TargetResult
 from finetune.runs import places, run_folder, run_tensors
 from finetune.runs.resume import Progress
+from finetune.sources import files
 from finetune.storage.arrays import Array
 from finetune.workflows import begin, final_test, old_target_answers, report_target, run_facts
 from finetune.workflows.faults import NO_REPORT, OLD_UNKNOWN, UNTESTED

@@ -18,10 +18,10 @@ from finetune.analysis.clock import Clock
 from finetune.analysis.probes import Probes, fit_probes
 from finetune.backbones import load, registry
 from finetune.backbones.inference import ROOT, TOP
-from finetune.data import decoding
 from finetune.decision.planning import plan_for
 from finetune.heads import cross_validation, kernels, ridge
 from finetune.heads.cross_validation import LeftOut
+from finetune.pictures import decoding
 from finetune.records.analysis import DatasetProfile, StageScore
 from finetune.records.errors import DataError
 from finetune.storage import arrays

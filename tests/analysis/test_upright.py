@@ -10,7 +10,7 @@ from PIL import Image
 
 from finetune.analysis import upright
 from finetune.backbones.inference import TOP, Engine
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records.analysis import Reason
 
 LABELS = np.arange(100) % 4

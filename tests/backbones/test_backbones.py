@@ -27,7 +27,7 @@ from finetune.backbones import load
 from finetune.backbones.inference import ROOT
 from finetune.backbones.registry import DEFAULT
 from finetune.backbones.stages import Backbone
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records.backbone import BackboneFacts
 from finetune.records.errors import BackboneError
 from finetune.training import recipe

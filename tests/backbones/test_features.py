@@ -14,7 +14,7 @@ from helpers import Recorder
 
 from finetune.backbones import features
 from finetune.backbones.inference import Engine, Layout
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records.analysis import Reason
 from finetune.storage import cache_place, cache_usage
 

@@ -17,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from finetune.data import check_shortcuts, checks, decoding, examination, scan
+from finetune.data import check_shortcuts, checks, examination
 from finetune.data.examination import Examination
-from finetune.data.files import digest_file
+from finetune.pictures import decoding
 from finetune.records.dataset import Check
 from finetune.records.errors import DataError, UsageError
+from finetune.sources import scan
+from finetune.sources.files import digest_file
 
 
 def examine(root: Path, **options: object) -> Examination:

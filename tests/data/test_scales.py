@@ -14,11 +14,13 @@ from PIL import Image
 
 from finetune.backbones import features
 from finetune.backbones.inference import Engine
-from finetune.data import containers, decoding, examination, files, scales
+from finetune.data import examination, scales
+from finetune.pictures import decoding
 from finetune.records.analysis import Reason
 from finetune.records.dataset import Scale, Splits
 from finetune.records.errors import DataError
 from finetune.runs import run_folder
+from finetune.sources import containers, files
 from finetune.workflows import predict
 
 Made = tuple[Path, Splits, tuple[Scale, ...]]

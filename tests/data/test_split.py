@@ -15,9 +15,10 @@ from examples import lay
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.data import scan, split
+from finetune.data import split
 from finetune.records.dataset import Dataset, Sample, Splits
 from finetune.records.errors import UsageError
+from finetune.sources import scan
 
 PARTS = ("train", "val", "test")
 

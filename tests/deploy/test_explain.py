@@ -23,9 +23,9 @@ from finetune.backbones import inference
 from finetune.backbones.inference import TOP
 from finetune.backbones.stages import Backbone
 from finetune.backbones.torch_maps import Network, TorchMaps
-from finetune.data import decoding, square, whole_picture
 from finetune.deploy import evidence_box, explaining, overlay
 from finetune.heads import ridge
+from finetune.pictures import decoding, square, whole_picture
 from finetune.records.backbone import BackboneFacts, Box
 from finetune.records.choices import Fit
 from finetune.records.explanation import EvidenceBox

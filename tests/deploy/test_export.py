@@ -257,7 +257,7 @@ def test_the_square_in_the_graph_is_ours(
 
     Of tall pictures Pillow 12 and later may resize the columns first, which rounds otherwise.
     """
-    from finetune.data import square  # noqa: PLC0415 - its names are used here alone
+    from finetune.pictures import square  # noqa: PLC0415 - its names are used here alone
 
     width, height = size
     rng = np.random.default_rng(width)

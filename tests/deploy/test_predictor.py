@@ -9,10 +9,10 @@ import torch
 from helpers import SAMPLE, Recorder, small_run
 
 from finetune.backbones import engine, load
-from finetune.data import decoding
 from finetune.deploy import predictor
 from finetune.deploy.predictor import Predictor
 from finetune.heads import ridge
+from finetune.pictures import decoding
 from finetune.runs import run_folder
 
 PICTURES = sorted(SAMPLE.rglob("*.jpg"))[::80]

@@ -12,8 +12,8 @@ import pytest
 from browser import SCHEMES, WIDTHS, visiting
 from examples import BLEND_PART, CHOICE, FACTS, HISTORY, LABELS, MATERIAL, RESULT, WRONG
 
-from finetune.data import thumbnails
 from finetune.decision import table
+from finetune.pictures import thumbnails
 from finetune.report import gallery
 from finetune.report.html import to_html
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from helpers import Recorder, changed, options_for
 
-from finetune.data import decoding
 from finetune.decision import baseline
+from finetune.pictures import decoding
 from finetune.records import training
 from finetune.records.errors import ImageError, LostRankError, RunError
 from finetune.records.metrics import Baseline

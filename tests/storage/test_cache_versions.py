@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from finetune.backbones import engine, load, prepared, registry
-from finetune.data import decoding
+from finetune.pictures import decoding
 from finetune.records.dataset import Scale
 
 GOLDEN = Path(__file__).parents[1] / "golden.json"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.backbones.stages import Backbone
-from finetune.data import decoding
 from finetune.heads import cross_validation, kernels, ridge
+from finetune.pictures import decoding
 from finetune.records.choices import Strategy
 from finetune.records.decision import Plan
 from finetune.training import holdout, recipe, setup

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers import SAMPLE, Recorder
 
-from finetune.data import corruptions
+from finetune.pictures import corruptions
 from finetune.records.codec import to_json
 from finetune.records.errors import DataError, RunError, TakenError, UsageError
 from finetune.records.file_names import FACTS, MATERIAL, REPORT

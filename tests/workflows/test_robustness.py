@@ -12,8 +12,8 @@ from examples import CLASSES
 from helpers import Recorder, small_run
 
 from finetune.backbones.inference import Engine
-from finetune.data.corruptions import CORRUPTIONS
 from finetune.deploy.predictor import Predictor
+from finetune.pictures.corruptions import CORRUPTIONS
 from finetune.records.dataset import Sample
 from finetune.workflows import robustness
 

@@ -17,13 +17,13 @@ from helpers import Recorder, small_run
 from PIL import Image
 
 import finetune
-from finetune.data import files
 from finetune.deploy import predictor
 from finetune.records.codec import to_json
 from finetune.records.dataset import Sample
 from finetune.records.file_names import SPLITS as SPLITS_FILE
 from finetune.records.labels import Suggestions
 from finetune.runs import run_folder
+from finetune.sources import files
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from helpers import SAMPLE, Recorder, options_for, train
 
-from finetune.data import decoding
 from finetune.decision import choose, fitted
 from finetune.metrics import classification
+from finetune.pictures import decoding
 from finetune.records import file_names
 from finetune.records.dataset import Splits
 from finetune.records.errors import DataError, RunError, UsageError
