@@ -298,7 +298,7 @@ def test_pipe_does_not_hang_the_scan(tmp_path: Path) -> None:
     lay(tmp_path, "a/1.png", "b/2.png")
     os.mkfifo(tmp_path / "a" / "pipe.png")
     script = (
-        "import sys; from pathlib import Path; from finetune.data import scan; "
+        "import sys; from pathlib import Path; from finetune.sources import scan; "
         "print(*(f.code for f in scan.scan(Path(sys.argv[1])).findings))"
     )
 
