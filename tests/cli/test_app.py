@@ -334,7 +334,7 @@ def test_a_leaking_set_is_flagged_by_training(run_cli, image_folder, tmp_path: P
     assert text in done.out
 
 
-@pytest.mark.parametrize("budget", ["soon", "-5m", "0", "", "10 minutes"])
+@pytest.mark.parametrize("budget", ["soon", "-5m", "0", "", "10 mints"])
 def test_a_budget_that_is_no_time_is_refused(run_cli, budget: str) -> None:
     """Anything but a positive time is a usage fault with examples."""
     done = run_cli("train", SAMPLE, f"--budget={budget}")
