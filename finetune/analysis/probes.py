@@ -16,6 +16,7 @@ from finetune.heads import cross_validation, kernels
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics import clusters, paired
 from finetune.records.analysis import StageScore
+from finetune.records.backbone import PreparedFacts
 from finetune.records.choices import Metric, Strategy
 from finetune.storage.arrays import Array, Labels
 
@@ -91,6 +92,12 @@ def stage_sets(stages: tuple[str, ...], first: str) -> dict[str, tuple[str, ...]
     }
 
 
+def sets_of(about: PreparedFacts, *, all_stages: bool) -> dict[str, tuple[str, ...]]:
+    """`stage_sets` of a network, or its top features alone."""
+    sets = stage_sets(about.backbone.stages, about.probed_top)
+    return sets if all_stages else {TOP: sets[TOP]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
     """Labelled features on which linear classifiers are ranked, and the kernel of each stage.
@@ -153,20 +160,19 @@ def ranked(
 
 def fit_probes(analysis: Analysis, clock: Clock, *, all_stages: bool) -> Probes:
     """Cross-validate linear classifiers on the top features, each stage, and stages together."""
-    first = analysis.body.facts.probed_top
-    candidates = stage_sets(analysis.facts.stages, first) if all_stages else {TOP: (first,)}
+    sets = sets_of(analysis.body.facts, all_stages=all_stages)
     with clock.step("probes", "cross-validating linear classifiers"):
         rows, known = analysis.ranked, analysis.learnt[analysis.ranked]
         groups = [analysis.samples[i].unit for i in rows]
         layout, labels = analysis.table.layout, analysis.labels[rows]
         counts = None if analysis.weights is None else analysis.weights[rows]
         material = replace(
-            ranked(analysis.table.rows[rows], layout, labels, groups, candidates, counts),
+            ranked(analysis.table.rows[rows], layout, labels, groups, sets, counts),
             wanted=analysis.wanted,
             metric=analysis.options.decision.judged_by,
             judged=np.flatnonzero(~known) if known.any() else None,
         )
-        probes = material.probes(candidates, analysis.listener.progress)
+        probes = material.probes(sets, analysis.listener.progress)
         best = probes.best
         # of images that the network knows, fewer would hardly make more errors
         few = len(best.labels) < size.CURVE_PER_CLASS * len(analysis.dataset.classes)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from finetune.analysis import probes
 from finetune.analysis.analyze import Analysis
 from finetune.analysis.clock import Clock
-from finetune.analysis.probes import CLEARLY, stage_sets
-from finetune.backbones.inference import TOP, Layout
+from finetune.analysis.probes import CLEARLY
+from finetune.backbones.inference import Layout
 from finetune.heads import aims, kernels, outputs, ridge
 from finetune.heads.aims import Aim
 from finetune.metrics import paired
@@ -159,8 +160,7 @@ def fit_probes(
     target = analysis.dataset.target
     assert target is not None
     aim, truth = aimed(target, truth_of(analysis.samples), loss)
-    first = analysis.body.facts.probed_top
-    candidates = stage_sets(analysis.facts.stages, first) if all_stages else {TOP: (first,)}
+    sets = probes.sets_of(analysis.body.facts, all_stages=all_stages)
     with clock.step("target probes", f"leaving each image out, to tell {target.kind}"):
         rows, known = analysis.ranked, analysis.learnt[analysis.ranked]
         some = Featured(
@@ -171,5 +171,5 @@ def fit_probes(
             judged=np.flatnonzero(~known) if known.any() else None,
             counts=None if analysis.weights is None else analysis.weights[rows],
         )
-        top, *others = left_out(some, candidates, aim, analysis.listener.progress)
+        top, *others = left_out(some, sets, aim, analysis.listener.progress)
     return TargetProbes(top=top, others=tuple(others), aim=aim, truth=truth, ranked=rows[~known])

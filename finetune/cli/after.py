@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.records import option_table
 from finetune.records.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,11 +52,18 @@ def write_errors(path: Path, result: RunResult | TargetResult) -> None:
 
 
 def as_training(command: str) -> str:
-    """The `train` that follows from a `recommend`, `compare` or `check`, with the same options."""
-    own = ("--json", "--verbose", "--quiet", "--labels")  # a list of suspects has no Next line
-    words = [w for w in shlex.split(command) if w not in own]
-    before = ("recommend", "compare", "check")
-    return shlex.join("train" if w in before and i == 1 else w for i, w in enumerate(words))
+    """The `train` that follows from a `recommend`, `compare` or `check`, with what it takes."""
+    taken = {option.flag for rows in option_table.of("train").values() for option in rows}
+    taken -= {"--json", "--verbose", "--quiet"}  # of how an answer is shown
+    left = {option.flag: option for option in option_table.ALL if option.flag not in taken}
+    before, words, given = ("recommend", "compare", "check"), [], iter(shlex.split(command))
+    for i, word in enumerate(given):
+        name, _, value = word.partition("=")
+        if name not in left:
+            words.append("train" if word in before and i == 1 else word)
+        elif not value and left[name].kind != "flag":
+            next(given, None)
+    return shlex.join(words)
 
 
 def require_no_warning(findings: Sequence[Finding], run: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from finetune.analysis import analyze, importance, probes, target_probes
 from finetune.analysis.look import Seen
 from finetune.backbones import features, inference, prepared
-from finetune.backbones.inference import TOP, Engine
+from finetune.backbones.inference import Engine
 from finetune.backbones.prepared import Prepared
 from finetune.decision.candidates import Source
 from finetune.decision.forecast import DEFAULT_BUDGET_S
@@ -25,7 +25,6 @@ from finetune.pictures import decoding
 from finetune.records.backbone import Box, PreparedFacts
 from finetune.records.backbone_choice import Standing
 from finetune.records.choices import OtherLoss
-from finetune.records.dataset import Target
 from finetune.records.errors import ImageError
 from finetune.records.events import Listener
 from finetune.records.options import Options
@@ -223,42 +222,25 @@ class Race:
         some = self.good[:count]
         samples = [s for s, good in zip(self.samples, some, strict=False) if good]
         groups, counts = [s.unit for s in samples], importance.of(samples)
-        target = self.seen.examined.dataset.target
+        target, asked = self.seen.examined.dataset.target, self.options.decision
+        aimed = None
+        if target is not None:
+            loss = target_probes.loss_of(asked, target)
+            aimed = target_probes.aimed(target, target_probes.truth_of(tuple(samples)), loss)
         for racer in racers:
-            about = racer.about
-            sets: dict[str, tuple[str, ...]] = {TOP: (about.probed_top,)}
-            if self.options.decision.strategy != "linear-probe":
-                sets = probes.stage_sets(about.backbone.stages, about.probed_top)
-            if target is not None:
-                racer.left_out = self._of_target(target, racer, some, groups, sets)
+            rows, layout = racer.rows[some], racer.about.layout
+            sets = probes.sets_of(racer.about, all_stages=asked.strategy != "linear-probe")
+            if aimed is None:
+                labels = self.labels[:count][some]
+                known = probes.ranked(rows, layout, labels, groups, sets, counts)
+                racer.left_out = known.probes(sets).best
                 continue
-            labels = self.labels[:count][some]
-            known = probes.ranked(racer.rows[some], about.layout, labels, groups, sets, counts)
-            racer.left_out = known.probes(sets).best
-
-    def _of_target(
-        self,
-        target: Target,
-        racer: Racer,
-        good: npt.NDArray[np.bool_],
-        groups: Sequence[str],
-        sets: Mapping[str, tuple[str, ...]],
-    ) -> TargetLeftOut:
-        """The best probe of labels or numbers on those of the first images that are good."""
-        known = [s for s, fine in zip(self.samples, good, strict=False) if fine]
-        loss = target_probes.loss_of(self.options.decision, target)
-        aim, truth = target_probes.aimed(target, target_probes.truth_of(tuple(known)), loss)
-        rows, layout = racer.rows[good], racer.about.layout
-        some = target_probes.Featured(
-            rows=rows,
-            layout=layout,
-            truth=truth,
-            groups=groups,
-            counts=importance.of(known),
-        )
-        return TargetLeftOut(
-            found=target_probes.best_of(target_probes.left_out(some, sets, aim), aim), aim=aim
-        )
+            aim, truth = aimed
+            featured = target_probes.Featured(
+                rows=rows, layout=layout, truth=truth, groups=groups, counts=counts
+            )
+            found = target_probes.best_of(target_probes.left_out(featured, sets, aim), aim)
+            racer.left_out = TargetLeftOut(found=found, aim=aim)
 
     def _take(self, racer: Racer, some: slice) -> None:
         assert racer.engine is not None, "it is still in the race"

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune.analysis import importance, probes, target_probes
-from finetune.backbones.inference import TOP
 from finetune.decision import target_lead
 from finetune.heads.logit_adjustment import Wanted
 from finetune.metrics.paired import paired
 from finetune.records.backbone import PreparedFacts
-from finetune.records.choices import Metric, spoken_metric
+from finetune.records.choices import LESS_IS_BETTER, Metric, spoken_metric
 from finetune.records.dataset import Sample, Target
 from finetune.records.options import DecisionOptions
 from finetune.storage.arrays import Array, Labels
@@ -80,7 +79,7 @@ class Judged:
     @property
     def behind(self) -> float:
         """By how much the run's network is worse; less than nothing where it is better."""
-        return -self.more if target_lead.more_is_better(self.metric) else self.more
+        return self.more if self.metric in LESS_IS_BETTER else -self.more
 
 
 def of_classes(both: Both, asked: DecisionOptions) -> Judged:
@@ -88,7 +87,7 @@ def of_classes(both: Both, asked: DecisionOptions) -> Judged:
     labels = np.array([s.label for s in both.samples], np.int64)
     found = []
     for rows, about in zip(both.features, both.about, strict=True):
-        sets = _sets(about, asked)
+        sets = probes.sets_of(about, all_stages=asked.strategy != "linear-probe")
         ranks = probes.ranked(rows, about.layout, labels, both.groups, sets, both.counts)
         ranks = replace(ranks, wanted=both.wanted, judged=both.judged, metric=asked.judged_by)
         found.append(ranks.probes(sets).best)
@@ -139,7 +138,8 @@ def of_target(both: Both, asked: DecisionOptions, target: Target, values: Array)
             judged=both.judged,
             counts=both.counts,
         )
-        tried = target_probes.left_out(some, _sets(about, asked), aim)
+        sets = probes.sets_of(about, all_stages=asked.strategy != "linear-probe")
+        tried = target_probes.left_out(some, sets, aim)
         found.append(target_probes.best_of(tried, aim))
     mine, rival = found
     models, known = (mine.outputs, rival.outputs), (mine.truth, mine.groups)
@@ -150,7 +150,7 @@ def of_target(both: Both, asked: DecisionOptions, target: Target, values: Array)
     )
     own = lead.metric in ("rmse", "mae") and len(target.names) == 1
     unit = float(factor[0]) if own else 1.0  # one number has a unit of its own
-    sign = unit if target_lead.more_is_better(lead.metric) else -unit
+    sign = -unit if lead.metric in LESS_IS_BETTER else unit
     scores, more, noise = [sign * s for s in lead.scores], sign * lead.gain, unit * lead.noise
     digits = ".4g" if own else ".3f"
     deviations = " deviations" if lead.metric in ("rmse", "mae") and not own else ""
@@ -169,13 +169,6 @@ def of_target(both: Both, asked: DecisionOptions, target: Target, values: Array)
         better=better,
         reason=reason + TIED if better == "tied" else reason,
     )
-
-
-def _sets(about: PreparedFacts, asked: DecisionOptions) -> dict[str, tuple[str, ...]]:
-    """What probes are tried on: the top features, and other stages where these may be chosen."""
-    if asked.strategy == "linear-probe":
-        return {TOP: (about.probed_top,)}
-    return probes.stage_sets(about.backbone.stages, about.probed_top)
 
 
 def _a(metric: Metric) -> str:

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from finetune.heads.aims import Aim
 from finetune.metrics import clusters, paired, resampled
-from finetune.records.choices import Metric, spoken_metric
+from finetune.records.choices import LESS_IS_BETTER, Metric, spoken_metric
 from finetune.storage.arrays import Array
-
-# Of these, more is better; the others are errors, which an aim has as less than nothing.
-_MORE_IS_BETTER = ("map", "r2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +67,8 @@ def lead(
     )
 
 
-def more_is_better(metric: Metric) -> bool:
-    """Whether a metric of labels or numbers is no error."""
-    return metric in _MORE_IS_BETTER
-
-
 def told(name: Metric, score: float) -> str:
     """`mAP 0.812`; of an error, which is less than nothing here, in deviations of the number."""
-    if more_is_better(name):
+    if name not in LESS_IS_BETTER:
         return f"{spoken_metric(name)} {score:.3f}"
     return f"{spoken_metric(name)} {-score:.3f}" + ("" if name == "log-loss" else " deviations")

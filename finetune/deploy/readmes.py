@@ -242,10 +242,11 @@ def _card(facts: RunFacts) -> str:
     licence = facts.backbone.licence.lower()
     number = facts.target is not None and facts.target.kind == "number"
     task = "image-regression" if number else "image-classification"
+    pipeline = "" if number else "pipeline_tag: image-classification\n"
     known = licence if licence.startswith(("apache", "mit", "bsd", "cc-")) else "other"
     return f"""---
 library_name: timm
-{"" if number else "pipeline_tag: image-classification" + chr(10)}tags: [{task}, timm]
+{pipeline}tags: [{task}, timm]
 license: {known}
 ---
 """

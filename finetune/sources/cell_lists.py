@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 
 from finetune.records.errors import DataError, excerpt
-from finetune.sources.column_names import spoken
+from finetune.sources.column_names import PART, spoken
 from finetune.sources.listing import Example
 
-PART, _BAR = ";", "|"
+_BAR = "|"
 _ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+.\w]+)"""
 _ITEMS = re.compile(rf"\[\s*(?:({_ITEM})\s*(?:,\s*{_ITEM}\s*)*,?\s*)?\]")
 _EACH = re.compile(_ITEM)

@@ -15,6 +15,7 @@ PATHS = (
 LABELS = ("label", "labels", "target", "class", "class_name", "category", "y", "species")
 SPLITS = ("split", "set", "subset", "partition")
 GROUPS = ("group", "groups", "patient", "patient_id", "subject", "group_id")
+PART = ";"  # parts several labels, or the cells of several columns, in one text
 WEIGHTS = ("weight", "weights", "sample_weight")
 
 
@@ -82,7 +83,7 @@ def no_label(where: str, column: str, value: object) -> DataError:
 
 def joined(cells: Iterable[object]) -> str:
     """Several labels, or the cells of several columns, in one text: parted by `;`."""
-    return ";".join("" if cell is None else str(cell).strip() for cell in cells)
+    return PART.join("" if cell is None else str(cell).strip() for cell in cells)
 
 
 def quoted(columns: Sequence[str]) -> str:

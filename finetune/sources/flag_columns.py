@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from finetune.sources.column_names import quoted
+from finetune.sources.column_names import PART, quoted
 
 ON = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0}
 OFF = {"0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0, "": 0.0}
@@ -28,7 +28,7 @@ class Flags:
 
     def only(self, cells: str) -> str:
         """The column with the 1, of cells that `;` parts."""
-        on = (cell.strip().lower() in ON for cell in cells.split(";"))
+        on = (cell.strip().lower() in ON for cell in cells.split(PART))
         return next(name for name, is_on in zip(self.columns, on, strict=True) if is_on)
 
 

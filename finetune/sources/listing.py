@@ -12,6 +12,7 @@ from finetune.records.choices import MOST_CLASSES, OtherTarget, TargetChoice
 from finetune.records.dataset import Dataset, Finding, Sample, Target
 from finetune.records.errors import DataError, excerpt, safe_name
 from finetune.sources import findings, names, targets, weighing
+from finetune.sources.column_names import PART
 from finetune.sources.containers import Container, root_of
 from finetune.sources.files import digest_file
 from finetune.sources.findings import LISTED
@@ -267,7 +268,7 @@ def _usable(
     first: dict[str, Example] = {}
     crossed: set[str] = set()
     for example in listed.examples:
-        if not example.label.strip(targets.PART) and kind != "labels":
+        if not example.label.strip(PART) and kind != "labels":
             notes["unlabeled"].append(example.path)
             continue
         if example.path != safe_name(example.path):
@@ -275,9 +276,7 @@ def _usable(
             continue
         known = first.setdefault(example.path, example)
         if known is not example and joined:
-            first[example.path] = known._replace(
-                label=f"{known.label}{targets.PART}{example.label}"
-            )
+            first[example.path] = known._replace(label=f"{known.label}{PART}{example.label}")
         elif known is not example:
             notes["repeated"].append(example.path)
             if known.label != example.label:

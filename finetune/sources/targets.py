@@ -16,8 +16,8 @@ from finetune.records.choices import MOST_CLASSES, OtherTarget, TargetChoice
 from finetune.records.dataset import Target
 from finetune.records.errors import DataError, excerpt, safe_name
 from finetune.sources import flag_columns
+from finetune.sources.column_names import PART
 
-PART = ";"  # parts several labels, or the cells of several columns, in one text
 NONE = "(none)"  # the stratum of images without a label
 # A label of one image cannot be both learned and measured.
 FEWEST = 2

@@ -22,6 +22,7 @@ import pytest
 from helpers import SAMPLE
 from PIL import Image
 
+from finetune.cli import after
 from finetune.records.answers import Advice
 from finetune.runs.run_folder import load, load_facts, load_result
 from finetune.training import recipe
@@ -272,6 +273,19 @@ def test_the_training_after_a_check_has_its_options(run_cli, image_folder) -> No
     done = run_cli("check", root, "--max-per-class", "5", "--verbose")
 
     assert done.out.splitlines()[-1] == f"Next:     finetune train {root} --max-per-class 5"
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ("finetune check x --labels --csv y.csv --group a", "finetune train x --group a"),
+        ("finetune check x --label-studio=y.json --strict", "finetune train x --strict"),
+        ("finetune compare 'a b' --json --budget 1h", "finetune train 'a b' --budget 1h"),
+    ],
+)
+def test_a_training_gets_no_option_that_it_does_not_take(given: str, then: str) -> None:
+    """What is another command's own is left out with its value."""
+    assert after.as_training(given) == then
 
 
 def test_check_shows_people_what_to_do(run_cli, image_folder) -> None:
