@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from finetune.cli import style
 from finetune.records.answers import Exported, Int8, Reported
+from finetune.records.figures import figure
 from finetune.records.sharding import FeaturesMade
 
 
@@ -56,7 +57,7 @@ def _show_int8(found: Exported, cost: Int8, where: str) -> None:
         told = f"{score or 0:.3f}; {100 * cost.same_labels:.1f} % of the images have the same on"
     if cost.metric == "rmse":
         lost = f"raises RMSE by {100 * cost.loss:.1f} % (95 % interval"
-        told = f"{score or 0:.4g}"
+        told = figure(score or 0)
     out.print(f"[bold]{style.shown(found.path)}[/]: {found.format} in 8 bits {lost} {ends} {told}.")
     out.print(
         f"Size: {cost.bytes / 1e6:.1f} MB, in 32 bits {cost.fp32_bytes / 1e6:.1f} MB. A picture "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -112,15 +112,15 @@ def compared(found: Comparison) -> Table:
         if m is None or c.seconds is None or c.behind is None:
             table.add_row(c.strategy, "–")
             continue
-        form = ".3f" if labels else ".3g"
+        form: Callable[[float], str] = "{:.3f}".format if labels else figure
         figures = [m.micro_f1, m.macro_f1] if labels else [m.mae, m.rmse]
         figures += [m.log_loss] if found.metric == "log-loss" else []
         best = c.strategy == found.best
         table.add_row(
             c.strategy,
             target_words.ends(m),
-            *(f"{value or 0:{form}}" for value in figures),
-            "best" if best else f"{c.behind:{form}} ± {c.noise or 0:{form}}",
+            *(form(value or 0) for value in figures),
+            "best" if best else f"{form(c.behind)} ± {form(c.noise or 0)}",
             durations.in_words(c.seconds),
             style="bold green4" if best else None,
         )
@@ -139,10 +139,10 @@ def _print_robustness(out: Console, falls: Sequence[TargetFall]) -> None:
     for name in ("slight", "medium", "strong"):
         table.add_column(name, justify="right")
     table.add_column("what strong is", style="dim")
-    form = ".3f" if metric == "map" else ".3g"
+    form: Callable[[float], str] = "{:.3f}".format if metric == "map" else figure
     for kind in dict.fromkeys(f.kind for f in falls):
         mine = [f for f in falls if f.kind == kind]
-        table.add_row(kind, *(f"{f.score:{form}}" for f in mine), mine[-1].what)
+        table.add_row(kind, *(form(f.score) for f in mine), mine[-1].what)
     out.print(table)
 
 
